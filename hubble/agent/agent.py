@@ -1,0 +1,264 @@
+"""The agent: keeps a link to the proxy, and hands what comes over it to its two parts, entry and exit."""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+
+import gevent
+from gevent.event import Event
+from websockets.protocol import Side
+
+from hubble.agent.connection import Connection
+from hubble.agent.entry import Entry
+from hubble.agent.exit import Exit, Forbids, forbids_nothing
+from hubble.agent.links import Links
+from hubble.agent.options import AgentOptions
+from hubble.agent.rules import Rule, parse_rules
+from hubble.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused, UsageError
+from hubble.protocol.backoff import Backoff
+from hubble.protocol.codec import decode, encode
+from hubble.protocol.credit import Budget
+from hubble.protocol.messages import (
+    RESUMABLE,
+    Ack,
+    ConnectionClosed,
+    Credit,
+    Data,
+    Done,
+    Eof,
+    GoAway,
+    Handshake,
+    Initiator,
+    Message,
+    Reset,
+    ResetReason,
+    Stream,
+    Suspend,
+    Terminator,
+)
+from hubble.protocol.recent import RecentSet
+from hubble.protocol.session import Path, Session
+from hubble.transport.dial import open_websocket, parse_url
+from hubble.transport.link import Link
+
+log = logging.getLogger(__name__)
+
+TICK = 0.25
+"""Seconds between looks at the sessions' deadlines."""
+
+
+class Agent:
+    """Registers with a proxy as the gateway `name`, forwards by its rules, and serves as an exit.
+
+    `rules` are texts or Rules. `forbids` may say no to a destination. Raises UsageError for
+    what cannot be meant. Call `run`, or `start` and later `stop`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        rules: Iterable[str | Rule] = (),
+        *,
+        key: str = "",
+        options: AgentOptions | None = None,
+        forbids: Forbids = forbids_nothing,
+    ) -> None:
+        if not name:
+            raise UsageError("the name is empty: the proxy must know the agent by one (-name)")
+        self.name = name
+        self.options = options or AgentOptions()
+        self._target = parse_url(url)
+        self._key = key
+        self._instance = secrets.token_bytes(16)
+        self._epoch = 0
+        self._links = Links()
+        process = Budget(self.options.process_budget)
+        credit, keep = Budget(self.options.link_budget, process), Budget(self.options.process_budget)
+        self._entry = Entry(parse_rules(rules), self.options, self._links, credit, keep)
+        self._exit = Exit(self.options, self._links, forbids, credit, keep)
+        self._backoff = Backoff(self.options.retry_first, self.options.retry_most, random.random)
+        self._answered = RecentSet(1024)
+        self._stopping = Event()
+        self._greenlets: list[gevent.Greenlet] = []
+        self._ever_registered = False
+
+    def run(self) -> None:
+        """Start, and serve until `stop`. Raises what `start` and `wait` do."""
+        self.start()
+        self.wait()
+
+    def start(self) -> list[tuple[Rule, str, int]]:
+        """Listen, and begin to dial: each rule with the address and port it listens on. Raises ListenError."""
+        listening = self._entry.listen()
+        for rule, address, port in listening:
+            log.info("rule %s listens on %s port %d", rule, address, port)
+        self._greenlets = [gevent.spawn(self._keep_linked), gevent.spawn(self._watch_deadlines)]
+        return listening
+
+    def wait(self) -> None:
+        """Wait until the agent has stopped. With `exit_on_failure`, raises what made the first registration fail."""
+        self._greenlets[0].get()
+
+    def stop(self) -> None:
+        """Reset all sessions, say good-bye to the proxy, and end."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._entry.close()
+        for connection in self._connections():
+            connection.fail(ResetReason.AGENT_STOPPED, "the agent was stopped")
+        link = self._links.link
+        if link is not None:
+            link.close(1000, "the agent was stopped")
+            link.wait_closed(2.0)
+        gevent.killall(self._greenlets)
+
+    # The link.
+
+    def _keep_linked(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._serve(self._register())
+            except RegistrationRefused as error:
+                log.error("%s refused the registration as %s: %s", self._target, self.name, error)
+                self._failed(error)
+            except (DialError, ProtocolError) as error:
+                log.warning("%s", error)
+                self._failed(error)
+            except LinkClosed as error:
+                log.warning("the link to %s was lost: %s", self._target, error)
+            delay = self._backoff.next_delay()
+            if self._is_any_waiting():
+                delay = min(delay, self.options.retry_most_waiting)
+            log.debug("next attempt in %.1f s", delay)
+            self._stopping.wait(delay)
+
+    def _failed(self, error: HubbleError) -> None:
+        if self.options.exit_on_failure and not self._ever_registered:
+            raise error
+
+    def _register(self) -> tuple[Link, Iterator[bytes | bytearray]]:
+        """A link on which the proxy has accepted this agent. Raises DialError, LinkClosed or RegistrationRefused."""
+        upgraded = open_websocket(self._target, self.options.dial)
+        link = Link(upgraded.socket, Side.CLIENT, leftover=upgraded.leftover, keepalive=self.options.keepalive)
+        try:
+            messages = self._say_hello(link)
+        except BaseException:
+            link.abort("the registration failed")
+            raise
+        return link, messages
+
+    def _say_hello(self, link: Link) -> Iterator[bytes | bytearray]:
+        self._epoch = max(self._epoch + 1, int(time.time() * 1000))
+        features = frozenset({RESUMABLE})
+        hello = Handshake(self.name, self._key, features=features, instance=self._instance, epoch=self._epoch)
+        link.send(encode(hello))
+        messages = link.messages()
+        timeout = self.options.hello_timeout
+        with gevent.Timeout(
+            timeout, DialError(f"{self._target} has not answered the registration within {timeout:g} s")
+        ):
+            answer = decode(next(messages))
+        if not isinstance(answer, Ack):
+            raise ProtocolError(f"{self._target} has answered the registration with {type(answer).__name__}")
+        if not answer.ok:
+            raise RegistrationRefused(answer.message or "no reason was given")
+        self._links.set(link, RESUMABLE in answer.features)
+        return messages
+
+    def _serve(self, registered: tuple[Link, Iterator[bytes | bytearray]]) -> None:
+        link, messages = registered
+        log.info("registered as %s at %s", self.name, self._target)
+        self._ever_registered = True
+        self._backoff.succeeded()
+        link.on_drained = self._lane_drained
+        try:
+            self._entry.resume_all(link)
+            for data in messages:
+                self._dispatch(link, decode(data))
+        except ProtocolError as error:
+            link.close(1002, str(error))
+            raise
+        finally:
+            self._links.clear()
+            self._lose_paths(link.why or "the link was lost")
+
+    def _lose_paths(self, why: str) -> None:
+        for connection in self._connections():
+            connection.path_lost(why)
+        self._limit_waiting()
+
+    # What comes over it.
+
+    def _dispatch(self, link: Link, message: Message) -> None:
+        match message:
+            case Stream() | Credit() | Eof() | Reset() | Done() | Suspend():
+                connections = self._entry.connections if message.from_exit else self._exit.connections
+                connection = connections.get(message.session)
+                if connection is not None:
+                    connection.receive(message)
+                elif isinstance(message, Stream | Eof | Done):
+                    answer = Reset(message.session, not message.from_exit, ResetReason.UNKNOWN_SESSION)
+                    self._answer_once(link, message.session, answer)
+            case Ack():
+                self._entry.acknowledge(message)
+            case Initiator():
+                self._exit.initiate(message)
+            case GoAway():
+                link.close(1000, "the proxy is going away")
+            case Handshake():
+                raise ProtocolError("a proxy does not say Handshake")
+            case Data() | Terminator() | ConnectionClosed():
+                connection = self._entry.connections.get(message.session) or self._exit.connections.get(message.session)
+                if connection is not None:
+                    connection.receive(message)
+                elif isinstance(message, Data):
+                    self._answer_once(link, message.session, ConnectionClosed(message.session))
+
+    def _answer_once(self, link: Link, session: bytes, answer: Message) -> None:
+        """Say that a session is unknown here; once, since more of its messages are on their way."""
+        if self._answered.add(session):
+            log.debug("a message of the unknown session %s", session.hex())
+            link.send(encode(answer), session)
+
+    def _lane_drained(self, lane: object) -> None:
+        for connections in (self._entry.connections, self._exit.connections):
+            connection = connections.get(lane)  # type: ignore[call-overload]  # lanes are session ids
+            if connection is not None:
+                connection.turn()
+
+    # The sessions as a whole.
+
+    def _connections(self) -> list[Connection]:
+        return [*self._entry.connections.values(), *self._exit.connections.values()]
+
+    def _watch_deadlines(self) -> None:
+        while True:
+            gevent.sleep(TICK)
+            now = time.monotonic()
+            for connection in self._connections():
+                deadline = connection.session.deadline
+                if deadline is not None and now >= deadline:
+                    connection.expire()
+
+    def _is_any_waiting(self) -> bool:
+        return any(connection.session.path is Path.WAITING for connection in self._connections())
+
+    def _limit_waiting(self) -> None:
+        """Give up the sessions that keep most, where more wait, or keep more, than is allowed."""
+        waiting = [
+            (connection.session.outgoing.kept, connection)
+            for connection in self._connections()
+            if isinstance(connection.session, Session) and connection.session.path is Path.WAITING
+        ]
+        waiting.sort(key=lambda pair: pair[0])
+        total = sum(kept for kept, _ in waiting)
+        while waiting and (len(waiting) > self.options.waiting_sessions or total > self.options.waiting_bytes):
+            kept, connection = waiting.pop()
+            total -= kept
+            connection.fail(ResetReason.LIMIT, "too many sessions, or bytes, wait for their path")

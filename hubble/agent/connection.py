@@ -1,0 +1,220 @@
+"""One local TCP connection and the session that carries it: two greenlets move its bytes.
+
+The reader moves bytes from the socket into the session while the session has room and its messages are taken by the
+link. The writer moves bytes from the session to the socket, and tells the session when they got there. Everything
+else is `turn`: after each change it sends what the session has to send, and heeds what has happened to it.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import struct
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+
+from hubble.protocol.backoff import Backoff
+from hubble.protocol.codec import encode, session_text
+from hubble.protocol.legacy import LegacySession
+from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
+from hubble.protocol.session import Ended, Opened, Path, Resumed, Session, Suspended
+from hubble.transport.addresses import Socket
+from hubble.transport.link import Link
+
+log = logging.getLogger(__name__)
+
+READ_SIZE = 64 * 1024
+WRITE_SIZE = 256 * 1024
+LEGACY_BACKLOG = 4 * 1024 * 1024
+"""Bytes that a session of protocol 0.1, which has no credit, may have waiting for its local socket."""
+STALL_TIMEOUT = 30.0
+"""Seconds that the link's reader waits for such a session before the session is reset."""
+
+
+class Owner(Protocol):
+    """What a connection needs of the agent."""
+
+    @property
+    def link(self) -> Link | None:
+        """The link to the proxy, while there is one."""
+
+    def forget(self, connection: Connection) -> None:
+        """The connection's session is over."""
+
+
+class Connection:
+    """A local socket and its session. `label` names it in the log; `on_suspended` is told when it must be resumed."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        session: Session | LegacySession,
+        label: str,
+        sock: Socket,
+        on_suspended: Callable[[Connection], None] = lambda connection: None,
+    ) -> None:
+        self.session: Session | LegacySession = session
+        self.label = label
+        self.backoff: Backoff | None = None
+        """When to try again to resume, while the entry does."""
+        self._owner = owner
+        self._sock = sock
+        self._on_suspended = on_suspended
+        self._readable = Event()
+        self._writable = Event()
+        self._delivered = Event()
+        self._greenlets: list[gevent.Greenlet] = []
+        self._fields = {"session": session_text(session.id)}
+
+    # What the agent calls.
+
+    def receive(self, message: Message) -> None:
+        """A message of the session has come over the link."""
+        self.session.receive(message, time.monotonic())
+        self.turn()
+        if type(message) is Data:
+            self._hold_back()
+
+    def path_lost(self, why: str) -> None:
+        """The link is gone."""
+        self.session.path_lost(time.monotonic(), why)
+        self.turn()
+
+    def expire(self) -> None:
+        """Time has passed."""
+        self.session.expire(time.monotonic())
+        self.turn()
+
+    def fail(self, reason: ResetReason, text: str) -> None:
+        """End the session by a reset on both sides."""
+        self.session.fail(reason, text)
+        self.turn()
+
+    def downgrade(self) -> None:
+        """The other end speaks protocol 0.1: go on with a session of that, before any byte has flowed."""
+        assert isinstance(self.session, Session)
+        self.session.abandon()
+        legacy = LegacySession(self.session.id, from_exit=self.session.from_exit)
+        legacy.open()
+        self.session = legacy
+
+    def turn(self) -> None:
+        """Send what the session has to send, heed what has happened to it, and wake whoever can go on."""
+        self._send()
+        session = self.session
+        for event in session.events():
+            self._heed(event)
+        if session.room and not session.unsent:
+            self._readable.set()
+        if session.waiting or session.stream_ended:
+            self._writable.set()
+        if session.finished:
+            self._sock.close()
+
+    # The greenlets.
+
+    def _read_socket(self) -> None:
+        try:
+            while True:
+                room = self._wait_for_room()
+                data = self._sock.recv(min(room, READ_SIZE))
+                if not data:
+                    self.session.finish()
+                    self.turn()
+                    return
+                self.session.write(data)
+                self.turn()
+        except OSError as error:
+            self._socket_failed(error)
+
+    def _write_socket(self) -> None:
+        session = self.session
+        try:
+            while True:
+                data = session.next_bytes(WRITE_SIZE)
+                if data is not None:
+                    self._sock.sendall(data)
+                    session.consumed(len(data), time.monotonic())
+                    self._delivered.set()
+                    self.turn()
+                elif session.stream_ended:
+                    self._sock.shutdown(socket.SHUT_WR)
+                    session.consumed(1, time.monotonic())
+                    self.turn()
+                    return
+                else:
+                    self._writable.clear()
+                    self._writable.wait()
+        except OSError as error:
+            self._socket_failed(error)
+
+    def _wait_for_room(self) -> int:
+        session = self.session
+        while session.unsent or not session.room:
+            self._readable.clear()
+            self._readable.wait()
+        return session.room
+
+    def _socket_failed(self, error: OSError) -> None:
+        if error.errno == errno.EBADF:  # closed by this agent: the session is over
+            return
+        self.fail(ResetReason.LOCAL_RESET, os.strerror(error.errno) if error.errno else str(error))
+
+    # Inner workings.
+
+    def _send(self) -> None:
+        link, session = self._owner.link, self.session
+        while link is not None:
+            message = session.next_message(0 if link.is_full(session.id) else READ_SIZE)
+            if message is None:
+                return
+            if type(message) is Reset:
+                link.discard(session.id)
+            link.send(encode(message), None if type(message) is Credit else session.id)
+
+    def _heed(self, event: Opened | Suspended | Resumed | Ended) -> None:
+        match event:
+            case Opened():
+                log.debug("%s: open", self.label, extra=self._fields)
+                self._greenlets = [gevent.spawn(self._read_socket), gevent.spawn(self._write_socket)]
+            case Suspended(why):
+                log.info("%s: waits for its path: %s", self.label, why, extra=self._fields)
+                self._on_suspended(self)
+            case Resumed(seconds):
+                self.backoff = None
+                log.info("%s: resumed after %.1f s", self.label, seconds, extra=self._fields)
+            case Ended(reason, text):
+                if reason is None:
+                    log.debug("%s: closed", self.label, extra=self._fields)
+                else:
+                    what = text or reason.name.lower().replace("_", " ")
+                    log.info("%s: reset: %s", self.label, what, extra=self._fields)
+                    reset(self._sock)
+                self._close()
+
+    def _close(self) -> None:
+        self._sock.close()
+        self._owner.forget(self)
+        self._delivered.set()
+        gevent.killall([greenlet for greenlet in self._greenlets if greenlet is not gevent.getcurrent()], block=False)
+
+    def _hold_back(self) -> None:
+        """Protocol 0.1 has no credit: let the link wait while this session's application does not read, for a while."""
+        while self.session.waiting > LEGACY_BACKLOG and self.session.path is Path.OPEN:
+            self._delivered.clear()
+            if not self._delivered.wait(STALL_TIMEOUT):
+                self.fail(ResetReason.STALLED, f"the application has read nothing for {STALL_TIMEOUT:g} s")
+
+
+def reset(sock: Socket) -> None:
+    """Close a socket so that the other side sees a reset, not an end of stream."""
+    with suppress(OSError):  # closed already
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()

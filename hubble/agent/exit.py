@@ -1,0 +1,159 @@
+"""The exit's part: connects sessions to destinations near it, and lets their entries take them up again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+import gevent
+
+from hubble.agent.connection import Connection
+from hubble.agent.links import Links
+from hubble.agent.options import AgentOptions
+from hubble.errors import DialError, ProtocolError
+from hubble.protocol.codec import encode, session_text
+from hubble.protocol.credit import Budget, Window
+from hubble.protocol.legacy import LegacySession
+from hubble.protocol.messages import Ack, Initiator, Refusal, Terms
+from hubble.protocol.session import Session
+from hubble.transport.addresses import Check, IPAddress, Socket, connect, endpoint
+from hubble.transport.link import Link
+
+log = logging.getLogger(__name__)
+
+
+Forbids = Callable[[str, IPAddress, int], str | None]
+"""Given the host as asked for, an address it resolves to, and the port: why not to connect, or None."""
+
+
+def forbids_nothing(host: str, address: IPAddress, port: int) -> str | None:
+    """Every destination is allowed."""
+    return None
+
+
+class Exit:
+    """The sessions whose destinations are near this agent."""
+
+    def __init__(self, options: AgentOptions, links: Links, forbids: Forbids, credit: Budget, keep: Budget) -> None:
+        self.connections: dict[bytes, Connection] = {}
+        self._options = options
+        self._links = links
+        self._forbids = forbids
+        self._credit = credit
+        self._keep = keep
+        self._dialling: dict[bytes, Initiator] = {}
+
+    def initiate(self, initiator: Initiator) -> None:
+        """An entry asks for a session, or for one of ours to go on."""
+        connection = self.connections.get(initiator.session)
+        if initiator.session in self._dialling:
+            self._dialling[initiator.session] = self._newer(initiator)
+        elif connection is not None:
+            self._resume(connection, initiator)
+        elif initiator.terms is not None and initiator.terms.resume:
+            self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
+        else:
+            self._dialling[initiator.session] = initiator
+            gevent.spawn(self._dial, initiator)
+
+    def _newer(self, initiator: Initiator) -> Initiator:
+        """The one to answer of two for a session still being dialled: the later, if its secret is the same."""
+        first = self._dialling[initiator.session]
+        if first.terms is None or initiator.terms is None or first.terms.secret != initiator.terms.secret:
+            self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
+            return first
+        return initiator if initiator.terms.attempt > first.terms.attempt else first
+
+    # Opening.
+
+    def _dial(self, initiator: Initiator) -> None:
+        host, port = initiator.host, initiator.port
+        try:
+            sock = connect(host, port, self._options.dial_timeout, self._checker(host, port))
+        except DialError as error:
+            log.warning("session %s: %s", session_text(initiator.session), error)
+            self._refuse(self._dialling.pop(initiator.session), Refusal.DIAL_FAILED, str(error))
+            return
+        self._open(self._dialling.pop(initiator.session), sock)
+
+    def _checker(self, host: str, port: int) -> Check:
+        def check(address: IPAddress) -> None:
+            reason = self._forbids(host, address, port)
+            if reason:
+                raise DialError(f"{endpoint(str(address), port)} is not allowed here: {reason}")
+
+        return check
+
+    def _open(self, initiator: Initiator, sock: Socket) -> None:
+        link = self._links.link
+        source = initiator.source or "an agent"
+        label = f"session {session_text(initiator.session)} ({source} to {endpoint(initiator.host, initiator.port)})"
+        terms = initiator.terms
+        if terms is None:
+            self._open_legacy(initiator, sock, label, link)
+            return
+        session = Session(
+            initiator.session,
+            from_exit=True,
+            secret=terms.secret,
+            window=Window(self._credit, self._options.initial_window, self._options.largest_window),
+            keep=self._keep,
+            resume_timeout=self._options.resume_timeout,
+        )
+        connection = self.connections[session.id] = Connection(self, session, label, sock)
+        if link is None:
+            session.path_lost(time.monotonic(), "the link was lost")
+            return
+        self._answer(initiator, link, session.accept(terms, time.monotonic()))
+        connection.turn()
+
+    def _open_legacy(self, initiator: Initiator, sock: Socket, label: str, link: Link | None) -> None:
+        if link is None:
+            sock.close()
+            return
+        session = LegacySession(initiator.session, from_exit=True)
+        connection = self.connections[session.id] = Connection(self, session, label, sock)
+        session.open()
+        self._answer(initiator, link, None)
+        connection.turn()
+
+    # Resuming.
+
+    def _resume(self, connection: Connection, initiator: Initiator) -> None:
+        session, link = connection.session, self._links.link
+        if initiator.terms is None or isinstance(session, LegacySession) or link is None:
+            self._refuse(initiator, Refusal.BAD_REQUEST, "the session exists already")
+            return
+        try:
+            terms = session.accept(initiator.terms, time.monotonic())
+        except ProtocolError as error:
+            log.warning("%s: a resumption was refused: %s", connection.label, error)
+            self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
+            return
+        if terms is not None:
+            self._answer(initiator, link, terms)
+            connection.turn()
+
+    # What is said.
+
+    def _answer(self, initiator: Initiator, link: Link, terms: Terms | None) -> None:
+        ack = Ack(initiator.session, True, terms=terms, path=initiator.path)
+        link.send(encode(ack), initiator.session)
+
+    def _refuse(self, initiator: Initiator, code: Refusal, text: str) -> None:
+        link = self._links.link
+        if link is not None:
+            ack = Ack(initiator.session, False, text, code=code, path=initiator.path)
+            link.send(encode(ack), initiator.session)
+
+    # What connections need.
+
+    @property
+    def link(self) -> Link | None:
+        """The link to the proxy, while there is one."""
+        return self._links.link
+
+    def forget(self, connection: Connection) -> None:
+        """The connection's session is over."""
+        self.connections.pop(connection.session.id, None)

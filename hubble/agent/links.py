@@ -1,0 +1,32 @@
+"""The agent's link to the proxy, as those who need it see it: there, or to be waited for."""
+
+from __future__ import annotations
+
+from gevent.event import Event
+
+from hubble.transport.link import Link
+
+
+class Links:
+    """Holds the current link. `resumable` says whether the proxy at its other end understands the extension."""
+
+    def __init__(self) -> None:
+        self.link: Link | None = None
+        self.resumable = False
+        self._there = Event()
+
+    def set(self, link: Link, resumable: bool) -> None:
+        """The proxy has accepted the registration on `link`."""
+        self.link = link
+        self.resumable = resumable
+        self._there.set()
+
+    def clear(self) -> None:
+        """The link is gone."""
+        self.link = None
+        self._there.clear()
+
+    def wait(self, timeout: float) -> Link | None:
+        """The link, once there is one; None if there is none within `timeout` seconds."""
+        self._there.wait(timeout)
+        return self.link

@@ -1,0 +1,62 @@
+"""What both programs do alike: signals, exit statuses, and telling programs which ports they got."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from hubble.errors import HubbleError, UsageError
+
+SUCCESS, FAILURE, USAGE = 0, 1, 2
+
+
+def run(program: str, work: Callable[[], None]) -> int:
+    """Do the work; the exit status. What Hubble raises is said in one line."""
+    try:
+        work()
+    except UsageError as error:
+        return complain(program, error, USAGE)
+    except HubbleError as error:
+        return complain(program, error, FAILURE)
+    except BrokenPipeError:
+        return FAILURE
+    return SUCCESS
+
+
+def complain(program: str, error: Exception, status: int) -> int:
+    """Say what is wrong, in one line; gives back the status."""
+    print(f"{program}: {error}", file=sys.stderr)
+    return status
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop`, in a greenlet, at the first SIGINT or SIGTERM; end at once at the second."""
+    received: list[int] = []
+
+    def receive(number: int) -> None:
+        received.append(number)
+        if len(received) > 1:
+            os._exit(128 + number)
+        gevent.spawn(stop)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, receive, number)
+
+
+def write_ports(path: str | None, content: dict[str, Any]) -> None:
+    """Write `content` to the file as JSON, at once and whole, if a file is wanted. Raises UsageError."""
+    if path is None:
+        return
+    temporary = Path(f"{path}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise UsageError(f"the ports file {path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,35 @@
+"""Every error Hubble raises on purpose, by class, so that callers match classes and never texts."""
+
+from __future__ import annotations
+
+
+class HubbleError(Exception):
+    """The root of all errors below; its text is one line meant for a person."""
+
+
+class UsageError(HubbleError):
+    """What the user asked for cannot be meant: a bad option, rule or file. Exit status 2."""
+
+
+class ProtocolError(HubbleError):
+    """A message, or a sequence of messages, that the wire protocol does not allow (docs/protocol.md)."""
+
+
+class LinkClosed(HubbleError):
+    """The link is closed, or was lost, and carries nothing any more."""
+
+
+class ListenError(HubbleError):
+    """An address cannot be listened on."""
+
+
+class DialError(HubbleError):
+    """A connection could not be made: to the proxy, through an HTTP or SOCKS proxy, or to a destination."""
+
+
+class RegistrationRefused(HubbleError):
+    """The proxy refused this agent's name or key; trying again at once would not help."""
+
+
+class PatchingMissing(HubbleError):
+    """gevent's monkey-patching, which the named feature needs, has not been done."""

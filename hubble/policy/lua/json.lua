@@ -1,0 +1,124 @@
+-- The module json, as scripts for the original know it: decode and encode. Python parses, quotes and prints numbers.
+
+local lib = ...
+local raw = lib.raw
+local error, type, next, tostring, concat, find, format = raw.error, raw.type, raw.next, raw.tostring, raw.concat, raw.find, raw.format
+local huge = raw.huge
+local decode, quote, number, receive, sort = lib.crossing(lib.decode), lib.crossing(lib.quote), lib.crossing(lib.number), lib.receive, lib.sort
+
+local MIXED = "cannot encode mixed or invalid key types"
+local SPARSE = "cannot encode sparse array"
+local NESTED = "cannot encode recursively nested tables to JSON"
+
+local write      -- write(value, out, open) appends JSON to the list `out`, or returns what is wrong
+
+local function write_text(text, out)
+  -- Everything else (control characters, quotes, what is not ASCII, HTML's special ones) is Python's affair.
+  if find(text, '[^ !#-%%\'-;=%?-%[%]-~]') then
+    out[#out + 1] = quote(text)
+  else
+    out[#out + 1] = '"' .. text .. '"'
+  end
+end
+
+local function write_number(x, out)
+  if x ~= x or x == huge or x == -huge then return "cannot encode " .. tostring(x) .. " to JSON" end
+  if x % 1 == 0 and x < 1e15 and x > -1e15 then
+    out[#out + 1] = format("%.0f", x)
+  else
+    out[#out + 1] = number(x)
+  end
+end
+
+local function write_array(list, size, out, open)
+  out[#out + 1] = "["
+  for i = 1, size do
+    if i > 1 then out[#out + 1] = "," end
+    local wrong = write(list[i], out, open)
+    if wrong then return wrong end
+  end
+  out[#out + 1] = "]"
+end
+
+local function write_object(object, keys, out, open)
+  sort(keys)
+  out[#out + 1] = "{"
+  for i = 1, #keys do
+    if i > 1 then out[#out + 1] = "," end
+    write_text(keys[i], out)
+    out[#out + 1] = ":"
+    local wrong = write(object[keys[i]], out, open)
+    if wrong then return wrong end
+  end
+  out[#out + 1] = "}"
+end
+
+-- The keys of a table if all are strings, else nil; how many there are; and what is wrong with them.
+local function keys_of(container)
+  local keys, size, numbers, largest = {}, 0, 0, 0
+  for key in next, container do
+    size = size + 1
+    keys[size] = key
+    if type(key) == "number" then
+      numbers = numbers + 1
+      if key < 1 or key % 1 ~= 0 then largest = huge end
+      if key > largest then largest = key end
+    elseif type(key) ~= "string" then
+      return nil, size, MIXED
+    end
+  end
+  if numbers == 0 then return keys, size end
+  if numbers < size then return nil, size, MIXED end
+  if largest > size then return nil, size, SPARSE end
+  return nil, size
+end
+
+local function write_table(container, out, open)
+  if open[container] then return NESTED end
+  open[container] = true
+  local keys, size, wrong = keys_of(container)
+  if not wrong then
+    if size > 0 and keys then
+      wrong = write_object(container, keys, out, open)
+    else
+      wrong = write_array(container, size, out, open)
+    end
+  end
+  open[container] = nil
+  return wrong
+end
+
+function write(value, out, open)
+  local kind = type(value)
+  if kind == "string" then return write_text(value, out) end
+  if kind == "number" then return write_number(value, out) end
+  if kind == "table" then return write_table(value, out, open) end
+  if kind == "nil" then
+    out[#out + 1] = "null"
+  elseif kind == "boolean" then
+    out[#out + 1] = tostring(value)
+  else
+    return "cannot encode " .. kind .. " to JSON"
+  end
+end
+
+local json = {}
+
+function json.decode(text)
+  if type(text) == "number" then text = tostring(text) end
+  if type(text) ~= "string" then
+    error("bad argument #1 to 'decode' (string expected, got " .. type(text) .. ")", 2)
+  end
+  local wrong = decode(text)
+  if wrong then return nil, wrong end
+  return receive()
+end
+
+function json.encode(value)
+  local out = {}
+  local wrong = write(value, out, {})
+  if wrong then return nil, wrong end
+  return concat(out)
+end
+
+return json

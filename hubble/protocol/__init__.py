@@ -1,0 +1,11 @@
+"""The wire protocol as pure code: bytes, messages and time are passed in; nothing here does I/O or reads a clock.
+
+messages    what can be said on a link, as dataclasses
+codec       messages to bytes and back
+credit      how much a receiver allows, and the budgets it allows from
+streams     one direction of a session: the bytes kept until they are consumed, the bytes awaited
+session     one resumable session, seen from one of its two ends
+legacy      one session of protocol 0.1, behind the same interface
+fairqueue   the order in which a link's waiting messages are written
+backoff     how long to wait before the next attempt
+"""

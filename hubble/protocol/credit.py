@@ -1,0 +1,104 @@
+"""How much a receiver allows: budgets of bytes, and the window of one direction of a session, which grows by need."""
+
+from __future__ import annotations
+
+INITIAL_WINDOW = 256 * 1024
+LARGEST_WINDOW = 16 * 1024 * 1024
+SMALLEST_WINDOW = 16 * 1024
+"""What a session gets where the budgets have nothing left: it always moves."""
+LINK_BUDGET = 64 * 1024 * 1024
+PROCESS_BUDGET = 256 * 1024 * 1024
+
+
+class Budget:
+    """Bytes that windows may take, within the budget of a `parent` that is shared more widely."""
+
+    def __init__(self, total: int, parent: Budget | None = None) -> None:
+        self.total = total
+        self.taken = 0
+        self._parent = parent
+
+    def take(self, amount: int) -> bool:
+        """Take `amount` bytes, from the parent too; False, and nothing taken, if either has too little."""
+        if self.taken + amount > self.total or (self._parent and not self._parent.take(amount)):
+            return False
+        self.taken += amount
+        return True
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left to take."""
+        return self.taken >= self.total or bool(self._parent and self._parent.exhausted)
+
+    def charge(self, amount: int) -> None:
+        """Take `amount` bytes, whether or not they are there."""
+        self.taken += amount
+        if self._parent:
+            self._parent.charge(amount)
+
+    def give(self, amount: int) -> None:
+        """Give back `amount` bytes that were taken."""
+        assert amount <= self.taken
+        self.taken -= amount
+        if self._parent:
+            self._parent.give(amount)
+
+
+class Window:
+    """How far a sender may go: `limit` is the offset of the first byte that is not allowed yet.
+
+    The window begins small and doubles when the receiver drains half of it within two round trips, since then it is
+    the window, and neither the receiver nor the path, that holds the sender back. The round trip is the least time
+    seen between granting credit and the arrival of the first byte that needed it.
+    """
+
+    def __init__(self, budget: Budget, initial: int = INITIAL_WINDOW, most: int = LARGEST_WINDOW) -> None:
+        self._budget = budget
+        self._most = most
+        self.size = initial
+        while self.size > SMALLEST_WINDOW and not budget.take(self.size):
+            self.size //= 2
+        self._taken = self.size if self.size > SMALLEST_WINDOW else 0
+        self.limit = self.size
+        self._granted = 0
+        self._granted_at: float | None = None
+        self._probe: tuple[int, float] | None = None
+        self._round_trip: float | None = None
+
+    def arrived(self, end: int, now: float) -> None:
+        """Bytes up to the offset `end` have arrived."""
+        if self._granted_at is None:
+            self._granted_at = now
+        if self._probe and end > self._probe[0]:
+            sample = now - self._probe[1]
+            self._round_trip = min(sample, self._round_trip or sample)
+            self._probe = None
+
+    def is_due(self, consumed: int) -> bool:
+        """Whether so much was consumed that the sender should hear of it."""
+        return consumed - self._granted >= self.size // 2
+
+    def grant(self, consumed: int, now: float) -> int:
+        """Everything before the offset `consumed` was consumed: the new limit, which the sender is to be told."""
+        if self.is_due(consumed) and self._drains_fast(now):
+            self._grow()
+        if self._probe is None:
+            self._probe = (self.limit, now)
+        self._granted, self._granted_at = consumed, now
+        self.limit = max(self.limit, consumed + self.size)
+        return self.limit
+
+    def close(self) -> None:
+        """Give back what the window took from its budget."""
+        self._budget.give(self._taken)
+        self._taken = 0
+
+    def _drains_fast(self, now: float) -> bool:
+        if self._round_trip is None or self._granted_at is None:
+            return False
+        return now - self._granted_at < 2 * self._round_trip
+
+    def _grow(self) -> None:
+        if self.size * 2 <= self._most and self._budget.take(self.size):
+            self._taken += self.size
+            self.size *= 2

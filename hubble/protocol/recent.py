@@ -1,0 +1,27 @@
+"""A set that remembers the latest of its members only."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+
+class RecentSet:
+    """The last `size` different members added."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._members: OrderedDict[Hashable, None] = OrderedDict()
+
+    def add(self, member: Hashable) -> bool:
+        """Add a member; whether it is new."""
+        if member in self._members:
+            return False
+        self._members[member] = None
+        if len(self._members) > self._size:
+            self._members.popitem(last=False)
+        return True
+
+    def discard(self, member: Hashable) -> None:
+        """Forget a member."""
+        self._members.pop(member, None)

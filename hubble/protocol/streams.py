@@ -1,0 +1,224 @@
+"""One direction of a resumable session: the bytes its sender keeps, and the bytes its receiver awaits.
+
+Offsets count the direction's bytes from 0. The end of the stream occupies one offset after the last byte, so that it
+is acknowledged, and sent again, like a byte.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hubble.errors import ProtocolError
+from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
+
+Chunk = bytes | memoryview
+
+
+class OutOfStep(ProtocolError):
+    """Bytes before these are missing: the path has lost messages, and the session must be resumed."""
+
+
+class Outgoing:
+    """Bytes to send, each kept until the other side has consumed it; `budget` is what all senders may keep."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.acknowledged = 0
+        """Everything before this offset was consumed by the other side."""
+        self.sent = 0
+        """The offset to be sent next."""
+        self.end = 0
+        """The offset after the last byte written."""
+        self.limit = 0
+        """Bytes before this offset are allowed by the other side's credit."""
+        self.finished = False
+        self._sent_chunks: deque[tuple[int, Chunk]] = deque()
+        self._unsent: deque[Chunk] = deque()
+
+    @property
+    def room(self) -> int:
+        """How many bytes may be written now."""
+        if self.finished:
+            return 0
+        allowed = self.limit - self.end
+        if self._budget.exhausted:
+            allowed = min(allowed, SMALLEST_WINDOW - self.kept)
+        return max(0, allowed)
+
+    @property
+    def kept(self) -> int:
+        """How many bytes are kept."""
+        return self.end - min(self.acknowledged, self.end)
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something is to be sent: bytes, or the end of the stream."""
+        return self.sent < self.end + self.finished
+
+    @property
+    def complete(self) -> bool:
+        """Whether the other side has consumed all, the end of the stream included."""
+        return self.finished and self.acknowledged == self.end + 1
+
+    def write(self, data: bytes) -> None:
+        """Add bytes, at most `room` of them."""
+        assert 0 < len(data) <= self.room
+        self._budget.charge(len(data))
+        self._unsent.append(data)
+        self.end += len(data)
+
+    def finish(self) -> None:
+        """No more bytes will be written."""
+        self.finished = True
+
+    def next_part(self, most: int) -> tuple[int, Chunk] | None:
+        """The next bytes to send, at most `most`, and their offset; None if only the end, or nothing, is unsent."""
+        if not self._unsent:
+            return None
+        chunk = self._unsent.popleft()
+        if len(chunk) > most:
+            whole = memoryview(chunk)
+            chunk = whole[:most]
+            self._unsent.appendleft(whole[most:])
+        offset = self.sent
+        self._sent_chunks.append((offset, chunk))
+        self.sent += len(chunk)
+        return offset, chunk
+
+    def next_end(self) -> int | None:
+        """The offset of the end of the stream if it is its turn to be sent, or None."""
+        if self.finished and self.sent == self.end:
+            self.sent += 1
+            return self.end
+        return None
+
+    def acknowledge(self, received: int, limit: int) -> None:
+        """The other side has consumed what stands before `received`, and allows what stands before `limit`.
+
+        Raises ProtocolError if it claims to have consumed what was never sent.
+        """
+        if received > self.end + self.finished:
+            raise ProtocolError(f"offset {received} acknowledged, but the stream ends at {self.end}")
+        self.limit = max(self.limit, limit)
+        kept = self.kept
+        self.acknowledged = max(self.acknowledged, received)
+        self._budget.give(kept - self.kept)
+        while self._sent_chunks and _end_of(self._sent_chunks[0]) <= self.acknowledged:
+            self._sent_chunks.popleft()
+
+    def rewind(self, received: int) -> None:
+        """Send again from the offset `received` on. Raises ProtocolError if those bytes are no longer kept."""
+        if not self.acknowledged <= received <= self.end + self.finished:
+            raise ProtocolError(f"resumption from offset {received}; {self.acknowledged} on is kept")
+        while self._sent_chunks and _end_of(self._sent_chunks[-1]) > received:
+            offset, chunk = self._sent_chunks.pop()
+            if offset < received:
+                whole = memoryview(chunk)
+                self._sent_chunks.append((offset, whole[: received - offset]))
+                chunk = whole[received - offset :]
+            self._unsent.appendleft(chunk)
+        self.sent = received
+
+    def discard(self) -> None:
+        """Let go of everything kept."""
+        self._budget.give(self.kept)
+        self.acknowledged = self.end
+        self._sent_chunks.clear()
+        self._unsent.clear()
+
+
+def _end_of(placed: tuple[int, Chunk]) -> int:
+    """The offset after a chunk."""
+    return placed[0] + len(placed[1])
+
+
+class Incoming:
+    """Bytes received in order, and how many of them were consumed."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+        self.expected = 0
+        """The offset of the next byte, or end of stream, to arrive."""
+        self.consumed = 0
+        """Everything before this offset was consumed, the end of the stream included."""
+        self.end: int | None = None
+        """The offset at which the stream ends, once known."""
+        self._told = 0
+        self._chunks: deque[Chunk] = deque()
+
+    @property
+    def limit(self) -> int:
+        """The offset before which bytes are allowed."""
+        return self._window.limit
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes wait to be consumed."""
+        return max(0, (self.expected if self.end is None else self.end) - self.consumed)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all bytes were taken and the end of the stream is next."""
+        return not self._chunks and self.end is not None and self.expected == self.end + 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was consumed, the end of the stream included."""
+        return self.end is not None and self.consumed == self.end + 1
+
+    def receive(self, offset: int, payload: Chunk, now: float) -> None:
+        """Take bytes that arrived; those already here are dropped.
+
+        Raises OutOfStep if bytes before them are missing, ProtocolError if they are more than was allowed or stand
+        after the end of the stream.
+        """
+        end = offset + len(payload)
+        if offset > self.expected:
+            raise OutOfStep(f"bytes at offset {offset}, expected {self.expected}")
+        if end > self._window.limit:
+            raise ProtocolError(f"bytes up to offset {end}, allowed up to {self._window.limit}")
+        if self.end is not None and end > self.end:
+            raise ProtocolError(f"bytes up to offset {end} after the stream's end at {self.end}")
+        if end <= self.expected:
+            return
+        self._chunks.append(payload[self.expected - offset :] if offset < self.expected else payload)
+        self.expected = end
+        self._window.arrived(end, now)
+
+    def receive_end(self, offset: int) -> None:
+        """The stream ends at `offset`. Raises OutOfStep or ProtocolError as `receive` does."""
+        if offset > self.expected:
+            raise OutOfStep(f"the end at offset {offset}, expected {self.expected}")
+        if offset < self.expected and self.end != offset:
+            raise ProtocolError(f"the end at offset {offset}, but more has arrived")
+        self.end = offset
+        self.expected = offset + 1
+
+    def take(self, most: int) -> Chunk | None:
+        """Bytes to be consumed next, at least one chunk and at most about `most`; None if none are here."""
+        if not self._chunks:
+            return None
+        chunk = self._chunks.popleft()
+        if not self._chunks or len(chunk) + len(self._chunks[0]) > most:
+            return chunk
+        parts, size = [chunk], len(chunk)
+        while self._chunks and size + len(self._chunks[0]) <= most:
+            parts.append(self._chunks.popleft())
+            size += len(parts[-1])
+        return b"".join(parts)
+
+    def consume(self, amount: int) -> None:
+        """`amount` bytes that were taken, or the end of the stream as 1, have been consumed."""
+        self.consumed += amount
+
+    def credit(self, now: float) -> tuple[int, int] | None:
+        """What the sender is to be told, consumed offset and limit, if it is time to."""
+        if self._told == self.consumed or not (self._window.is_due(self.consumed) or self.complete):
+            return None
+        self._told = self.consumed
+        return self.consumed, self._window.grant(self.consumed, now)
+
+    def discard(self) -> None:
+        """Let go of everything held."""
+        self._chunks.clear()
+        self._window.close()

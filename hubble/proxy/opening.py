@@ -1,0 +1,143 @@
+"""From an Initiator to a route: the policy is asked, the gateway found, and the exit answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import secrets
+
+from hubble.policy import Authorizer, ConnectionRequest, Decision
+from hubble.protocol.codec import encode, session_text
+from hubble.protocol.messages import (
+    Ack,
+    Initiator,
+    Message,
+    Refusal,
+    Reset,
+    ResetReason,
+    Suspend,
+    Terminator,
+)
+from hubble.proxy.gateways import Gateways
+from hubble.proxy.routes import Leg, Route, Routes
+
+log = logging.getLogger(__name__)
+
+AUTHORIZATION_ERROR = "Authorization error."
+UNAUTHORIZED = "Unauthorized"
+NO_GATEWAY = "Gateway not registered"
+
+
+class Opening:
+    """Opens routes. The texts of its refusals are protocol 0.1's (docs/protocol.md)."""
+
+    def __init__(self, gateways: Gateways, routes: Routes, authorizer: Authorizer) -> None:
+        self._gateways = gateways
+        self._routes = routes
+        self._authorizer = authorizer
+
+    def initiate(self, entry: Leg, initiator: Initiator) -> None:
+        """An entry asks for a session. The policy may take its time: run this in a greenlet of its own."""
+        denied = self._authorize(entry, initiator)
+        if denied:
+            self._refuse(entry, initiator, *denied)
+            return
+        exit_leg = self._gateways.get(initiator.gateway)
+        if exit_leg is None:
+            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY)
+            return
+        if entry.link.closed:
+            return
+        if entry is exit_leg and (initiator.terms is None or not entry.resumable):
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself")
+            return
+        extended = initiator.terms is not None and exit_leg.resumable
+        route = Route(initiator.session, entry, exit_leg, path=secrets.randbits(62) + 1 if extended else 0)
+        if self._routes.would_steal(route):
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "the session belongs to other agents")
+            return
+        self._routes.propose(route)
+        passed_on = dataclasses.replace(
+            initiator,
+            terms=initiator.terms if extended else None,
+            path=route.path,
+            source=entry.name if extended else "",
+        )
+        exit_leg.link.send(encode(passed_on), initiator.session)
+
+    def acknowledge(self, exit_leg: Leg, ack: Ack) -> None:
+        """An exit has answered an Initiator."""
+        route = self._routes.answered(exit_leg, ack.session, ack.path)
+        if route is None:
+            return
+        route.resumable = ack.terms is not None
+        if not ack.ok:
+            text = session_text(ack.session)
+            log.info("session %s: %s refused: %s", text, exit_leg.name, ack.message, extra={"session": text})
+        elif route.entry.link.closed:
+            exit_leg.link.send(encode(gone(route, of_exit=False)), route.session)
+            return
+        else:
+            self._routes.lay(route)
+            log.debug("session %s: %s to %s", session_text(ack.session), route.entry.name, exit_leg.name)
+        route.entry.link.send(encode(dataclasses.replace(ack, path=0)), route.session)
+
+    def exit_lost(self, exit_leg: Leg) -> None:
+        """The exit's link is gone: its unanswered Initiators are refused."""
+        for route in list(exit_leg.proposals.values()):
+            self._routes.withdraw(route)
+            if route.exit is exit_leg and not route.entry.link.closed:
+                ack = Ack(route.session, False, NO_GATEWAY, Refusal.NO_GATEWAY)
+                route.entry.link.send(encode(ack), route.session)
+
+    def _authorize(self, entry: Leg, initiator: Initiator) -> tuple[Refusal, str] | None:
+        """Why the session is denied, or None."""
+        resumes = initiator.terms is not None and initiator.terms.resume
+        request = ConnectionRequest(
+            host=initiator.host,
+            port=initiator.port,
+            gateway=initiator.gateway,
+            key=initiator.key,
+            source=entry.name,
+            source_ip=entry.address,
+            identity=entry.identity,
+            session=session_text(initiator.session),
+            resumes=resumes,
+        )
+        decision = self._ask(request)
+        if decision.allowed:
+            return None
+        log.warning(
+            "session %s: %s to %s:%s:%d denied: %s",
+            request.session, request.source, request.gateway, request.host, request.port,
+            decision.detail or decision.reason or UNAUTHORIZED,
+            extra={"session": request.session, "gateway": request.gateway},
+        )  # fmt: skip
+        if decision.error:
+            return Refusal.POLICY_ERROR, decision.reason or AUTHORIZATION_ERROR
+        return Refusal.UNAUTHORIZED, decision.reason or UNAUTHORIZED
+
+    def _ask(self, request: ConnectionRequest) -> Decision:
+        """The policy's decision; a policy that raises denies."""
+        try:
+            return self._authorizer.resume(request) if request.resumes else self._authorizer.connect(request)
+        except Exception as error:  # an operator's own code: whatever it raises, the session is not granted
+            log.exception("session %s: the policy failed", request.session)
+            return Decision(False, AUTHORIZATION_ERROR, error=True, detail=f"{type(error).__name__}: {error}")
+
+    def _refuse(self, entry: Leg, initiator: Initiator, code: Refusal, text: str) -> None:
+        entry.link.send(encode(Ack(initiator.session, False, text, code)), initiator.session)
+
+
+def gone(route: Route, *, of_exit: bool) -> Message:
+    """What one end of a route is told when the other, the exit or the entry, has become unreachable."""
+    if route.resumable:
+        return Suspend(route.session, of_exit)
+    return Terminator(route.session)
+
+
+def ended(route: Route, *, of_exit: bool, reason: ResetReason, text: str) -> Message:
+    """What one end of a route is told, in the name of the other, when the proxy ends the session."""
+    if route.resumable:
+        return Reset(route.session, of_exit, reason, text)
+    return Terminator(route.session)

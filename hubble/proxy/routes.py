@@ -1,0 +1,112 @@
+"""Which two links a session's messages travel between. No message is looked into but for its kind and its session.
+
+A leg is one link of this proxy, with the routes that run over it. A route is proposed when an Initiator is passed on
+to the exit, and laid when the exit's Ack has accepted it: until then an older route of the session stays.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gevent.event import Event
+
+from hubble.transport.link import Link
+
+MAX_NAME = 255
+
+
+@dataclass(eq=False)
+class Leg:
+    """A link and what runs over it. `resumable` says that its other end understands the extension."""
+
+    link: Link
+    name: str
+    resumable: bool
+    instance: bytes = field(default=b"", repr=False)
+    epoch: int = 0
+    address: str = ""
+    identity: str = ""
+    routes: dict[bytes, Route] = field(default_factory=dict, repr=False)
+    proposals: dict[tuple[bytes, int], Route] = field(default_factory=dict, repr=False)
+    room: dict[bytes, Event] = field(default_factory=dict, repr=False)
+    """For a session of protocol 0.1 whose sender waits: set when its lane here has room again."""
+
+
+@dataclass(eq=False)
+class Route:
+    """The way of one session. `resumable`: both its ends have agreed on the extension."""
+
+    session: bytes
+    entry: Leg
+    exit: Leg
+    path: int = 0
+    resumable: bool = False
+    done: set[bool] = field(default_factory=set)
+    """Which of the ends, entry (False) or exit (True), have said Done."""
+    held_credit: dict[bool, bytes] = field(default_factory=dict)
+    """The latest credit of an end, kept back while the queue towards that end is long."""
+
+    def leg(self, of_exit: bool) -> Leg:
+        """The leg of one end."""
+        return self.exit if of_exit else self.entry
+
+
+class Routes:
+    """All routes of a worker, by session."""
+
+    def __init__(self) -> None:
+        self._laid: dict[bytes, Route] = {}
+
+    def __len__(self) -> int:
+        return len(self._laid)
+
+    def get(self, session: bytes) -> Route | None:
+        """The session's route, or None."""
+        return self._laid.get(session)
+
+    def propose(self, route: Route) -> None:
+        """Remember a route until the exit has answered."""
+        key = (route.session, route.path)
+        route.exit.proposals[key] = route
+        route.entry.proposals[key] = route
+
+    def answered(self, exit_leg: Leg, session: bytes, path: int) -> Route | None:
+        """The proposal that an Ack from `exit_leg` answers; it is one no longer. None if there is none."""
+        route = exit_leg.proposals.get((session, path))
+        if route is None or route.exit is not exit_leg:
+            return None
+        self.withdraw(route)
+        return route
+
+    def withdraw(self, route: Route) -> None:
+        """The proposal is of no use any more."""
+        key = (route.session, route.path)
+        route.exit.proposals.pop(key, None)
+        route.entry.proposals.pop(key, None)
+
+    def proposed_by(self, entry: Leg, session: bytes) -> Route | None:
+        """The latest proposal for a session that came over `entry`, or None."""
+        found = [route for route in entry.proposals.values() if route.session == session and route.entry is entry]
+        return found[-1] if found else None
+
+    def lay(self, route: Route) -> None:
+        """The exit has accepted: from now on the session's messages go this way, and no older one."""
+        self.remove(self._laid.get(route.session))
+        self._laid[route.session] = route
+        route.entry.routes[route.session] = route
+        route.exit.routes[route.session] = route
+
+    def remove(self, route: Route | None) -> None:
+        """The session is over, or its path is lost."""
+        if route is not None and self._laid.get(route.session) is route:
+            del self._laid[route.session]
+            route.entry.routes.pop(route.session, None)
+            route.exit.routes.pop(route.session, None)
+
+    def would_steal(self, route: Route) -> bool:
+        """Whether laying `route` would take a session away from agents that own it."""
+        laid = self._laid.get(route.session)
+        if laid is None:
+            return False
+        same_entry = (laid.entry.name, laid.entry.instance) == (route.entry.name, route.entry.instance)
+        return not (same_entry and laid.resumable and laid.exit.name == route.exit.name)

@@ -1,0 +1,1 @@
+"""Links: whole messages in and out over a WebSocket, and how one is dialled or accepted."""

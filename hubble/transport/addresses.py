@@ -1,0 +1,187 @@
+"""From a host name and a port to a connected TCP socket, whichever of the name's addresses answers first."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket as stdlib_socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain, zip_longest
+from typing import Any, NamedTuple
+
+import gevent
+from gevent import socket
+from gevent.queue import Empty, Queue
+
+from hubble.errors import DialError
+
+# gevent's socket, or the standard one after monkey-patching; both have this interface.
+Socket = stdlib_socket.socket
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+Check = Callable[[IPAddress], None]
+
+STAGGER = 0.25
+"""Seconds until the next address is tried while the one before is still silent (RFC 8305, section 5)."""
+
+KEEPALIVE_IDLE = 60
+KEEPALIVE_INTERVAL = 15
+KEEPALIVE_PROBES = 4
+LONGEST_LIST = 4
+
+
+class Address(NamedTuple):
+    """One way to reach a name: what `socket()` and `connect()` take."""
+
+    family: int
+    sockaddr: tuple[Any, ...]
+
+    @property
+    def ip(self) -> IPAddress:
+        """The address itself, an IPv4-mapped one (`::ffff:192.0.2.1`) as the IPv4 address that it means."""
+        ip = ipaddress.ip_address(self.sockaddr[0])
+        return getattr(ip, "ipv4_mapped", None) or ip
+
+
+@contextmanager
+def deadline(seconds: float, failure: str) -> Iterator[None]:
+    """Raise `DialError(failure)` if the block takes longer, however much happens meanwhile."""
+    timer = gevent.Timeout(seconds)
+    with timer:
+        try:
+            yield
+        except gevent.Timeout as expired:
+            if expired is not timer:
+                raise
+            raise DialError(failure) from None
+
+
+def endpoint(host: str, port: int) -> str:
+    """`host:port` for people, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reason(error: OSError) -> str:
+    """What an operating system's error says, without numbers and Python's names."""
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def connect(host: str, port: int, timeout: float, check: Check | None = None) -> Socket:
+    """A TCP connection to `host`, a name or an address, within `timeout` seconds in all.
+
+    Every address of the name is tried, the two families by turns, each `STAGGER` seconds after the one
+    before or as soon as that has failed; the first to answer wins (RFC 8305, but for the two DNS queries,
+    which `getaddrinfo` makes as one). `check` sees each address before it is dialled, and may raise
+    `DialError` to forbid it. Raises `DialError`, one line that names each address's failure.
+    """
+    where = endpoint(host, port)
+    started = time.monotonic()
+    with deadline(timeout, f"cannot connect to {where}: the name was not resolved within {timeout:g} s"):
+        addresses = resolve(host, port)
+    remaining = max(0.0, timeout - (time.monotonic() - started))
+    winner, failures = _race(addresses, remaining, check)
+    if winner is not None:
+        return winner
+    for address in addresses:
+        failures.setdefault(address, f"no answer within {timeout:g} s")
+    raise DialError(f"cannot connect to {where}: {_summary(host, failures)}")
+
+
+def resolve(host: str, port: int) -> list[Address]:
+    """Every address of `host`, the preferred family first, then the two by turns. Raises `DialError`."""
+    if not 0 < port < 65536:
+        raise DialError(f"cannot connect to {host!r}: port {port} is not between 1 and 65535")
+    if not host:
+        raise DialError("cannot connect to an empty host name")  # getaddrinfo would take it for this machine
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise DialError(f"cannot resolve {host!r}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: an empty or overlong label, or a NUL
+        raise DialError(f"cannot resolve {host!r}: {error}") from error
+    addresses = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
+    first = [address for address in addresses if address.family == addresses[0].family]
+    other = [address for address in addresses if address.family != addresses[0].family]
+    return [address for address in chain(*zip_longest(first, other)) if address is not None]
+
+
+def set_tcp_options(sock: Socket) -> None:
+    """What every carried TCP connection gets: no Nagle delay, and a silent peer noticed in two minutes."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    ):
+        if hasattr(socket, name):  # macOS spells the first differently; SO_KEEPALIVE alone will do there
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _race(addresses: list[Address], timeout: float, check: Check | None) -> tuple[Socket | None, dict[Address, str]]:
+    """The first socket to connect, if any, and what became of the addresses that failed before it."""
+    results: Queue[tuple[Address, Socket | str]] = Queue()
+    waiting = deque(addresses)
+    running: list[gevent.Greenlet] = []
+    failures: dict[Address, str] = {}
+    timer = gevent.Timeout(timeout)
+    try:
+        with timer:
+            while len(failures) < len(addresses):
+                if waiting:
+                    running.append(gevent.spawn(_attempt, waiting.popleft(), check, results))
+                try:
+                    address, outcome = results.get(timeout=STAGGER if waiting else None)
+                except Empty:
+                    continue
+                if not isinstance(outcome, str):
+                    return outcome, failures
+                failures[address] = outcome
+    except gevent.Timeout as expired:
+        if expired is not timer:
+            raise
+    finally:
+        gevent.killall(running)
+        _close_losers(results)
+    return None, failures
+
+
+def _attempt(address: Address, check: Check | None, results: Queue[tuple[Address, Socket | str]]) -> None:
+    try:
+        if check is not None:
+            check(address.ip)
+        results.put((address, _connect_one(address)))
+    except DialError as error:
+        results.put((address, str(error)))
+    except OSError as error:
+        results.put((address, reason(error)))
+
+
+def _connect_one(address: Address) -> Socket:
+    sock: Socket = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        set_tcp_options(sock)
+        sock.connect(address.sockaddr)
+    except BaseException:  # also a loser's GreenletExit
+        sock.close()
+        raise
+    return sock
+
+
+def _close_losers(results: Queue[tuple[Address, Socket | str]]) -> None:
+    while not results.empty():
+        _, outcome = results.get_nowait()
+        if not isinstance(outcome, str):
+            outcome.close()
+
+
+def _summary(host: str, failures: dict[Address, str]) -> str:
+    """`host`'s failures in one line; the address itself is left out where it is what the user wrote."""
+    if len(failures) == 1:
+        ((address, reason),) = failures.items()
+        return reason if str(address.ip) == host else f"{address.ip}: {reason}"
+    texts = [f"{address.ip}: {reason}" for address, reason in failures.items()]
+    more = f"; and {len(texts) - LONGEST_LIST} more" if len(texts) > LONGEST_LIST else ""
+    return "; ".join(texts[:LONGEST_LIST]) + more

@@ -1,0 +1,266 @@
+"""A link: whole messages in and out over one WebSocket.
+
+One greenlet, the writer, writes to the socket; everybody else puts messages into its fair queue. One greenlet, the
+owner's, reads. Framing is the sans-I/O protocol of `websockets`. A link that has been silent for too long is dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.protocol import OPEN, Protocol, Side
+
+from hubble.errors import LinkClosed
+from hubble.protocol.codec import MAX_MESSAGE
+from hubble.protocol.fairqueue import FairQueue, Lane
+from hubble.transport.addresses import Socket
+
+log = logging.getLogger(__name__)
+
+RECEIVE_SIZE = 256 * 1024
+BATCH_SIZE = 128 * 1024
+"""Bytes that the writer hands to the kernel at a time: what waits behind them waits this long."""
+UNSENT_IN_KERNEL = 128 * 1024
+CLOSE_TIMEOUT = 1.0
+TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
+
+# One for all links of a process: a greenlet fills it and empties it without a switch in between.
+_receive_buffer = memoryview(bytearray(RECEIVE_SIZE))
+
+quiet = logging.getLogger("hubble.websockets")
+quiet.setLevel(logging.CRITICAL)
+
+
+@dataclass(frozen=True)
+class Keepalive:
+    """Seconds between pings, and of silence after which a link is dead."""
+
+    interval: float = 20.0
+    silence: float = 40.0
+
+
+class Link:
+    """A link over a connected stream socket that has been upgraded to a WebSocket already.
+
+    `leftover` are bytes that came behind the upgrade. `on_drained`, which the owner may set, is called by the writer
+    with each lane that was full and has room again; it must not block.
+    """
+
+    def __init__(
+        self,
+        sock: Socket,
+        side: Side,
+        *,
+        leftover: bytes = b"",
+        keepalive: Keepalive | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.why = ""
+        """Once closed: why, in a few words."""
+        self.round_trip: float | None = None
+        """Seconds the last ping took, or None before the first has returned."""
+        self.on_drained: Callable[[Lane], None] = lambda lane: None
+        self._sock = sock
+        self._protocol = Protocol(side, state=OPEN, max_size=MAX_MESSAGE, logger=quiet)
+        self._leftover = leftover
+        self._keepalive = keepalive or Keepalive()
+        self._clock = clock
+        self._queue = FairQueue()
+        self._wake = Event()
+        self._closed = Event()
+        self._heard = Event()
+        self._closing: tuple[int, str] | None = None
+        self._heard_at = clock()
+        keep_queue_short(sock)
+        self._writer = gevent.spawn(self._write)
+        self._timer: Any = gevent.get_hub().loop.timer(self._keepalive.interval, self._keepalive.interval)
+        self._timer.start(self._beat)
+
+    def __repr__(self) -> str:
+        return f"<Link {self._protocol.side.name.lower()} {'closed' if self.closed else 'open'}>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent or received any more."""
+        return bool(self._closed.is_set())
+
+    def send(self, message: bytes, lane: Lane | None = None) -> None:
+        """Queue a message, in order behind those of its lane; without a lane it overtakes all lanes.
+
+        Never blocks. On a closed link the message is dropped: the reader tells the owner.
+        """
+        if not self._closed.is_set() and self._closing is None:
+            self._queue.put(message, lane)
+            self._wake.set()
+
+    def is_full(self, lane: Lane) -> bool:
+        """Whether a lane has enough queued for now. If so, `on_drained` is called when it has room again."""
+        return self._queue.is_full(lane)
+
+    def queued(self, lane: Lane) -> int:
+        """How many bytes are queued in a lane."""
+        return self._queue.size(lane)
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes are queued in all."""
+        return self._queue.waiting_bytes
+
+    def discard(self, lane: Lane) -> None:
+        """Drop what is queued in a lane."""
+        self._queue.discard(lane)
+
+    def messages(self) -> Iterator[bytes | bytearray]:
+        """The messages that arrive, each whole, for as long as the link lives. Raises LinkClosed at its end."""
+        parts: list[bytes | bytearray] = []
+        try:
+            while True:
+                for frame in self._receive():
+                    if frame.opcode is Opcode.BINARY and frame.fin:
+                        yield frame.data  # type: ignore[misc]  # received frames hold bytes or a bytearray
+                    elif frame.opcode in (Opcode.BINARY, Opcode.CONT):
+                        parts.append(frame.data)  # type: ignore[arg-type]
+                        if frame.fin:
+                            yield b"".join(parts)
+                            parts.clear()
+                    else:
+                        self._heed(frame)
+        except OSError as error:
+            self._end(f"the connection was lost ({error.strerror or error})")
+        raise LinkClosed(self.why)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send what is queued, then say good-bye; the link ends soon after, whatever the other side does."""
+        if self._closing is None and not self.closed:
+            self._closing = (code, reason)
+            self._wake.set()
+            gevent.spawn_later(CLOSE_TIMEOUT, self._end, reason or "closed by this side")
+
+    def abort(self, why: str) -> None:
+        """Close at once; what is queued is dropped."""
+        self._end(why)
+
+    def wait_closed(self, timeout: float | None = None) -> bool:
+        """Wait until the link is closed; whether it is."""
+        return bool(self._closed.wait(timeout))
+
+    def probe(self, timeout: float) -> bool:
+        """Ask the other side for a sign of life; whether one came within `timeout` seconds."""
+        self._heard.clear()
+        self._ping()
+        return bool(self._heard.wait(timeout)) and not self.closed
+
+    # The reader's side.
+
+    def _receive(self) -> list[Frame]:
+        """The frames in the next bytes to arrive. Raises OSError, or LinkClosed at the end of the stream."""
+        if self._closed.is_set():
+            raise LinkClosed(self.why)
+        protocol = self._protocol
+        if self._leftover:
+            data: memoryview | bytes = self._leftover
+            self._leftover = b""
+        else:
+            data = _receive_buffer[: self._sock.recv_into(_receive_buffer)]
+        if not data:
+            self._end("the other side closed the connection")
+            raise LinkClosed(self.why)
+        self._heard_at = self._clock()
+        protocol.receive_data(data)  # type: ignore[arg-type]  # any buffer will do
+        self._heard.set()
+        frames = cast("list[Frame]", protocol.events_received())  # once open, all events are frames
+        if protocol.writes:
+            self._wake.set()
+        if protocol.parser_exc is not None:
+            self._give_up(f"the other side broke the WebSocket protocol: {protocol.parser_exc}")
+        return frames
+
+    def _heed(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PONG and len(frame.data) == 8:
+            self.round_trip = self._clock() - int.from_bytes(frame.data, "big") / 1e6
+        elif frame.opcode is Opcode.CLOSE:
+            received = self._protocol.close_rcvd
+            self._give_up(received.reason if received and received.reason else "closed by the other side")
+        elif frame.opcode is Opcode.TEXT:
+            self.close(1003, "text messages have no meaning here")
+
+    def _give_up(self, why: str) -> None:
+        """Let the writer send the last frame, then end; `why` is remembered now."""
+        self.why = self.why or why
+        if self._closing is None:
+            self._closing = (0, "")
+            self._wake.set()
+            gevent.spawn_later(CLOSE_TIMEOUT, self._end, why)
+
+    # The writer's side.
+
+    def _write(self) -> None:
+        try:
+            while not self._closed.is_set():
+                self._wake.wait()
+                self._wake.clear()
+                self._write_queued()
+                if self._closing:
+                    self._say_goodbye(*self._closing)
+                    return
+        except OSError as error:
+            self._end(f"the connection was lost ({error.strerror or error})")
+
+    def _write_queued(self) -> None:
+        protocol, queue, sendall = self._protocol, self._queue, self._sock.sendall
+        while queue or protocol.writes:
+            try:
+                for message in queue.take(BATCH_SIZE):
+                    protocol.send_binary(message)
+            except InvalidState:
+                queue.clear()  # a Close frame has gone out: nothing may follow it
+            sendall(b"".join(protocol.data_to_send()))
+            for lane in queue.drained():
+                self.on_drained(lane)
+
+    def _say_goodbye(self, code: int, reason: str) -> None:
+        if code and self._protocol.state is OPEN:
+            self._protocol.send_close(code, reason[:120])
+        self._sock.sendall(b"".join(self._protocol.data_to_send()))
+        self._sock.shutdown(socket.SHUT_WR)
+
+    # Either side's.
+
+    def _beat(self) -> None:
+        """The timer: runs in the hub, so it must not block."""
+        silence = self._clock() - self._heard_at
+        if silence >= self._keepalive.silence:
+            self._end(f"silent for {silence:.0f} s")
+        else:
+            self._ping()
+
+    def _ping(self) -> None:
+        if self._protocol.state is OPEN and not self.closed:
+            self._protocol.send_ping(int(self._clock() * 1e6).to_bytes(8, "big"))
+            self._wake.set()
+
+    def _end(self, why: str) -> None:
+        if self._closed.is_set():
+            return
+        self.why = self.why or why
+        self._closed.set()
+        self._timer.close()
+        self._queue.clear()
+        self._wake.set()
+        self._sock.close()
+
+
+def keep_queue_short(sock: Socket) -> None:
+    """Have the kernel take no more than it can soon send, so that urgent messages are not stuck behind megabytes."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL)

@@ -1,0 +1,279 @@
+"""The way out where only a proxy leads out: HTTP CONNECT (over TCP or TLS) and SOCKS5 (RFC 1928 and 1929)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import unquote, urlsplit
+
+from websockets.http11 import Response
+
+from hubble.errors import DialError, UsageError
+from hubble.transport import socks
+from hubble.transport.addresses import Socket, connect, deadline, endpoint
+from hubble.transport.answer import AnswerReader, NotHTTP, own_text, printable
+from hubble.transport.proxyauth import Challenge, Credentials, answer, ntlm, parse_challenges
+from hubble.transport.tls import TLSOptions, outproxy_context, wrap
+from hubble.transport.tlsfaults import explain
+
+DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+ADVICE = {
+    403: "does it allow CONNECT to this host and port? Many allow port 443 only",
+    404: "is it an HTTP proxy at all?",
+    405: "it does not offer CONNECT",
+    501: "it does not offer CONNECT",
+    502: "it does not reach the host",
+    503: "it does not reach the host",
+    504: "it does not reach the host",
+}
+
+
+class ProxyRefused(DialError):
+    """The proxy on the way out refused: `status`, an HTTP status code, or 0 if it speaks SOCKS."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class OutProxy:
+    """An HTTP or SOCKS proxy. `str()` and `repr()` leave user and password out."""
+
+    scheme: str
+    host: str
+    port: int
+    credentials: Credentials | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{endpoint(self.host, self.port)}"
+
+
+@dataclass(frozen=True)
+class Way:
+    """What one attempt to go through a proxy needs. Times in seconds."""
+
+    proxy: OutProxy
+    host: str
+    port: int
+    connect_timeout: float
+    handshake_timeout: float
+    tls: TLSOptions
+
+    @property
+    def authority(self) -> str:
+        return endpoint(self.host, self.port)
+
+
+def parse_outproxy(url: str) -> OutProxy:
+    """The proxy that `url` means: `http`, `https`, `socks5` or `socks5h`, `http` if it has no scheme.
+
+    User and password are percent-decoded. Both SOCKS schemes leave the name of the destination for the
+    proxy to resolve: the network that needs it may not know the names outside. Raises `UsageError`.
+    """
+    shown = re.sub(r"(//|^).*@", r"\1***@", printable(url))
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError:
+        raise UsageError(f"the proxy {shown!r} has a bad host or port: it should look like http://host:port") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise UsageError(f"the proxy {shown!r} has an unknown scheme: it should be one of {', '.join(DEFAULT_PORTS)}")
+    if not parts.hostname or port == 0 or re.search(r"[\x00-\x20\x7f]", url):
+        raise UsageError(f"the proxy {shown!r} cannot be one: it should look like http://host:port")
+    return OutProxy(
+        scheme=parts.scheme,
+        host=unquote(parts.hostname),
+        port=port or DEFAULT_PORTS[parts.scheme],
+        credentials=_credentials(parts.username, parts.password, parts.scheme, shown),
+    )
+
+
+def choose(setting: str | None, secure: bool, host: str, port: int) -> OutProxy | None:
+    """The proxy for a target, None for none: `setting`, or what the environment says if that is None.
+
+    `""` and `"none"` forbid one. In the environment, as for curl: `http_proxy` for plain targets,
+    `https_proxy` for those with TLS, `all_proxy` for both, `no_proxy`; on macOS and Windows the system's
+    settings count too. The environment's proxy is never taken for this machine itself. Raises `UsageError`.
+    """
+    if setting is not None:
+        return None if setting in ("", "none") else parse_outproxy(setting)
+    proxies = urllib.request.getproxies()
+    url = proxies.get("https" if secure else "http") or proxies.get("all")
+    if url is None or _is_this_machine(host):
+        return None
+    if urllib.request.proxy_bypass(host) or excluded(host, port, proxies.get("no", "")):
+        return None
+    return parse_outproxy(url)
+
+
+def excluded(host: str, port: int, no_proxy: str) -> bool:
+    """Whether a `NO_PROXY` list has the host: `*`, a domain (with those in it), an address or a CIDR network.
+
+    Entries are separated by commas or spaces; a domain may begin with `.` or `*.`, and end in `:port`.
+    """
+    entries = [entry.lower() for entry in re.split(r"[,\s]+", no_proxy) if entry]
+    return any(entry == "*" or _matches(entry, host.lower().rstrip("."), port) for entry in entries)
+
+
+def connect_through(way: Way) -> Socket:
+    """A connection to the destination through the proxy, with nothing read from or sent to it yet.
+
+    Raises `DialError`, one line with the proxy's name in it, and its own words where it said something;
+    `ProxyRefused` with the status that it answered; `UsageError` for a CA file that cannot be used.
+    """
+    return _through_socks(way) if way.proxy.scheme.startswith("socks") else _through_http(way)
+
+
+def _through_http(way: Way) -> Socket:
+    """CONNECT without credentials first: which kind the proxy takes decides whether the password is shown."""
+    sock, response, text = _ask(way)
+    if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and way.proxy.credentials is not None:
+        sock.close()
+        offered = parse_challenges(response.headers.get_all("Proxy-Authenticate"))
+        authorization = answer(offered, way.proxy.credentials, way.authority)
+        if authorization is not None:
+            sock, response, text = _ask(way, authorization)
+        elif any(challenge.scheme == "ntlm" for challenge in offered):
+            sock, response, text = _ask_ntlm(way, way.proxy.credentials)
+    if 200 <= response.status_code < 300:
+        return sock
+    sock.close()
+    raise _refusal(way, response, text)
+
+
+def _ask(way: Way, authorization: str | None = None) -> tuple[Socket, Response, str]:
+    """One CONNECT on a connection of its own: the answer, and if it is a refusal, what its page says."""
+    with _connected(way) as sock:
+        reader = AnswerReader(sock)
+        response, text = _exchange(sock, reader, way, authorization)
+        if reader.leftover and 200 <= response.status_code < 300:
+            raise DialError("it sent something of its own after its answer")
+        return sock, response, text
+
+
+def _ask_ntlm(way: Way, credentials: Credentials) -> tuple[Socket, Response, str]:
+    """The CONNECTs of an NTLM exchange, on one connection, which is what NTLM authenticates."""
+    with _connected(way) as sock:
+        reader = AnswerReader(sock)
+
+        def ask(authorization: str) -> list[Challenge]:
+            response, _ = _exchange(sock, reader, way, authorization)
+            return parse_challenges(response.headers.get_all("Proxy-Authenticate"))
+
+        authorization = ntlm(credentials, way.proxy.host, ask)
+        return sock, *_exchange(sock, reader, way, authorization)
+
+
+def _exchange(sock: Socket, reader: AnswerReader, way: Way, authorization: str | None) -> tuple[Response, str]:
+    lines = [f"CONNECT {way.authority} HTTP/1.1", f"Host: {way.authority}"]
+    if authorization is not None:
+        lines.append(f"Proxy-Authorization: {authorization}")
+    sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    response = reader.head()
+    refused = not 200 <= response.status_code < 300
+    return response, own_text(reader.body(response)) if refused else ""
+
+
+@contextmanager
+def _connected(way: Way) -> Iterator[Socket]:
+    """A connection to the proxy itself, closed if the block fails; it has one deadline for the block."""
+    proxy, seconds = way.proxy, way.handshake_timeout
+    try:
+        sock = connect(proxy.host, proxy.port, way.connect_timeout)
+    except DialError as error:
+        raise DialError(f"the proxy {proxy} is not reached: {error}") from error
+    try:
+        with deadline(seconds, f"the proxy {proxy} did not answer within {seconds:g} s"), _blaming(proxy):
+            if proxy.scheme == "https":
+                sock = wrap(sock, proxy.host, outproxy_context(way.tls))
+            yield sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+@contextmanager
+def _blaming(proxy: OutProxy) -> Iterator[None]:
+    """Say of what fails in the block that it was at this proxy."""
+    try:
+        yield
+    except NotHTTP as error:
+        raise DialError(f"the proxy {proxy} {_no_answer(error.received)}") from error
+    except ProxyRefused:
+        raise
+    except DialError as error:
+        raise DialError(f"the proxy {proxy} fails: {error}") from error
+    except OSError as error:
+        raise DialError(f"the proxy {proxy} fails: {explain(error)}") from error
+
+
+def _no_answer(received: bytes) -> str:
+    if received[:1] == b"\x15":
+        return "speaks TLS: use https://"
+    if received:
+        return "does not speak HTTP: does it speak SOCKS (socks5://)?"
+    return "closed the connection without an answer: does it speak TLS (https://) or SOCKS (socks5://)?"
+
+
+def _refusal(way: Way, response: Response, text: str) -> ProxyRefused:
+    status = response.status_code
+    advice = ADVICE.get(status, "")
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        advice = _credentials_advice(way, response)
+    parts = [f"{status} {printable(response.reason_phrase)}".strip(), text, advice]
+    said = ": ".join(part for part in parts if part)
+    return ProxyRefused(f"the proxy {way.proxy} refused the way to {way.authority}: {said}", status)
+
+
+def _credentials_advice(way: Way, response: Response) -> str:
+    if way.proxy.credentials is None:
+        return f"it wants a user and password: --proxy {way.proxy.scheme}://USER:PASSWORD@HOST:PORT"
+    offered = {challenge.scheme for challenge in parse_challenges(response.headers.get_all("Proxy-Authenticate"))}
+    if offered and not offered & {"basic", "digest", "ntlm"}:
+        return f"it takes {printable(', '.join(sorted(offered)))} only, and Hubble has Basic, Digest and NTLM"
+    return "are user and password right?"
+
+
+def _through_socks(way: Way) -> Socket:
+    with _connected(way) as sock:
+        try:
+            socks.connect(sock, way.host, way.port, way.proxy.credentials)
+        except socks.Refused as error:
+            raise ProxyRefused(f"the proxy {way.proxy} refused the way to {way.authority}: {error}", 0) from error
+        return sock
+
+
+def _credentials(username: str | None, password: str | None, scheme: str, shown: str) -> Credentials | None:
+    if username is None:
+        return None
+    credentials = Credentials(unquote(username), unquote(password or ""))
+    if scheme.startswith("socks"):
+        if not all(0 < len(text.encode()) <= 255 for text in credentials):
+            raise UsageError(f"the proxy {shown!r} needs a user and a password, of 255 bytes at most (SOCKS)")
+    elif ":" in credentials.username or not "".join(credentials).isprintable():
+        raise UsageError(f"the user of the proxy {shown!r} has a colon, or a control character, in it")
+    return credentials
+
+
+def _is_this_machine(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def _matches(entry: str, host: str, port: int) -> bool:
+    with suppress(ValueError):
+        network = ipaddress.ip_network(entry.strip("[]"), strict=False)
+        with suppress(ValueError):
+            return ipaddress.ip_address(host) in network
+        return False
+    name, _, entry_port = entry.partition(":")
+    name = name.removeprefix("*").strip(".")
+    return entry_port in ("", str(port)) and (host == name or host.endswith(f".{name}"))

@@ -1,0 +1,282 @@
+"""TLS on both sides of a link: whom to trust, what to show, and what a refusal means in plain words."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import logging
+import re
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+from gevent import ssl as gevent_ssl
+
+from hubble.errors import DialError, UsageError
+from hubble.transport.addresses import Socket, endpoint
+from hubble.transport.tlsfaults import explain, file_fault
+
+log = logging.getLogger(__name__)
+
+
+class TLSFailed(DialError):
+    """TLS was not agreed upon, or the other side is not who it should be."""
+
+
+@dataclass(frozen=True)
+class TLSOptions:
+    """Whom a dialler trusts and what it shows.
+
+    `ca_file`: PEM; trusted *instead of* the system's certificates. `cert_file`, `key_file`: PEM, the
+    dialler's own certificate and key, which may be one file. `server_name`: whom the server's certificate
+    must name, where not the URL's host. `pins`: `sha256:` and the base64 or hex hash of a public key
+    (SubjectPublicKeyInfo), one of which the server must have besides a good certificate. `insecure`: check
+    no certificate; pins are checked all the same. Raises `UsageError` for a pin that cannot be one.
+    """
+
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None
+    pins: tuple[str, ...] = ()
+    insecure: bool = False
+    digests: frozenset[bytes] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digests", frozenset(_pin_digest(pin) for pin in self.pins))
+        if self.key_file is not None and self.cert_file is None:
+            raise UsageError(f"the key {self.key_file!r} needs its certificate: give --cert as well")
+
+
+def client_context(options: TLSOptions) -> ssl.SSLContext:
+    """A context for dialling: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files."""
+    context: ssl.SSLContext = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _harden(context)
+    if options.ca_file is not None:
+        _load_ca(context, options.ca_file)
+    else:
+        context.load_default_certs()
+    if options.cert_file is not None:
+        _load_cert(context, options.cert_file, options.key_file)
+    if options.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def outproxy_context(options: TLSOptions) -> ssl.SSLContext:
+    """A context for TLS to an HTTP proxy on the way out: the system's certificates and the `ca_file` count.
+
+    Pins and the client certificate are the Hubble proxy's business, and are left out.
+    """
+    context = client_context(TLSOptions(insecure=options.insecure))
+    if options.ca_file is not None:
+        _load_ca(context, options.ca_file)
+    return context
+
+
+def start_tls(sock: Socket, host: str, options: TLSOptions) -> Socket:
+    """TLS with `host` over a connected socket, itself plain or TLS. The caller bounds the time.
+
+    Raises `TLSFailed`, what it says being the end of a sentence; `UsageError` for unusable files.
+    """
+    if options.insecure and not options.digests:
+        log.warning("INSECURE: the certificate of %s is not checked, anybody on the way can read along", host)
+    wrapped = wrap(sock, options.server_name or host, client_context(options))
+    try:
+        _check_pins(wrapped, options.digests)
+    except TLSFailed:
+        wrapped.close()
+        raise
+    return wrapped
+
+
+def wrap(sock: Socket, server_name: str, context: ssl.SSLContext) -> Socket:
+    """Shake hands as the client. On any failure `sock` is closed; raises `TLSFailed`."""
+    name = server_name.partition("%")[0]  # certificates know no zones of IPv6 addresses
+    try:
+        if isinstance(sock, ssl.SSLSocket):
+            return _tls_in_tls(sock, name, context)
+        return _shake_hands(context, sock, server_hostname=name)
+    except OSError as error:
+        raise TLSFailed(explain(error)) from error
+    except ValueError as error:  # a server name that cannot be one
+        raise TLSFailed(f"TLS is not possible with the name {name!r}: {error}") from error
+
+
+def public_key_digest(certificate: bytes) -> bytes:
+    """The SHA-256 of a DER certificate's SubjectPublicKeyInfo, as pins (RFC 7469, section 2.4) take it."""
+    # This walk replaces the package `cryptography`; OpenSSL has parsed the certificate, so its form is right.
+    fields = list(_elements(next(_elements(certificate))))
+    has_version = fields[0][0] == 0xA0  # RFC 5280, section 4.1: version, serial, ..., subject, public key
+    return hashlib.sha256(fields[6 if has_version else 5]).digest()
+
+
+def server_context(
+    cert_file: str, key_file: str | None, client_ca: str | None = None, require_client: bool = False
+) -> ssl.SSLContext:
+    """A context for a listener: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files.
+
+    With `client_ca` (PEM) clients are asked for a certificate, and with `require_client` need one.
+    """
+    context: ssl.SSLContext = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _harden(context)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    _load_cert(context, cert_file, key_file)
+    if client_ca is not None:
+        _load_ca(context, client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
+    return context
+
+
+class ServerTLS:
+    """A listener's certificate, which can be reloaded; give it to a gevent server as its `ssl_context`.
+
+    Connections that stand keep what they were made with. `handshake_timeout` is in seconds.
+    """
+
+    def __init__(
+        self,
+        cert_file: str,
+        key_file: str | None = None,
+        client_ca: str | None = None,
+        require_client: bool = False,
+        handshake_timeout: float = 10.0,
+    ) -> None:
+        self._files = (cert_file, key_file, client_ca, require_client)
+        self._handshake_timeout = handshake_timeout
+        self._context = server_context(*self._files)
+
+    def reload(self) -> None:
+        """Read the files again, for connections from now on. Raises `UsageError`, and changes nothing then."""
+        self._context = server_context(*self._files)
+
+    def wrap_socket(self, sock: Socket, server_side: bool = True) -> Socket:
+        """What a gevent server calls, in the connection's greenlet; ends that greenlet if TLS fails."""
+        peer = _peer(sock)
+        try:
+            with gevent.Timeout(self._handshake_timeout, TimeoutError("no handshake in time")):
+                return _shake_hands(self._context, sock, server_side=server_side)
+        except OSError as error:
+            log.info("TLS with %s failed: %s", peer, explain(error, server_side=True))
+            # Port scanners cause this all day; the server would print a traceback for any other exception.
+            raise gevent.GreenletExit from error
+
+
+NAME_TYPES = {
+    "commonName": "CN",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+    "domainComponent": "DC",
+    "userId": "UID",
+}
+
+
+def peer_subject(sock: Socket) -> str | None:
+    """The subject of the client's verified certificate (RFC 4514: `CN=agent1,O=Example`); None without one."""
+    certificate: dict[str, Any] = getattr(sock, "getpeercert", dict)() or {}
+    subject = [attribute for group in certificate.get("subject", ()) for attribute in group]
+    parts = (f"{NAME_TYPES.get(kind, kind)}={_escape(value)}" for kind, value in reversed(subject))
+    return ",".join(parts) or None
+
+
+def _escape(value: str) -> str:
+    escaped = re.sub(r'([,+"\\<>;=]|^[ #]| $)', r"\\\1", value)
+    return "".join(char if char.isprintable() else "".join(f"\\{b:02X}" for b in char.encode()) for char in escaped)
+
+
+def _harden(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])  # the upgrade to WebSocket is HTTP/1.1, and nothing newer
+
+
+def _load_ca(context: ssl.SSLContext, ca_file: str) -> None:
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:
+        raise UsageError(f"the CA file {ca_file!r} cannot be used: {file_fault(error)}") from error
+    # A certificate that the user names is trusted as it is, also an intermediate or a server's own.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+def _load_cert(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
+    what = f"the certificate {cert_file!r}" + (f" with the key {key_file!r}" if key_file else "")
+    try:
+        context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
+    except OSError as error:
+        raise UsageError(f"{what} cannot be used: {file_fault(error)}") from error
+
+
+def _no_passphrase() -> str:
+    """Instead of OpenSSL's question on the terminal, which a daemon has not got."""
+    raise UsageError("a key with a passphrase cannot be used: remove it (openssl pkey -in KEY -out NEW)")
+
+
+def _peer(sock: Socket) -> str:
+    try:
+        name = sock.getpeername()
+    except OSError:  # it has hung up already
+        return "a client"
+    return endpoint(name[0], name[1]) if isinstance(name, tuple) else "a local client"
+
+
+def _shake_hands(context: ssl.SSLContext, sock: Socket, **side: Any) -> Socket:
+    wrapped: Socket = context.wrap_socket(sock, do_handshake_on_connect=False, **side)
+    try:
+        wrapped.do_handshake()  # type: ignore[attr-defined]
+    except BaseException:
+        wrapped.close()
+        raise
+    return wrapped
+
+
+def _check_pins(sock: Socket, digests: frozenset[bytes]) -> None:
+    if not digests:
+        return
+    found = public_key_digest(sock.getpeercert(binary_form=True))  # type: ignore[attr-defined]
+    if not any(hmac.compare_digest(found, digest) for digest in digests):
+        pin = "sha256:" + base64.b64encode(found).decode()
+        raise TLSFailed(f"its public key is {pin}, not one that --pin allows: was its key renewed on purpose?")
+
+
+def _pin_digest(pin: str) -> bytes:
+    algorithm, _, value = pin.partition(":")
+    try:
+        digest = bytes.fromhex(value) if len(value) == 64 else base64.b64decode(value, validate=True)
+    except (ValueError, binascii.Error):
+        digest = b""
+    if algorithm.lower() != "sha256" or len(digest) != 32:
+        raise UsageError(f"the pin {pin!r} is not sha256: and the SHA-256 of a public key in base64 or hex")
+    return digest
+
+
+def _tls_in_tls(sock: ssl.SSLSocket, name: str, context: ssl.SSLContext) -> Socket:
+    # Only those who go through an https:// proxy pay for this import.
+    from hubble.transport.tlsintls import TLSInTLS
+
+    return TLSInTLS(sock, context, name)  # type: ignore[return-value]
+
+
+def _elements(der: bytes) -> Iterator[bytes]:
+    """The DER elements, headers included, that the constructed element `der` holds."""
+    at, end = _content(der, 0)
+    while at < end:
+        _, after = _content(der, at)
+        yield der[at:after]
+        at = after
+
+
+def _content(der: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the element at `at` begins and ends (X.690, section 8.1.3)."""
+    length, start = der[at + 1], at + 2
+    if length >= 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(der[at + 2 : start], "big")
+    return start, start + length
