@@ -7,7 +7,6 @@ else is `turn`: after each change it sends what the session has to send, and hee
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import struct
@@ -27,11 +26,13 @@ from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
 from hubble.protocol.session import Ended, Opened, Path, Resumed, Session, Suspended
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Link
+from hubble.transport.stream import Stream
 
 log = logging.getLogger(__name__)
 
 READ_SIZE = 64 * 1024
 WRITE_SIZE = 256 * 1024
+ABORTIVE_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 LEGACY_BACKLOG = 4 * 1024 * 1024
 """Bytes that a session of protocol 0.1, which has no credit, may have waiting for its local socket."""
 STALL_TIMEOUT = 30.0
@@ -65,10 +66,13 @@ class Connection:
         self.backoff: Backoff | None = None
         """When to try again to resume, while the entry does."""
         self._owner = owner
-        self._sock = sock
+        self._stream = Stream(sock)
+        self._rest: bytes | memoryview = b""
         self._on_suspended = on_suspended
         self._readable = Event()
         self._writable = Event()
+        self._reading = True
+        self._writing = True
         self._delivered = Event()
         self._greenlets: list[gevent.Greenlet] = []
         self._fields = {"session": session_text(session.id)}
@@ -78,6 +82,8 @@ class Connection:
     def receive(self, message: Message) -> None:
         """A message of the session has come over the link."""
         self.session.receive(message, time.monotonic())
+        if not self._writing and not self._rest:
+            self._write_now()
         self.turn()
         if type(message) is Data:
             self._hold_back()
@@ -107,16 +113,17 @@ class Connection:
 
     def turn(self) -> None:
         """Send what the session has to send, heed what has happened to it, and wake whoever can go on."""
-        self._send()
         session = self.session
-        for event in session.events():
-            self._heed(event)
-        if session.room and not session.unsent:
+        if session.unsent or session.has_news:
+            self._send()
+            for event in session.events():
+                self._heed(event)
+            if session.finished:
+                self._stream.close()
+        if not self._reading and session.room and not session.unsent:
             self._readable.set()
-        if session.waiting or session.stream_ended:
+        if not self._writing and (self._rest or session.waiting or session.stream_ended):
             self._writable.set()
-        if session.finished:
-            self._sock.close()
 
     # The greenlets.
 
@@ -124,7 +131,7 @@ class Connection:
         try:
             while True:
                 room = self._wait_for_room()
-                data = self._sock.recv(min(room, READ_SIZE))
+                data = self._stream.recv(min(room, READ_SIZE))
                 if not data:
                     self.session.finish()
                     self.turn()
@@ -134,36 +141,58 @@ class Connection:
         except OSError as error:
             self._socket_failed(error)
 
+    def _write_now(self) -> None:
+        """Write to the idle socket without waiting; what the kernel does not take is left to the writer."""
+        session = self.session
+        data = session.next_bytes(WRITE_SIZE)
+        if data is None:
+            return
+        try:
+            taken = self._stream.send_now(data)
+        except OSError as error:
+            self._socket_failed(error)
+            return
+        if taken < len(data):
+            self._rest = memoryview(data)[taken:]
+        if taken:
+            session.consumed(taken, time.monotonic())
+
     def _write_socket(self) -> None:
         session = self.session
         try:
             while True:
-                data = session.next_bytes(WRITE_SIZE)
+                data, self._rest = self._rest or session.next_bytes(WRITE_SIZE), b""
                 if data is not None:
-                    self._sock.sendall(data)
+                    self._stream.sendall(data)
                     session.consumed(len(data), time.monotonic())
                     self._delivered.set()
                     self.turn()
                 elif session.stream_ended:
-                    self._sock.shutdown(socket.SHUT_WR)
+                    self._stream.end()
                     session.consumed(1, time.monotonic())
                     self.turn()
+                    if session.finished:
+                        self._stream.close()
                     return
                 else:
+                    self._writing = False
                     self._writable.clear()
                     self._writable.wait()
+                    self._writing = True
         except OSError as error:
             self._socket_failed(error)
 
     def _wait_for_room(self) -> int:
         session = self.session
         while session.unsent or not session.room:
+            self._reading = False
             self._readable.clear()
             self._readable.wait()
+            self._reading = True
         return session.room
 
     def _socket_failed(self, error: OSError) -> None:
-        if error.errno == errno.EBADF:  # closed by this agent: the session is over
+        if self._stream.closed:  # by this agent: the session is over
             return
         self.fail(ResetReason.LOCAL_RESET, os.strerror(error.errno) if error.errno else str(error))
 
@@ -196,11 +225,15 @@ class Connection:
                 else:
                     what = text or reason.name.lower().replace("_", " ")
                     log.info("%s: reset: %s", self.label, what, extra=self._fields)
-                    reset(self._sock)
+                    self._reset()
                 self._close()
 
+    def _reset(self) -> None:
+        with suppress(OSError):  # closed already
+            self._stream.set_option(*ABORTIVE_CLOSE)
+
     def _close(self) -> None:
-        self._sock.close()
+        self._stream.close()
         self._owner.forget(self)
         self._delivered.set()
         gevent.killall([greenlet for greenlet in self._greenlets if greenlet is not gevent.getcurrent()], block=False)
@@ -215,6 +248,5 @@ class Connection:
 
 def reset(sock: Socket) -> None:
     """Close a socket so that the other side sees a reset, not an end of stream."""
-    with suppress(OSError):  # closed already
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.setsockopt(*ABORTIVE_CLOSE)
     sock.close()

@@ -1,59 +1,77 @@
-"""PLACEHOLDER by the lead, to run the proxy before the real package lands: its owner overwrites it."""
+"""Policy: who may register, who may open which session. See docs/policy.md.
+
+`guarded` is what a proxy puts around any authorizer. The Lua and TOML policies are imported when they are first used.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hubble.policy.authorizer import (
+    Authorizer,
+    DenyAll,
+    FailClosed,
+    FunctionPolicy,
+    GrantAll,
+    load_python_authorizer,
+)
+from hubble.policy.cached import Cached
+from hubble.policy.digest import key_digest, set_digest_secret
+from hubble.policy.request import (
+    AUTHORIZATION_ERROR,
+    UNAUTHORIZED,
+    ConnectionRequest,
+    Decision,
+    RegistrationRequest,
+    denied,
+    failed,
+    granted,
+)
+
+if TYPE_CHECKING:
+    from hubble.policy.lua.limits import Limits
+    from hubble.policy.lua.policy import LuaPolicy
+    from hubble.policy.rules import RulesPolicy
+
+_LATER = {
+    "Limits": "hubble.policy.lua.limits",
+    "LuaPolicy": "hubble.policy.lua.policy",
+    "RulesPolicy": "hubble.policy.rules",
+}
+
+__all__ = [
+    "AUTHORIZATION_ERROR",
+    "UNAUTHORIZED",
+    "Authorizer",
+    "Cached",
+    "ConnectionRequest",
+    "Decision",
+    "DenyAll",
+    "FailClosed",
+    "FunctionPolicy",
+    "GrantAll",
+    "Limits",
+    "LuaPolicy",
+    "RegistrationRequest",
+    "RulesPolicy",
+    "denied",
+    "failed",
+    "granted",
+    "guarded",
+    "key_digest",
+    "load_python_authorizer",
+    "set_digest_secret",
+]
 
 
-@dataclass(frozen=True)
-class ConnectionRequest:
-    host: str = ""
-    port: int = 0
-    gateway: str = ""
-    key: str = field(default="", repr=False)
-    source: str = ""
-    source_ip: str = ""
-    identity: str = ""
-    session: str = ""
-    resumes: bool = False
+def guarded(authorizer: Authorizer) -> Authorizer:
+    """The authorizer with its decisions cached as they allow, failing closed."""
+    return FailClosed(Cached(authorizer))
 
 
-@dataclass(frozen=True)
-class RegistrationRequest:
-    name: str
-    key: str = field(default="", repr=False)
-    address: str = ""
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-
-@dataclass(frozen=True)
-class Decision:
-    allowed: bool
-    reason: str = ""
-    error: bool = False
-    detail: str = ""
-
-
-class Authorizer:
-    def connect(self, request: ConnectionRequest) -> Decision:
-        raise NotImplementedError
-
-    def resume(self, request: ConnectionRequest) -> Decision:
-        return self.connect(request)
-
-    def register(self, request: RegistrationRequest) -> Decision:
-        return Decision(True)
-
-
-class GrantAll(Authorizer):
-    def connect(self, request: ConnectionRequest) -> Decision:
-        return Decision(True)
-
-
-class DenyAll(Authorizer):
-    def connect(self, request: ConnectionRequest) -> Decision:
-        return Decision(False, "Unauthorized")
-
-
-class LuaPolicy(Authorizer):
-    def __init__(self, path: str) -> None:
-        raise NotImplementedError
+    return getattr(import_module(_LATER[name]), name)

@@ -112,7 +112,8 @@ def _pack(kind: int, fields: dict[str, Any]) -> bytes:
 
 def _unpack(data: Buffer) -> Fields:
     try:
-        fields = msgpack.unpackb(memoryview(data)[1:], raw=True, strict_map_key=False)
+        # Strict: other keys than text and bytes can be made to have one hash, and would take minutes to look up.
+        fields = msgpack.unpackb(memoryview(data)[1:], raw=True, strict_map_key=True)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise ProtocolError(f"a malformed message of type {data[0]}: {error}") from error
     if not isinstance(fields, dict):
@@ -130,10 +131,18 @@ def _text(fields: Fields, key: bytes) -> str:
         raise ProtocolError(f"{key.decode()} is not UTF-8") from error
 
 
-def _integer(fields: Fields, key: bytes, most: int = _MAX_OFFSET) -> int:
+def _remark(fields: Fields, key: bytes) -> str:
+    """A text for people, which another program may have written: cut and mended rather than refused."""
+    value = fields.get(key, b"")
+    if not isinstance(value, bytes):
+        raise ProtocolError(f"{key.decode()} is no text")
+    return value[:MAX_TEXT].decode("utf-8", "replace")
+
+
+def _integer(fields: Fields, key: bytes, most: int = _MAX_OFFSET, least: int = 0) -> int:
     value = fields.get(key, 0)
-    if type(value) is not int or not 0 <= value <= most:
-        raise ProtocolError(f"{key.decode()} is no whole number from 0 to {most}")
+    if type(value) is not int or not least <= value <= most:
+        raise ProtocolError(f"{key.decode()} is no whole number from {least} to {most}")
     return value
 
 
@@ -205,7 +214,7 @@ def _terms(fields: Fields) -> Terms | None:
     if b"Attempt" not in fields:
         return None
     return Terms(
-        attempt=_integer(fields, b"Attempt"),
+        attempt=_integer(fields, b"Attempt", least=1),
         received=_integer(fields, b"Received"),
         limit=_integer(fields, b"Limit"),
         secret=_octets(fields, b"Secret", (0, 16)),
@@ -231,13 +240,16 @@ def _encode_initiator(message: Initiator) -> bytes:
 
 def _decode_initiator(data: Buffer) -> Initiator:
     fields = _unpack(data)
+    terms = _terms(fields)
+    if terms and not terms.secret:
+        raise ProtocolError("Attempt without Secret")
     return Initiator(
         session=_session(fields),
         host=_text(fields, b"RemoteHost"),
         port=_integer(fields, b"RemotePort", 65535),
         gateway=_text(fields, b"Gatename"),
         key=_text(fields, b"Key"),
-        terms=_terms(fields),
+        terms=terms,
         path=_integer(fields, b"Path"),
         source=_text(fields, b"Source"),
     )
@@ -265,7 +277,7 @@ def _decode_data(data: Buffer) -> Data:
 def _encode_ack(message: Ack) -> bytes:
     fields: dict[str, Any] = {
         "GUID": session_text(message.session) if message.session else "",
-        "Message": "<nil>" if message.ok else message.message,
+        "Message": "<nil>" if message.ok else message.message.encode()[:MAX_TEXT],
         "Ok": message.ok,
         **_terms_fields(message.terms),
     }
@@ -285,7 +297,7 @@ def _decode_ack(data: Buffer) -> Ack:
     return Ack(
         session=_session(fields) if fields.get(b"GUID") else b"",
         ok=ok,
-        message="" if ok else _text(fields, b"Message"),
+        message="" if ok else _remark(fields, b"Message"),
         code=_REFUSALS.get(code, Refusal.UNSPECIFIED),
         features=_features(fields),
         terms=_terms(fields),

@@ -47,9 +47,10 @@ class Budget:
 class Window:
     """How far a sender may go: `limit` is the offset of the first byte that is not allowed yet.
 
-    The window begins small and doubles when the receiver drains half of it within two round trips, since then it is
-    the window, and neither the receiver nor the path, that holds the sender back. The round trip is the least time
-    seen between granting credit and the arrival of the first byte that needed it.
+    The window begins small and doubles when half of it is drained within a round trip: then it is the window, and
+    neither the receiver nor the path, that holds the sender back. So it ends between two and four times what the path
+    holds, and no more than that can stand in queues on the way. The round trip is the least time seen between asking
+    for something and the arrival of the first message that needed the answer.
     """
 
     def __init__(self, budget: Budget, initial: int = INITIAL_WINDOW, most: int = LARGEST_WINDOW) -> None:
@@ -70,9 +71,12 @@ class Window:
         if self._granted_at is None:
             self._granted_at = now
         if self._probe and end > self._probe[0]:
-            sample = now - self._probe[1]
-            self._round_trip = min(sample, self._round_trip or sample)
+            self.measured(now - self._probe[1])
             self._probe = None
+
+    def measured(self, round_trip: float) -> None:
+        """A round trip between the two ends has taken so many seconds, or less."""
+        self._round_trip = min(round_trip, self._round_trip or round_trip)
 
     def is_due(self, consumed: int) -> bool:
         """Whether so much was consumed that the sender should hear of it."""
@@ -96,7 +100,7 @@ class Window:
     def _drains_fast(self, now: float) -> bool:
         if self._round_trip is None or self._granted_at is None:
             return False
-        return now - self._granted_at < 2 * self._round_trip
+        return now - self._granted_at < self._round_trip
 
     def _grow(self) -> None:
         if self.size * 2 <= self._most and self._budget.take(self.size):

@@ -19,77 +19,92 @@ class FairQueue:
     """Messages waiting for a link's writer. Nothing is refused: who puts heeds `is_full`."""
 
     def __init__(self, lane_size: int = LANE_SIZE) -> None:
-        self.waiting_bytes = 0
         self._lane_size = lane_size
         self._urgent: deque[bytes] = deque()
-        self._lanes: OrderedDict[Lane, deque[bytes]] = OrderedDict()
-        self._sizes: dict[Lane, int] = {}
+        self._lanes: OrderedDict[Lane, _Waiting] = OrderedDict()
         self._full: set[Lane] = set()
         self._drained: list[Lane] = []
 
     def __bool__(self) -> bool:
         return bool(self._urgent or self._lanes)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait in all."""
+        return sum(map(len, self._urgent)) + sum(waiting.size for waiting in self._lanes.values())
+
     def put(self, message: bytes, lane: Lane | None = None) -> None:
         """Add a message at the end of its lane; without a lane it is urgent."""
-        self.waiting_bytes += len(message)
         if lane is None:
             self._urgent.append(message)
             return
-        messages = self._lanes.get(lane)
-        if messages is None:
-            self._lanes[lane] = deque((message,))
-        else:
-            messages.append(message)
-        self._sizes[lane] = self._sizes.get(lane, 0) + len(message)
+        waiting = self._lanes.get(lane)
+        if waiting is None:
+            waiting = self._lanes[lane] = _Waiting()
+        waiting.messages.append(message)
+        waiting.size += len(message)
 
     def is_full(self, lane: Lane) -> bool:
         """Whether the lane has enough for now. If so, `drained` will name it once it has room again."""
-        if self._sizes.get(lane, 0) < self._lane_size:
+        if self.size(lane) < self._lane_size:
             return False
         self._full.add(lane)
         return True
 
     def size(self, lane: Lane) -> int:
         """How many bytes wait in a lane."""
-        return self._sizes.get(lane, 0)
+        waiting = self._lanes.get(lane)
+        return waiting.size if waiting is not None else 0
 
     def discard(self, lane: Lane) -> None:
         """Drop what waits in a lane."""
-        if self._lanes.pop(lane, None) is not None:
-            self.waiting_bytes -= self._sizes.pop(lane)
-        self._full.discard(lane)
+        self._lanes.pop(lane, None)
+        if lane in self._full:
+            self._full.discard(lane)
+            self._drained.append(lane)
 
     def clear(self) -> None:
         """Drop everything."""
-        self.__init__(self._lane_size)  # type: ignore[misc]
+        self._urgent.clear()
+        self._lanes.clear()
+        self._full.clear()
+        self._drained.clear()
 
     def take(self, most: int) -> list[bytes]:
         """The messages to write next: all urgent ones, then one of each lane in turn until `most` bytes are reached."""
         batch = list(self._urgent)
         size = sum(map(len, batch))
         self._urgent.clear()
-        while self._lanes and size < most:
-            lane, messages = next(iter(self._lanes.items()))
-            message = messages.popleft()
+        lanes = self._lanes
+        while lanes and size < most:
+            lane, waiting = lanes.popitem(last=False)
+            message = waiting.messages.popleft()
             batch.append(message)
             size += len(message)
-            self._rotate(lane, len(message))
-        self.waiting_bytes -= size
+            waiting.size -= len(message)
+            if waiting.messages:
+                lanes[lane] = waiting
+            if self._full and lane in self._full and waiting.size <= self._lane_size // 2:
+                self._full.discard(lane)
+                self._drained.append(lane)
         return batch
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether `drained` has something to say."""
+        return bool(self._drained)
 
     def drained(self) -> list[Lane]:
         """The lanes that were full and have room again, since the last call."""
         drained, self._drained = self._drained, []
         return drained
 
-    def _rotate(self, lane: Lane, taken: int) -> None:
-        left = self._sizes[lane] - taken
-        if self._lanes[lane]:
-            self._sizes[lane] = left
-            self._lanes.move_to_end(lane)
-        else:
-            del self._lanes[lane], self._sizes[lane]
-        if lane in self._full and left <= self._lane_size // 2:
-            self._full.discard(lane)
-            self._drained.append(lane)
+
+class _Waiting:
+    """What waits in one lane."""
+
+    __slots__ = ("messages", "size")
+
+    def __init__(self) -> None:
+        self.messages: deque[bytes] = deque()
+        self.size = 0

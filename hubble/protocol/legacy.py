@@ -31,7 +31,7 @@ class LegacySession:
         self._undelivered = 0
         self._chunks: deque[Chunk] = deque()
         self._outbox: deque[Message] = deque()
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
 
     @property
     def room(self) -> int:
@@ -137,10 +137,14 @@ class LegacySession:
         """Whether the local socket is needed no more."""
         return self.path is Path.ENDED
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there are events."""
+        return bool(self._events)
+
     def events(self) -> list[Event]:
         """What has happened since the last call."""
-        happened = list(self._events)
-        self._events.clear()
+        happened, self._events = self._events, []
         return happened
 
     def _settle(self) -> None:

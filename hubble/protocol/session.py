@@ -136,11 +136,13 @@ class Session:
         self._resume_timeout = resume_timeout
         self._attempt = 0
         self._lost_at = 0.0
+        self._asked_at: float | None = None
+        self._window = window
         self._failure: Reset | None = None
         self._done_sent = False
         self._done_received = False
         self._outbox: deque[Message] = deque()
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []
 
     def __repr__(self) -> str:
         return f"<Session {self.id.hex()} {'exit' if self.from_exit else 'entry'} {self.path.value}>"
@@ -187,6 +189,7 @@ class Session:
         assert not self.from_exit
         self._move(Move.CONNECT)
         self._attempt += 1
+        self._asked_at = now
         self._start_clock(now)
         return self._terms(secret=self._secret, resume=self.established)
 
@@ -194,6 +197,7 @@ class Session:
         """An Ack has accepted the entry's Initiator. False, and nothing happens, if it answers an older one."""
         if self.path is not Path.CONNECTING or terms.attempt != self._attempt:
             return False
+        self._measure(now)
         self._agree(terms, now)
         return True
 
@@ -228,6 +232,7 @@ class Session:
         if self.path is Path.OPEN:
             self._lost_at = now
         self._agree(terms, now)
+        self._asked_at = now
         return self._terms()
 
     def path_lost(self, now: float, why: str) -> None:
@@ -274,6 +279,7 @@ class Session:
             case _ if self.path is not Path.OPEN or self._failure:
                 pass  # Left over from a path given up: the other side sends it again.
             case Stream():
+                self._measure(now)
                 self.incoming.receive(message.offset, message.payload, now)
             case Eof():
                 self.incoming.receive_end(message.offset)
@@ -332,10 +338,14 @@ class Session:
         """Whether both directions are complete: the local socket is needed no more."""
         return self.incoming.complete and self.outgoing.complete
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there are events, or messages besides those of the application's stream."""
+        return bool(self._outbox or self._events)
+
     def events(self) -> list[Event]:
         """What has happened since the last call."""
-        happened = list(self._events)
-        self._events.clear()
+        happened, self._events = self._events, []
         return happened
 
     # Inner workings.
@@ -350,6 +360,12 @@ class Session:
         if self.deadline is None:
             self._lost_at = now
             self.deadline = now + (self._resume_timeout if self.established else OPEN_TIMEOUT)
+
+    def _measure(self, now: float) -> None:
+        """This is the first message that the other end could not send before it had our Initiator, or our Ack."""
+        if self._asked_at is not None:
+            self._window.measured(now - self._asked_at)
+            self._asked_at = None
 
     def _terms(self, secret: bytes = b"", resume: bool = False) -> Terms:
         incoming = self.incoming

@@ -89,9 +89,16 @@ class AnswerReader:
                 self._stream.feed_eof()
 
 
-def own_text(body: bytes, charset: str = "utf-8") -> str:
+def refusal(response: Response, body: bytes, advice: str) -> str:
+    """Status, what the error page says, and what to do about it, in one line."""
+    status = f"{response.status_code} {printable(response.reason_phrase)}".strip()
+    text = own_text(body)
+    return ": ".join(part for part in (status, "" if text in status else text, advice) if part)
+
+
+def own_text(body: bytes) -> str:
     """What an error page says, in one short line: its title if it is HTML, else its first line."""
-    text = body.decode(charset, errors="replace")
+    text = body.decode(errors="replace")
     title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
     if title is not None:
         text = " ".join(title[1].split())

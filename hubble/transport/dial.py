@@ -19,7 +19,7 @@ from websockets.uri import DELIMS, WebSocketURI
 
 from hubble.errors import DialError, UsageError
 from hubble.transport.addresses import Socket, connect, deadline, endpoint
-from hubble.transport.answer import AnswerReader, NotHTTP, own_text, printable
+from hubble.transport.answer import AnswerReader, NotHTTP, own_text, printable, refusal
 from hubble.transport.outproxy import Way, choose, connect_through
 from hubble.transport.tls import TLSFailed, TLSOptions, client_context, start_tls
 from hubble.transport.tlsfaults import explain
@@ -110,7 +110,7 @@ def parse_url(url: str) -> Target:
     A user and a password in it are sent as Basic authentication, for a front server that wants them.
     Raises `UsageError`.
     """
-    shown = re.sub(r"//.*@", "//***@", printable(url))
+    shown = printable(re.sub(r"//.*@", "//***@", url, flags=re.DOTALL))
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -225,14 +225,12 @@ def _request(target: Target, options: DialOptions) -> tuple[ClientProtocol, Requ
 
 def _refusal(target: Target, response: Response, body: bytes) -> UpgradeRefused:
     status, location = response.status_code, response.headers.get("Location")
-    text = own_text(body)
     advice = ADVICE.get(status, "")
-    if not target.secure and "HTTPS" in text:  # what nginx and Go's servers say on a TLS port
+    if not target.secure and "HTTPS" in own_text(body):  # what nginx and Go's servers say on a TLS port
         advice = "it speaks TLS: use wss://"
     if location is not None and 300 <= status < 400:
         advice = f"it redirects to {printable(location)}: if that is right, use that URL"
-    parts = [f"{status} {printable(response.reason_phrase)}".strip(), text, advice]
-    said = ": ".join(part for part in parts if part)
+    said = refusal(response, body, advice)
     return UpgradeRefused(f"cannot connect to {target}: the server refused the upgrade: {said}", status)
 
 

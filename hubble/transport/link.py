@@ -1,7 +1,8 @@
 """A link: whole messages in and out over one WebSocket.
 
-One greenlet, the writer, writes to the socket; everybody else puts messages into its fair queue. One greenlet, the
-owner's, reads. Framing is the sans-I/O protocol of `websockets`. A link that has been silent for too long is dead.
+Messages to send are put into a fair queue. The hub writes it out once the greenlet that runs now has nothing more to
+put; when the kernel takes no more, the link's writer greenlet waits, and goes on. One greenlet, the owner's, reads.
+Framing is the sans-I/O protocol of `websockets`. A link that has been silent for too long is dead.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hubble.errors import LinkClosed
 from hubble.protocol.codec import MAX_MESSAGE
 from hubble.protocol.fairqueue import FairQueue, Lane
 from hubble.transport.addresses import Socket
+from hubble.transport.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -69,20 +71,23 @@ class Link:
         self.round_trip: float | None = None
         """Seconds the last ping took, or None before the first has returned."""
         self.on_drained: Callable[[Lane], None] = lambda lane: None
-        self._sock = sock
+        self._stream = Stream(sock)
+        self._loop = gevent.get_hub().loop
         self._protocol = Protocol(side, state=OPEN, max_size=MAX_MESSAGE, logger=quiet)
         self._leftover = leftover
         self._keepalive = keepalive or Keepalive()
         self._clock = clock
         self._queue = FairQueue()
-        self._wake = Event()
+        self._scheduled = False
+        self._rest: bytes | memoryview = b""
+        self._blocked = Event()
         self._closed = Event()
         self._heard = Event()
         self._closing: tuple[int, str] | None = None
         self._heard_at = clock()
         keep_queue_short(sock)
         self._writer = gevent.spawn(self._write)
-        self._timer: Any = gevent.get_hub().loop.timer(self._keepalive.interval, self._keepalive.interval)
+        self._timer: Any = self._loop.timer(self._keepalive.interval, self._keepalive.interval)
         self._timer.start(self._beat)
 
     def __repr__(self) -> str:
@@ -100,7 +105,7 @@ class Link:
         """
         if not self._closed.is_set() and self._closing is None:
             self._queue.put(message, lane)
-            self._wake.set()
+            self._schedule()
 
     def is_full(self, lane: Lane) -> bool:
         """Whether a lane has enough queued for now. If so, `on_drained` is called when it has room again."""
@@ -118,6 +123,7 @@ class Link:
     def discard(self, lane: Lane) -> None:
         """Drop what is queued in a lane."""
         self._queue.discard(lane)
+        self._schedule()
 
     def messages(self) -> Iterator[bytes | bytearray]:
         """The messages that arrive, each whole, for as long as the link lives. Raises LinkClosed at its end."""
@@ -135,14 +141,14 @@ class Link:
                     else:
                         self._heed(frame)
         except OSError as error:
-            self._end(f"the connection was lost ({error.strerror or error})")
+            self._lost(error)
         raise LinkClosed(self.why)
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what is queued, then say good-bye; the link ends soon after, whatever the other side does."""
         if self._closing is None and not self.closed:
             self._closing = (code, reason)
-            self._wake.set()
+            self._blocked.set()
             gevent.spawn_later(CLOSE_TIMEOUT, self._end, reason or "closed by this side")
 
     def abort(self, why: str) -> None:
@@ -170,7 +176,7 @@ class Link:
             data: memoryview | bytes = self._leftover
             self._leftover = b""
         else:
-            data = _receive_buffer[: self._sock.recv_into(_receive_buffer)]
+            data = _receive_buffer[: self._stream.recv_into(_receive_buffer)]
         if not data:
             self._end("the other side closed the connection")
             raise LinkClosed(self.why)
@@ -179,7 +185,7 @@ class Link:
         self._heard.set()
         frames = cast("list[Frame]", protocol.events_received())  # once open, all events are frames
         if protocol.writes:
-            self._wake.set()
+            self._schedule()
         if protocol.parser_exc is not None:
             self._give_up(f"the other side broke the WebSocket protocol: {protocol.parser_exc}")
         return frames
@@ -198,40 +204,67 @@ class Link:
         self.why = self.why or why
         if self._closing is None:
             self._closing = (0, "")
-            self._wake.set()
+            self._blocked.set()
             gevent.spawn_later(CLOSE_TIMEOUT, self._end, why)
 
     # The writer's side.
 
+    def _schedule(self) -> None:
+        """Have the hub write, unless it will already, or the writer is at it."""
+        if not self._scheduled and not self._blocked.is_set():
+            self._scheduled = True
+            self._loop.run_callback(self._write_now)
+
+    def _write_now(self) -> None:
+        """In the hub: write without waiting; what the kernel does not take is left to the writer."""
+        self._scheduled = False
+        if self._blocked.is_set() or self._closed.is_set():
+            return
+        try:
+            data = self._next_batch()
+            taken = self._stream.send_now(data)
+        except OSError as error:
+            self._lost(error)
+            return
+        if taken < len(data):
+            self._rest = memoryview(data)[taken:]
+        if self._rest or self._queue or self._queue.has_drained:
+            self._blocked.set()
+
     def _write(self) -> None:
+        """The writer: writes while the kernel is full, and says good-bye."""
         try:
             while not self._closed.is_set():
-                self._wake.wait()
-                self._wake.clear()
+                self._blocked.wait()
                 self._write_queued()
                 if self._closing:
                     self._say_goodbye(*self._closing)
                     return
+                self._blocked.clear()
         except OSError as error:
-            self._end(f"the connection was lost ({error.strerror or error})")
+            self._lost(error)
 
     def _write_queued(self) -> None:
-        protocol, queue, sendall = self._protocol, self._queue, self._sock.sendall
-        while queue or protocol.writes:
-            try:
-                for message in queue.take(BATCH_SIZE):
-                    protocol.send_binary(message)
-            except InvalidState:
-                queue.clear()  # a Close frame has gone out: nothing may follow it
-            sendall(b"".join(protocol.data_to_send()))
-            for lane in queue.drained():
+        while self._rest or self._queue or self._protocol.writes or self._queue.has_drained:
+            rest, self._rest = self._rest, b""
+            self._stream.sendall(rest or self._next_batch())
+            for lane in self._queue.drained():
                 self.on_drained(lane)
+
+    def _next_batch(self) -> bytes:
+        protocol = self._protocol
+        try:
+            for message in self._queue.take(BATCH_SIZE):
+                protocol.send_binary(message)
+        except InvalidState:
+            self._queue.clear()  # a Close frame has gone out: nothing may follow it
+        return b"".join(protocol.data_to_send())
 
     def _say_goodbye(self, code: int, reason: str) -> None:
         if code and self._protocol.state is OPEN:
             self._protocol.send_close(code, reason[:120])
-        self._sock.sendall(b"".join(self._protocol.data_to_send()))
-        self._sock.shutdown(socket.SHUT_WR)
+        self._stream.sendall(b"".join(self._protocol.data_to_send()))
+        self._stream.end()
 
     # Either side's.
 
@@ -246,7 +279,10 @@ class Link:
     def _ping(self) -> None:
         if self._protocol.state is OPEN and not self.closed:
             self._protocol.send_ping(int(self._clock() * 1e6).to_bytes(8, "big"))
-            self._wake.set()
+            self._schedule()
+
+    def _lost(self, error: OSError) -> None:
+        self._end(f"the connection was lost ({error.strerror or error})")
 
     def _end(self, why: str) -> None:
         if self._closed.is_set():
@@ -255,8 +291,9 @@ class Link:
         self._closed.set()
         self._timer.close()
         self._queue.clear()
-        self._wake.set()
-        self._sock.close()
+        self._rest = b""
+        self._blocked.set()
+        self._stream.close()
 
 
 def keep_queue_short(sock: Socket) -> None:

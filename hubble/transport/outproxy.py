@@ -16,14 +16,15 @@ from websockets.http11 import Response
 from hubble.errors import DialError, UsageError
 from hubble.transport import socks
 from hubble.transport.addresses import Socket, connect, deadline, endpoint
-from hubble.transport.answer import AnswerReader, NotHTTP, own_text, printable
-from hubble.transport.proxyauth import Challenge, Credentials, answer, ntlm, parse_challenges
+from hubble.transport.answer import AnswerReader, NotHTTP, printable, refusal
+from hubble.transport.proxyauth import Challenge, Credentials, answer, ntlm, ntlm_is_installed, parse_challenges
 from hubble.transport.tls import TLSOptions, outproxy_context, wrap
 from hubble.transport.tlsfaults import explain
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 ADVICE = {
+    401: "are user and password right?",
     403: "does it allow CONNECT to this host and port? Many allow port 443 only",
     404: "is it an HTTP proxy at all?",
     405: "it does not offer CONNECT",
@@ -77,7 +78,7 @@ def parse_outproxy(url: str) -> OutProxy:
     User and password are percent-decoded. Both SOCKS schemes leave the name of the destination for the
     proxy to resolve: the network that needs it may not know the names outside. Raises `UsageError`.
     """
-    shown = re.sub(r"(//|^).*@", r"\1***@", printable(url))
+    shown = printable(re.sub(r"(//|^).*@", r"\1***@", url, flags=re.DOTALL))
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port
@@ -133,32 +134,35 @@ def connect_through(way: Way) -> Socket:
 
 def _through_http(way: Way) -> Socket:
     """CONNECT without credentials first: which kind the proxy takes decides whether the password is shown."""
-    sock, response, text = _ask(way)
+    sock, response, page = _ask(way)
     if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and way.proxy.credentials is not None:
         sock.close()
-        offered = parse_challenges(response.headers.get_all("Proxy-Authenticate"))
-        authorization = answer(offered, way.proxy.credentials, way.authority)
-        if authorization is not None:
-            sock, response, text = _ask(way, authorization)
-        elif any(challenge.scheme == "ntlm" for challenge in offered):
-            sock, response, text = _ask_ntlm(way, way.proxy.credentials)
+        sock, response, page = _ask_again(way, way.proxy.credentials, response, page)
     if 200 <= response.status_code < 300:
         return sock
     sock.close()
-    raise _refusal(way, response, text)
+    raise _refusal(way, response, page)
 
 
-def _ask(way: Way, authorization: str | None = None) -> tuple[Socket, Response, str]:
-    """One CONNECT on a connection of its own: the answer, and if it is a refusal, what its page says."""
+def _ask(way: Way, authorization: str | None = None) -> tuple[Socket, Response, bytes]:
+    """One CONNECT on a connection of its own: the answer, and if it is a refusal, its page."""
     with _connected(way) as sock:
-        reader = AnswerReader(sock)
-        response, text = _exchange(sock, reader, way, authorization)
-        if reader.leftover and 200 <= response.status_code < 300:
-            raise DialError("it sent something of its own after its answer")
-        return sock, response, text
+        return sock, *_exchange(sock, AnswerReader(sock), way, authorization)
 
 
-def _ask_ntlm(way: Way, credentials: Credentials) -> tuple[Socket, Response, str]:
+def _ask_again(way: Way, credentials: Credentials, refused: Response, page: bytes) -> tuple[Socket, Response, bytes]:
+    """The same with credentials, so that the password shows as little as the proxy's offers allow."""
+    offered = parse_challenges(refused.headers.get_all("Proxy-Authenticate"))
+    schemes = {challenge.scheme for challenge in offered}
+    authorization = answer(offered, credentials, way.authority)
+    if "ntlm" in schemes and (authorization is None or ("digest" not in schemes and ntlm_is_installed())):
+        return _ask_ntlm(way, credentials)
+    if authorization is not None:
+        return _ask(way, authorization)
+    raise _refusal(way, refused, page)
+
+
+def _ask_ntlm(way: Way, credentials: Credentials) -> tuple[Socket, Response, bytes]:
     """The CONNECTs of an NTLM exchange, on one connection, which is what NTLM authenticates."""
     with _connected(way) as sock:
         reader = AnswerReader(sock)
@@ -171,14 +175,17 @@ def _ask_ntlm(way: Way, credentials: Credentials) -> tuple[Socket, Response, str
         return sock, *_exchange(sock, reader, way, authorization)
 
 
-def _exchange(sock: Socket, reader: AnswerReader, way: Way, authorization: str | None) -> tuple[Response, str]:
+def _exchange(sock: Socket, reader: AnswerReader, way: Way, authorization: str | None) -> tuple[Response, bytes]:
     lines = [f"CONNECT {way.authority} HTTP/1.1", f"Host: {way.authority}"]
     if authorization is not None:
         lines.append(f"Proxy-Authorization: {authorization}")
     sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
     response = reader.head()
-    refused = not 200 <= response.status_code < 300
-    return response, own_text(reader.body(response)) if refused else ""
+    if not 200 <= response.status_code < 300:
+        return response, reader.body(response)
+    if reader.leftover:  # nobody has spoken to the destination yet
+        raise DialError("it sent something of its own after its answer")
+    return response, b""
 
 
 @contextmanager
@@ -190,7 +197,10 @@ def _connected(way: Way) -> Iterator[Socket]:
     except DialError as error:
         raise DialError(f"the proxy {proxy} is not reached: {error}") from error
     try:
-        with deadline(seconds, f"the proxy {proxy} did not answer within {seconds:g} s"), _blaming(proxy):
+        with (
+            deadline(seconds, f"the proxy {proxy} did not answer within {seconds:g} s: is its scheme right?"),
+            _blaming(proxy),
+        ):
             if proxy.scheme == "https":
                 sock = wrap(sock, proxy.host, outproxy_context(way.tls))
             yield sock
@@ -210,6 +220,8 @@ def _blaming(proxy: OutProxy) -> Iterator[None]:
         raise
     except DialError as error:
         raise DialError(f"the proxy {proxy} fails: {error}") from error
+    except ConnectionError as error:
+        raise DialError(f"the proxy {proxy} {_no_answer(b'')}") from error
     except OSError as error:
         raise DialError(f"the proxy {proxy} fails: {explain(error)}") from error
 
@@ -222,13 +234,10 @@ def _no_answer(received: bytes) -> str:
     return "closed the connection without an answer: does it speak TLS (https://) or SOCKS (socks5://)?"
 
 
-def _refusal(way: Way, response: Response, text: str) -> ProxyRefused:
+def _refusal(way: Way, response: Response, body: bytes) -> ProxyRefused:
     status = response.status_code
-    advice = ADVICE.get(status, "")
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        advice = _credentials_advice(way, response)
-    parts = [f"{status} {printable(response.reason_phrase)}".strip(), text, advice]
-    said = ": ".join(part for part in parts if part)
+    needs_login = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    said = refusal(response, body, _credentials_advice(way, response) if needs_login else ADVICE.get(status, ""))
     return ProxyRefused(f"the proxy {way.proxy} refused the way to {way.authority}: {said}", status)
 
 

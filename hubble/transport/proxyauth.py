@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ class Challenge:
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
     """The challenges of all `Proxy-Authenticate` headers (RFC 9110, section 11.6.1), in the proxy's order."""
     challenges: list[Challenge] = []
-    for item in parse_http_list(", ".join(headers)):
+    for item in filter(None, parse_http_list(", ".join(headers))):
         first, _, rest = item.partition(" ")
         if "=" not in first:  # a scheme; what follows it is a token or the first parameter
             name, equals, value = rest.strip().partition("=")
@@ -48,7 +49,7 @@ def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
             item = "" if is_token else rest
         if item and challenges:
             name, _, value = item.partition("=")
-            challenges[-1].parameters[name.strip().lower()] = value.strip().strip('"')  # escapes are undone already
+            challenges[-1].parameters[name.strip().lower()] = _unquoted(value.strip())
     return challenges
 
 
@@ -102,6 +103,11 @@ def digest(challenge: dict[str, str], method: str, uri: str, credentials: Creden
     return "Digest " + ", ".join(fields + [f"{name}={value}" for name, value in bare.items()])
 
 
+def ntlm_is_installed() -> bool:
+    """Whether pyspnego is there, which `pip install 'hubble[ntlm]'` installs."""
+    return importlib.util.find_spec("spnego") is not None
+
+
 def ntlm(credentials: Credentials, proxy_host: str, ask: Callable[[str], list[Challenge]]) -> str:
     """The last `Proxy-Authorization` of an NTLM exchange; `ask` sends one, and returns what is answered.
 
@@ -123,3 +129,7 @@ def ntlm(credentials: Credentials, proxy_host: str, ask: Callable[[str], list[Ch
 
 def _ntlm_header(token: bytes | None) -> str:
     return "NTLM " + base64.b64encode(token or b"").decode("ascii")
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if value[:1] == '"' else value  # parse_http_list has taken the escapes off

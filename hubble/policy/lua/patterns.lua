@@ -13,6 +13,7 @@ local c_find, c_match, c_gmatch, c_gsub = raw.find, raw.match, raw.gmatch, raw.g
 
 local STEPS = lib.steps        -- that C may take in one call
 local MAX_NODES = 200          -- of a pattern that C may see: it recurses for each
+local MAX_PATTERN = 65536      -- bytes
 local MAX_CAPTURES = 32        -- LUA_MAXCAPTURES
 local UNCLOSED, POSITION = -1, -2
 
@@ -127,7 +128,7 @@ local function plan(text, pattern, anchored)
   end
   if #nodes > MAX_NODES then return nodes, STEPS + 1 end
   local places = #text + 1
-  return nodes, (anchored and 1 or places) * places ^ nodes.many * 2 ^ nodes.two * (#nodes + 1)
+  return nodes, (anchored and 1 or places) * places ^ nodes.many * 2 ^ nodes.two * (#pattern + 1)
 end
 
 -- The matcher in Lua ----------------------------------------------------------------------------------------------
@@ -261,10 +262,10 @@ end
 
 -- The functions of the library ------------------------------------------------------------------------------------
 
-local function text_argument(value, index, name)
+local function text_argument(value, index, name, level)
   if type(value) == "string" then return value end
   if type(value) == "number" then return tostring(value) end
-  error("bad argument #" .. index .. " to '" .. name .. "' (string expected, got " .. type(value) .. ")", 3)
+  error("bad argument #" .. index .. " to '" .. name .. "' (string expected, got " .. type(value) .. ")", level or 3)
 end
 
 -- Returns what a protected call returned; an error is raised where the script called, two functions up.
@@ -272,6 +273,12 @@ local function passed(ok, ...)
   settled()
   if ok then return ... end
   error((...), type((...)) == "string" and 3 or 0)
+end
+
+local function pattern_argument(value, name)
+  local pattern = text_argument(value, 2, name, 4)
+  if #pattern > MAX_PATTERN then error("the pattern is longer than " .. MAX_PATTERN .. " bytes", 3) end
+  return pattern
 end
 
 local function anchor(pattern)
@@ -317,7 +324,8 @@ local function search(text, pattern, place, want_places)
 end
 
 local function find(text, pattern, init, plain)
-  text, pattern = text_argument(text, 1, "find"), text_argument(pattern, 2, "find")
+  text = text_argument(text, 1, "find")
+  pattern = plain and text_argument(pattern, 2, "find") or pattern_argument(pattern, "find")
   local place = first_place(init, #text)
   if plain or not c_find(pattern, "[%^%$%*%+%?%.%(%[%%%-]") then
     return passed(pcall(plain_find, text, pattern, place))
@@ -326,7 +334,7 @@ local function find(text, pattern, init, plain)
 end
 
 local function match(text, pattern, init)
-  text, pattern = text_argument(text, 1, "match"), text_argument(pattern, 2, "match")
+  text, pattern = text_argument(text, 1, "match"), pattern_argument(pattern, "match")
   return passed(pcall(search, text, pattern, first_place(init, #text), false))
 end
 
@@ -344,7 +352,7 @@ local function iterator(text, pattern)
 end
 
 local function gmatch(text, pattern)
-  text, pattern = text_argument(text, 1, "gmatch"), text_argument(pattern, 2, "gmatch")
+  text, pattern = text_argument(text, 1, "gmatch"), pattern_argument(pattern, "gmatch")
   return passed(pcall(iterator, text, pattern))
 end
 
@@ -414,7 +422,7 @@ end
 local REPLACEMENTS = { string = true, table = true, ["function"] = true }
 
 local function gsub(text, pattern, replacement, limit)
-  text, pattern = text_argument(text, 1, "gsub"), text_argument(pattern, 2, "gsub")
+  text, pattern = text_argument(text, 1, "gsub"), pattern_argument(pattern, "gsub")
   if type(replacement) == "number" then replacement = tostring(replacement) end
   if not REPLACEMENTS[type(replacement)] then
     error("bad argument #3 to 'gsub' (string/function/table expected, got " .. type(replacement) .. ")", 2)

@@ -147,6 +147,7 @@ local function rep(text, n)
     if n % 2 == 1 then result = result .. text end
     n = floor(n / 2)
     if n > 0 then text = text .. text end
+    if #text > LONG then look() end
   end
   return result
 end

@@ -1,0 +1,129 @@
+"""The exit agent's own say on destinations: `--allow` and `--deny`, checked on the address as it is dialled."""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hubble.errors import UsageError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+ALL_PORTS = (1, 65535)
+
+# Reached only when named: the machine itself (0.0.0.0 and :: connect there too), its neighbours on the link, and
+# what hands out credentials to machines in a cloud (AWS, Azure, Alibaba, Oracle; most use 169.254.169.254).
+SHELTERED: tuple[Network, ...] = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("127.0.0.0/8", "::1/128", "0.0.0.0/8", "::/128"),
+        *("169.254.0.0/16", "fe80::/10"),
+        *("fd00:ec2::/32", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32"),
+    )
+)
+LOOPBACK: tuple[Network, ...] = SHELTERED[:2]
+
+_HOST_PORT = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):(\*|\d{1,5}(?:-\d{1,5})?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One `host:port`: a network or a pattern for names, and the first and last port."""
+
+    text: str
+    host: Network | re.Pattern[str]
+    ports: tuple[int, int]
+    name: str = ""
+
+    def match(self, host: str, address: Address, port: int) -> bool:
+        if not self.ports[0] <= port <= self.ports[1]:
+            return False
+        if isinstance(self.host, re.Pattern):
+            return bool(self.host.fullmatch(host) or self.host.fullmatch(str(address)))
+        return address in self.host
+
+    def names(self, sheltered: Network, host: str) -> bool:
+        """Whether this pattern is about `sheltered` itself, and does not just happen to hold it."""
+        if isinstance(self.host, re.Pattern):
+            return sheltered in LOOPBACK and self.name == host == "localhost"
+        return self.host.version == sheltered.version and self.host.subnet_of(sheltered)  # type: ignore[arg-type]
+
+
+class AccessList:
+    """What an exit agent connects to: nothing that `deny` matches, and if `allow` is given, only what that matches.
+
+    A pattern is `host:port`. The host is a name or a shell pattern for names (compared with the host as it was asked
+    for), an address or a network (compared with the address it resolved to; IPv6 in brackets), or `*`. The port is a
+    number, a range or `*`. Raises UsageError.
+    """
+
+    def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
+        self._allow = tuple(_pattern(text) for text in allow)
+        self._deny = tuple(_pattern(text) for text in deny)
+
+    def check(self, host: str, address: Address | str, port: int) -> str | None:
+        """Why not to connect, or None. `address` is what `host` resolved to: connect to that, and to no other."""
+        resolved = _address(address)
+        if resolved is None:
+            return f"{address} is not an address"
+        asked = host.lower().removesuffix(".")
+        for pattern in self._deny:
+            if pattern.match(asked, resolved, port):
+                return f"--deny {pattern.text} forbids it"
+        matching = [pattern for pattern in self._allow if pattern.match(asked, resolved, port)]
+        if self._allow and not matching:
+            return "no --allow names it"
+        for sheltered in SHELTERED if self._allow else ():
+            if resolved in sheltered and not any(each.names(sheltered, asked) for each in matching):
+                return f"it is in {sheltered}, which --allow must name for itself"
+        return None
+
+
+def _address(text: Address | str) -> Address | None:
+    try:
+        address: Address = ipaddress.ip_address(str(text).partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _pattern(text: str) -> Pattern:
+    found = _HOST_PORT.fullmatch("*:*" if text == "*" else text)
+    if not found:
+        raise UsageError(
+            f'cannot understand the destination pattern "{text}": write host:port, '
+            f"for example 10.0.0.0/8:22, *.example.com:443, [fd00::/8]:8000-8999 or *:443"
+        )
+    return Pattern(text, _host(found[1], text), _ports(found[2], text), found[1].lower())
+
+
+def _host(host: str, text: str) -> Network | re.Pattern[str]:
+    try:
+        network = ipaddress.ip_network(host.strip("[]"))
+    except ValueError as error:
+        if "/" in host or host.startswith("["):
+            raise UsageError(f'the destination pattern "{text}" has no network: {error}') from None
+        return re.compile(fnmatch.translate(host.lower().removesuffix(".")))
+    return _unmapped(network)
+
+
+def _unmapped(network: Network) -> Network:
+    """An IPv4 network written inside IPv6, as IPv4: addresses are compared that way."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < 96:
+        return network
+    return ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
+
+
+def _ports(ports: str, text: str) -> tuple[int, int]:
+    if ports == "*":
+        return ALL_PORTS
+    first, _, last = ports.partition("-")
+    span = int(first), int(last or first)
+    if not 1 <= span[0] <= span[1] <= 65535:
+        raise UsageError(f'the destination pattern "{text}" has no port: write 1 to 65535, a range 8000-8999, or *')
+    return span

@@ -1,0 +1,37 @@
+"""Names for keys that logs and events may show."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from urllib.parse import quote, quote_plus
+
+_secret = secrets.token_bytes(32)
+
+
+def set_digest_secret(secret: bytes) -> None:
+    """Makes digests comparable between processes and runs that set the same secret; else each process has its own."""
+    global _secret
+    if len(secret) < 16:
+        raise ValueError("a digest secret needs at least 16 bytes")
+    _secret = secret
+
+
+def secret_digest(text: str) -> bytes:
+    """A keyed digest of 32 bytes: equal for equal texts, and of no use to anyone without the secret."""
+    return hmac.digest(_secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def key_digest(key: str) -> str:
+    """12 hexadecimal digits that stand for `key` in logs and events; "" for no key."""
+    return secret_digest(key).hex()[:12] if key else ""
+
+
+def without_key(text: str, key: str) -> str:
+    """`text` with each occurrence of `key`, as it is or percent-encoded, replaced by its digest."""
+    if not key:
+        return text
+    for form in sorted({key, quote(key, safe="", errors="replace"), quote_plus(key, errors="replace")}, key=len):
+        text = text.replace(form, f"[key {key_digest(key)}]")
+    return text

@@ -1,0 +1,276 @@
+"""The Python side of one run of a script: the functions that sandbox.lua calls, and the limits they watch."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from urllib.parse import quote as percent_encoded
+
+from gevent.pool import Group
+
+from hubble.policy.lua import jsontext
+from hubble.policy.lua.http import HttpClient, HttpFailure, HttpRequest, parse_duration
+from hubble.policy.lua.limits import Limits
+from hubble.policy.request import printable
+
+logger = logging.getLogger("hubble.policy.lua")
+
+BATCH = 150  # values in one answer of `feed`, as in sandbox.lua: 50 steps of three values
+SLICE = 0.002  # seconds of computing after which others get the hub
+LINE = 1000  # characters of a logged line
+OFFLINE = "the script asks for HTTP"  # why a run stops that may not
+LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Runtime(Protocol):
+    """What of a lupa.LuaRuntime the host needs."""
+
+    def set_max_memory(self, max_memory: int) -> None:
+        """Sets the bytes that Lua may use, 0 for no limit."""
+
+
+class Meter:
+    """CPU time of this thread, while it runs. Others' greenlets are not counted: pause before each switch."""
+
+    def __init__(self) -> None:
+        self._used = 0.0
+        self._since: float | None = None
+
+    def resume(self) -> None:
+        if self._since is None:
+            self._since = time.thread_time()
+
+    def pause(self) -> None:
+        if self._since is not None:
+            self._used += time.thread_time() - self._since
+            self._since = None
+
+    def used(self) -> float:
+        running = 0.0 if self._since is None else time.thread_time() - self._since
+        return self._used + running
+
+
+def _crossing(
+    method: Callable[Concatenate[Host, P], R],
+) -> Callable[Concatenate[Host, P], R | None]:
+    """For what Lua calls: an exception never reaches Lua (a script could catch it), but stops the run.
+
+    The memory limit is off until Lua calls `enter`: lupa pushes results outside Lua's protected mode, where failing
+    to get memory would leave Python's frames by a long jump.
+    """
+
+    def call(self: Host, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
+        self.lift_memory_limit()
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException as error:  # a greenlet that is killed, too: raised again when Lua has unwound
+            self.stop(f"{type(error).__name__} in {method.__name__}", error)
+            return None
+
+    return call
+
+
+class Host:
+    """Serves one run. Everything that Lua calls takes and returns scalars only; texts are bytes.
+
+    stopped: why the run was stopped, or None. failure: the exception behind that, to be raised once Lua is left.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        client: HttpClient,
+        facts: Mapping[str, object],
+        *,
+        label: str,
+        deadline: float,
+        hide: Callable[[str], str],
+        rest: Callable[[], None],
+        offline: bool = False,
+    ) -> None:
+        """label names the script in the log; deadline is by time.monotonic; hide blots secrets out of a text.
+
+        rest: returns after everything else had its turn.
+        offline: an HTTP request stops the run, and nothing is logged (the check at start).
+        """
+        self.stopped: str | None = None
+        self.failure: BaseException | None = None
+        self._limits = limits
+        self._client = client
+        self._label = label
+        self._deadline = deadline
+        self._hide = hide
+        self._rest = rest
+        self._offline = offline
+        self._meter = Meter()
+        self._look_at = 0.0
+        self._feed: Iterator[jsontext.Scalar] = jsontext.flatten(facts)
+        self._staged: list[HttpRequest] = []
+        self._lines = 0
+        self._runtime: Runtime | None = None
+
+    def attach(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def stop(self, why: str, failure: BaseException | None = None) -> None:
+        """Ends the run as soon as Lua looks; the first reason stays."""
+        if self.stopped is None:
+            self.stopped, self.failure = why, failure
+
+    def lift_memory_limit(self) -> None:
+        if self._runtime is not None:
+            self._runtime.set_max_memory(0)
+
+    # Called by Lua. ------------------------------------------------------------------------------------------------
+
+    def enter(self) -> bool:
+        """Lua goes on: the clock runs, memory is limited. True: the run is stopped."""
+        if self._runtime is not None:
+            self._runtime.set_max_memory(self._limits.memory)
+        self._meter.resume()
+        return self.stopped is not None
+
+    def tick(self) -> bool:
+        """Looks at the limits, and lets others run if it is time. True: the run is stopped."""
+        if self.stopped is not None:
+            return True
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look(now)
+        return self.stopped is not None
+
+    def _look(self, now: float) -> None:
+        left = self._limits.cpu - self._meter.used()
+        if left <= 0:
+            self.stop(f"the script used more than {self._limits.cpu * 1000:g} ms of CPU")
+        elif now >= self._deadline:
+            self.stop(self._too_long())
+        elif self._look_at > 0:
+            self._let_others_run()
+        self._look_at = time.monotonic() + min(SLICE, left)
+
+    def _let_others_run(self) -> None:
+        self._meter.pause()
+        try:
+            self._rest()
+        except BaseException as error:  # as in _crossing: raised again when Lua has unwound
+            self.stop(f"{type(error).__name__} while computing", error)
+        self._meter.resume()
+
+    def _too_long(self) -> str:
+        return f"the script took longer than {self._limits.total:g} s"
+
+    @_crossing
+    def feed(self) -> tuple[jsontext.Scalar, ...]:
+        """The next values of the table that Lua is building; fewer than BATCH are the last."""
+        return tuple(islice(self._feed, BATCH))
+
+    @_crossing
+    def log(self, level: int, line: bytes) -> None:
+        """Logs a line; the level counts from 1."""
+        self._lines += 1
+        if self._offline or self._lines > self._limits.log_lines:
+            return
+        text = self._hide(line[: LINE * 4].decode("utf-8", "replace")[:LINE])
+        logger.log(LEVELS[int(level) - 1], "%s: %s", self._label, printable(text))
+
+    @_crossing
+    def decode(self, text: bytes) -> bytes | None:
+        """Parses JSON for `feed`, or returns what is wrong."""
+        if len(text) > self._limits.body:
+            return b"JSON of more than %d bytes" % self._limits.body
+        try:
+            self._feed = jsontext.flatten(jsontext.decode(text))
+        except ValueError as error:
+            return jsontext.to_bytes(str(error))
+        return None
+
+    @_crossing
+    def quote(self, text: bytes) -> bytes:
+        return jsontext.quote(text)
+
+    @_crossing
+    def number(self, value: float) -> bytes:
+        return jsontext.number(value)
+
+    @_crossing
+    def stage(self, method: bytes, url: bytes, *options: Any) -> bytes | None:
+        """Keeps a request for `send`, or returns what is wrong with it. The options are as in http.lua."""
+        if self._offline:
+            self.stop(OFFLINE)
+            return None
+        if len(self._staged) >= self._limits.batch:
+            return b"more than %d requests in a batch" % self._limits.batch
+        try:
+            self._staged.append(staged_request(method, url, *options))
+        except ValueError as error:
+            return jsontext.to_bytes(str(error))
+        return None
+
+    @_crossing
+    def send(self) -> None:
+        """Sends the staged requests, all at once; `feed` has the answers in their order."""
+        staged, self._staged = self._staged, []
+        self._meter.pause()
+        self._rest()
+        if len(staged) == 1:
+            answers = [self._answer(staged[0])]
+        else:
+            group = Group()
+            try:
+                tasks = [group.spawn(self._answer, request) for request in staged]
+                answers = [task.get() for task in tasks]
+            finally:
+                group.kill()
+        if time.monotonic() >= self._deadline:
+            self.stop(self._too_long())
+        self._feed = jsontext.flatten(answers)
+
+    def _answer(self, request: HttpRequest) -> dict[str, object]:
+        try:
+            return {"response": self._client.fetch(request, self._deadline - time.monotonic())}
+        except HttpFailure as failure:
+            return {"wrong": str(failure)}
+
+
+def staged_request(
+    method: bytes,
+    url: bytes,
+    query: bytes | None,
+    body: bytes | None,
+    form: bool,
+    timeout: bytes | float | None,
+    user: bytes | None,
+    password: bytes | None,
+    header_count: int,
+    *fields: bytes,
+) -> HttpRequest:
+    """The request of http.lua's arguments: `fields` are header names and values, then cookies'. Raises ValueError."""
+    words = [field.decode("latin-1") for field in fields]
+    pairs = list(zip(words[::2], words[1::2], strict=True))
+    seconds = parse_duration(timeout.decode("utf-8", "replace")) if isinstance(timeout, bytes) else timeout
+    return HttpRequest(
+        method=method.decode("latin-1"),
+        url=url_text(url),
+        query=None if query is None else url_text(query),
+        body=body,
+        form=form,
+        headers=pairs[: int(header_count)],
+        cookies=pairs[int(header_count) :],
+        timeout=seconds,
+        auth=None if user is None or password is None else (user.decode("latin-1"), password.decode("latin-1")),
+    )
+
+
+def url_text(url: bytes) -> str:
+    """A URL as text; one that is no UTF-8 has its other bytes percent-encoded."""
+    try:
+        return url.decode("utf-8")
+    except UnicodeDecodeError:
+        return percent_encoded(url, safe="".join(map(chr, range(33, 127))))

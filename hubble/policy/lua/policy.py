@@ -1,0 +1,179 @@
+"""The authorizer that runs an operator's Lua script."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from hubble.errors import UsageError
+from hubble.policy.authorizer import Authorizer
+from hubble.policy.digest import without_key
+from hubble.policy.lua.host import OFFLINE, Host
+from hubble.policy.lua.http import HttpClient
+from hubble.policy.lua.limits import Limits
+from hubble.policy.lua.runtime import Outcome, Script, ScriptError, compiled, run
+from hubble.policy.request import ConnectionRequest, Decision, RegistrationRequest, denied, failed, granted, printable
+from hubble.policy.watched import WatchedFile
+
+logger = logging.getLogger("hubble.policy")
+
+
+class Turns:
+    """Lets greenlets that are about to compute go on one for each turn of the event loop.
+
+    Hundreds of authorizations that start together would otherwise keep everything else waiting until the last one
+    has started.
+    """
+
+    def __init__(self) -> None:
+        self._turn = BoundedSemaphore(1)
+
+    def take(self) -> None:
+        with self._turn:
+            # Above the priority of sockets, so that a busy loop does not put it off.
+            gevent.idle(priority=1)
+
+
+class LuaPolicy(Authorizer):
+    """Asks the functions `connect`, `register`, `resume` and `event` of a script, each time in a fresh runtime.
+
+    Without `register` every agent may register; without `resume`, `connect` decides. docs/policy.md describes what
+    scripts can do. Raises UsageError for a script that does not load, with file, line and message; PatchingMissing.
+
+    unsafe: scripts reach files, processes and Python. ca_file: certificates that the module http trusts besides.
+    """
+
+    def __init__(
+        self, path: Path | str, limits: Limits | None = None, *, unsafe: bool = False, ca_file: str | None = None
+    ) -> None:
+        self._path = Path(path)
+        self._limits = limits or Limits()
+        self._unsafe = unsafe
+        self._client = HttpClient(self._limits.body, self._limits.concurrency, ca_file)
+        self._slots = BoundedSemaphore(self._limits.concurrency)
+        self._turns = Turns()
+        self._script = Script(b"", "", b"")
+        self._file = WatchedFile(self._path, "authorization script", self._load)
+
+    def connect(self, request: ConnectionRequest) -> Decision:
+        outcome = self._run("connect", _connection_facts(request), request.key)
+        if outcome.state == "absent":
+            return failed("No function 'connect' in Lua module.")
+        return _decision("connect", outcome, request.key)
+
+    def resume(self, request: ConnectionRequest) -> Decision:
+        if not self._script.mentions("resume"):
+            return self.connect(request)
+        outcome = self._run("resume", _connection_facts(request), request.key)
+        return self.connect(request) if outcome.state == "absent" else _decision("resume", outcome, request.key)
+
+    def register(self, request: RegistrationRequest) -> Decision:
+        # A script that never says the word is one for the original: it is not run, and cannot fail.
+        if not self._script.mentions("register"):
+            return granted()
+        outcome = self._run("register", _registration_facts(request), request.key)
+        return granted() if outcome.state == "absent" else _decision("register", outcome, request.key)
+
+    def event(self, event: Mapping[str, object]) -> None:
+        if not self._script.mentions("event"):
+            return
+        outcome = self._run("event", event, "")
+        if outcome.state == "error":
+            logger.error("authorization script %s: event: %s", self._path, printable(outcome.message))
+
+    def reload(self) -> None:
+        self._file.reload()
+
+    def reload_if_changed(self) -> bool:
+        return self._file.reload_if_changed()
+
+    def _load(self, source: bytes) -> None:
+        try:
+            script = compiled(source, self._path.name)
+            self._try_out(script)
+        except ScriptError as error:
+            text = str(error).removeprefix(f"{self._path.name}:")
+            raise UsageError(f"authorization script {self._path}:{text}") from error
+        self._script = script
+
+    def _try_out(self, script: Script) -> None:
+        """Runs the file, but not its functions. A file that wants HTTP at once is taken on trust from there on."""
+        host = self._host(script, {}, "", offline=True)
+        outcome = run(script, "", host, self._limits.memory, unsafe=self._unsafe)
+        if host.stopped == OFFLINE:
+            return
+        if host.stopped is not None or outcome.state == "error":
+            raise ScriptError(host.stopped or outcome.message)
+        if not outcome.allowed:
+            logger.warning("authorization script %s has no function 'connect': it denies every session", self._path)
+
+    def _host(self, script: Script, facts: Mapping[str, object], key: str, *, offline: bool = False) -> Host:
+        return Host(
+            self._limits,
+            self._client,
+            facts,
+            label=script.name,
+            deadline=time.monotonic() + self._limits.total,
+            hide=functools.partial(without_key, key=key),
+            rest=self._turns.take,
+            offline=offline,
+        )
+
+    def _run(self, wanted: str, facts: Mapping[str, object], key: str) -> Outcome:
+        host = self._host(self._script, facts, key)
+        if not self._slots.acquire(timeout=self._limits.total):
+            return Outcome("error", message=f"more than {self._limits.concurrency} authorizations at once")
+        try:
+            self._turns.take()
+            outcome = run(self._script, wanted, host, self._limits.memory, unsafe=self._unsafe)
+        finally:
+            self._slots.release()
+        if host.failure is not None:
+            raise host.failure
+        if host.stopped is not None:
+            return Outcome("error", message=host.stopped)
+        return outcome
+
+
+def _connection_facts(request: ConnectionRequest) -> dict[str, object]:
+    """What the methods of a script's request return, by name."""
+    return {
+        "ip": request.host,
+        "port": request.port,
+        "gatename": request.gateway,
+        "key": request.key,
+        "source": request.source,
+        "source_ip": request.source_ip,
+        "identity": request.identity,
+        "session": request.session,
+        "resumes": request.resumes,
+    }
+
+
+def _registration_facts(request: RegistrationRequest) -> dict[str, object]:
+    return {
+        "name": request.name,
+        "key": request.key,
+        "address": request.address,
+        "certificate_subject": request.certificate_subject,
+        "headers": {name.lower(): value for name, value in request.headers.items()},
+    }
+
+
+def _decision(function: str, outcome: Outcome, key: str) -> Decision:
+    if outcome.state == "kind":
+        return failed(f"Function '{function}' does not return a boolean.")
+    if outcome.state != "done":
+        return failed(without_key(outcome.message, key))
+    seconds = outcome.cache if math.isfinite(outcome.cache) else 0.0
+    detail = without_key(outcome.detail, key)
+    if outcome.allowed:
+        return granted(detail, cache_seconds=seconds, identity=outcome.identity)
+    return denied(detail, cache_seconds=seconds)

@@ -1,0 +1,93 @@
+"""What an authorizer is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+UNAUTHORIZED = "Unauthorized"
+AUTHORIZATION_ERROR = "Authorization error."
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRequest:
+    """One session that an agent asks for.
+
+    host, port: the destination as the entry agent named it: a host name or an address, not resolved.
+    gateway: the exit. key: the forwarding rule's, "" if it has none.
+    source: the entry gateway. source_ip: its address as the proxy sees it.
+    identity: whom the entry agent's registration proved it to be, "" if nobody.
+    session: the session's id. resumes: it was open before, and its agent asks for it again.
+    """
+
+    host: str = ""
+    port: int = 0
+    gateway: str = ""
+    key: str = field(default="", repr=False)
+    source: str = ""
+    source_ip: str = ""
+    identity: str = ""
+    session: str = ""
+    resumes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationRequest:
+    """One agent that wants to register.
+
+    name: the gateway. key: what it authenticates with, "" if nothing. address: its own, as the proxy sees it.
+    certificate_subject: of its verified TLS client certificate, "" without one.
+    headers: of the HTTP request that opened its link. They may hold credentials, so no repr shows them.
+    """
+
+    name: str = ""
+    key: str = field(default="", repr=False)
+    address: str = ""
+    certificate_subject: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+
+
+Request = ConnectionRequest | RegistrationRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An answer.
+
+    reason: what the agent may be told, "" if allowed. detail: why, for logs and events only; never holds a key.
+    cache_seconds: how long the same request may get the same answer without asking again.
+    error: the authorizer failed, and so denies.
+    identity: whom a granted registration proved the agent to be; the proxy puts it into its ConnectionRequests.
+    """
+
+    allowed: bool
+    reason: str = ""
+    cache_seconds: float = 0.0
+    error: bool = False
+    detail: str = ""
+    identity: str = ""
+
+
+DETAIL = 500  # characters
+
+
+def printable(text: str) -> str:
+    """`text` on one line, without characters that a terminal or a log reader would act on."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def granted(detail: str = "", *, cache_seconds: float = 0.0, identity: str = "") -> Decision:
+    return Decision(True, cache_seconds=cache_seconds, detail=_shown(detail), identity=identity)
+
+
+def denied(detail: str = "", *, cache_seconds: float = 0.0) -> Decision:
+    return Decision(False, UNAUTHORIZED, cache_seconds=cache_seconds, detail=_shown(detail))
+
+
+def failed(detail: str) -> Decision:
+    """A denial because the authorizer could not decide."""
+    return Decision(False, AUTHORIZATION_ERROR, error=True, detail=_shown(detail))
+
+
+def _shown(detail: str) -> str:
+    return printable(detail[:DETAIL])

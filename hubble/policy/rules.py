@@ -1,0 +1,81 @@
+"""The authorizer that goes by a file of identities and rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from hubble.policy.authorizer import Authorizer
+from hubble.policy.keys import KeyHash, KeyVerifier, Overload
+from hubble.policy.request import ConnectionRequest, Decision, RegistrationRequest, denied, failed, granted
+from hubble.policy.rulesfile import Identity, Rule, Rules, parse
+from hubble.policy.watched import WatchedFile
+
+
+class RulesPolicy(Authorizer):
+    """Registration by hashed keys and certificates; sessions by rules of which the first that matches decides.
+
+    What nothing allows is denied. Decision.detail names the rule. Raises UsageError for a file that cannot be used.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._rules = Rules()
+        self._verifier = KeyVerifier()
+        self._file = WatchedFile(self._path, "rules", self._load)
+
+    def register(self, request: RegistrationRequest) -> Decision:
+        candidates = [identity for identity in self._rules.identities if identity.gateways.match(request.name)]
+        try:
+            for identity in candidates:
+                if self._proves(identity, request):
+                    return granted(f'"{identity.name}" may register "{request.name}"', identity=identity.name)
+        except Overload as overload:
+            return failed(str(overload))
+        if candidates:
+            return denied(f'neither key nor certificate prove an identity that may register "{request.name}"')
+        return denied(f'no identity may register "{request.name}"')
+
+    def connect(self, request: ConnectionRequest) -> Decision:
+        target = f'gateway "{request.gateway}" at {request.host}:{request.port}'
+        if request.identity and not any(known.name == request.identity for known in self._rules.identities):
+            return denied(f'the identity "{request.identity}" is not in the file any more')
+        try:
+            for rule in self._rules.rules:
+                if self._matches(rule, request):
+                    verb = "allows" if rule.allow else "denies"
+                    detail = f'{rule.title} {verb} "{request.identity}" {target}'
+                    return granted(detail) if rule.allow else denied(detail)
+        except Overload as overload:
+            return failed(str(overload))
+        return denied(f'no rule allows "{request.identity}" {target}')
+
+    def reload(self) -> None:
+        self._file.reload()
+
+    def reload_if_changed(self) -> bool:
+        return self._file.reload_if_changed()
+
+    def _load(self, contents: bytes) -> None:
+        self._rules = parse(contents, str(self._path))
+
+    def _proves(self, identity: Identity, request: RegistrationRequest) -> bool:
+        certificate = identity.certificate
+        if certificate is not None and not (
+            request.certificate_subject and certificate.match(request.certificate_subject)
+        ):
+            return False
+        return not identity.keys or self._fits(identity.keys, request.key)
+
+    def _matches(self, rule: Rule, request: ConnectionRequest) -> bool:
+        return (
+            rule.identities.match(request.identity)
+            and rule.sources.match(request.source)
+            and rule.gateways.match(request.gateway)
+            and rule.hosts.match(request.host)
+            and rule.ports.match(request.port)
+            and (not rule.keys or self._fits(rule.keys, request.key))
+        )
+
+    def _fits(self, hashes: Iterable[KeyHash], key: str) -> bool:
+        return any(self._verifier.verify(hashed, key) for hashed in hashes)
