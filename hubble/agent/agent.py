@@ -142,7 +142,7 @@ class Agent:
         if self.options.exit_on_failure and not self._ever_registered:
             raise error
 
-    def _register(self) -> tuple[Link, Iterator[bytes | bytearray]]:
+    def _register(self) -> tuple[Link, Iterator[bytes]]:
         """A link on which the proxy has accepted this agent. Raises DialError, LinkClosed or RegistrationRefused."""
         upgraded = open_websocket(self._target, self.options.dial)
         link = Link(upgraded.socket, Side.CLIENT, leftover=upgraded.leftover, keepalive=self.options.keepalive)
@@ -153,7 +153,7 @@ class Agent:
             raise
         return link, messages
 
-    def _say_hello(self, link: Link) -> Iterator[bytes | bytearray]:
+    def _say_hello(self, link: Link) -> Iterator[bytes]:
         self._epoch = max(self._epoch + 1, int(time.time() * 1000))
         features = frozenset({RESUMABLE})
         hello = Handshake(self.name, self._key, features=features, instance=self._instance, epoch=self._epoch)
@@ -171,7 +171,7 @@ class Agent:
         self._links.set(link, RESUMABLE in answer.features)
         return messages
 
-    def _serve(self, registered: tuple[Link, Iterator[bytes | bytearray]]) -> None:
+    def _serve(self, registered: tuple[Link, Iterator[bytes]]) -> None:
         link, messages = registered
         log.info("registered as %s at %s", self.name, self._target)
         self._ever_registered = True

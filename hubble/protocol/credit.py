@@ -6,6 +6,8 @@ INITIAL_WINDOW = 256 * 1024
 LARGEST_WINDOW = 16 * 1024 * 1024
 SMALLEST_WINDOW = 16 * 1024
 """What a session gets where the budgets have nothing left: it always moves."""
+LONGEST_ROUND_TRIP = 0.5
+"""Seconds. What seems to take longer is the wait for an application that had nothing to send."""
 LINK_BUDGET = 64 * 1024 * 1024
 PROCESS_BUDGET = 256 * 1024 * 1024
 
@@ -58,37 +60,38 @@ class Window:
         self._most = most
         self.size = initial
         while self.size > SMALLEST_WINDOW and not budget.take(self.size):
-            self.size //= 2
+            self.size = max(self.size // 2, SMALLEST_WINDOW)
         self._taken = self.size if self.size > SMALLEST_WINDOW else 0
         self.limit = self.size
-        self._granted = 0
-        self._granted_at: float | None = None
+        self._counted_from = 0
+        self._counted_since: float | None = None
         self._probe: tuple[int, float] | None = None
         self._round_trip: float | None = None
 
     def arrived(self, end: int, now: float) -> None:
         """Bytes up to the offset `end` have arrived."""
-        if self._granted_at is None:
-            self._granted_at = now
+        if self._counted_since is None:
+            self._counted_since = now
         if self._probe and end > self._probe[0]:
             self.measured(now - self._probe[1])
             self._probe = None
 
     def measured(self, round_trip: float) -> None:
         """A round trip between the two ends has taken so many seconds, or less."""
-        self._round_trip = min(round_trip, self._round_trip or round_trip)
+        self._round_trip = min(round_trip, self._round_trip or LONGEST_ROUND_TRIP)
 
     def is_due(self, consumed: int) -> bool:
-        """Whether so much was consumed that the sender should hear of it."""
-        return consumed - self._granted >= self.size // 2
+        """Whether so much was consumed that the sender must hear of it: half the window."""
+        return consumed - self._counted_from >= self.size // 2
 
     def grant(self, consumed: int, now: float) -> int:
         """Everything before the offset `consumed` was consumed: the new limit, which the sender is to be told."""
-        if self.is_due(consumed) and self._drains_fast(now):
-            self._grow()
+        if self.is_due(consumed):
+            if self._drains_fast(now):
+                self._grow()
+            self._counted_from, self._counted_since = consumed, now
         if self._probe is None:
             self._probe = (self.limit, now)
-        self._granted, self._granted_at = consumed, now
         self.limit = max(self.limit, consumed + self.size)
         return self.limit
 
@@ -98,9 +101,9 @@ class Window:
         self._taken = 0
 
     def _drains_fast(self, now: float) -> bool:
-        if self._round_trip is None or self._granted_at is None:
+        if self._round_trip is None or self._counted_since is None:
             return False
-        return now - self._granted_at < self._round_trip
+        return now - self._counted_since < self._round_trip
 
     def _grow(self) -> None:
         if self.size * 2 <= self._most and self._budget.take(self.size):

@@ -72,9 +72,12 @@ class FairQueue:
 
     def take(self, most: int) -> list[bytes]:
         """The messages to write next: all urgent ones, then one of each lane in turn until `most` bytes are reached."""
-        batch = list(self._urgent)
-        size = sum(map(len, batch))
-        self._urgent.clear()
+        batch: list[bytes] = []
+        size = 0
+        if self._urgent:
+            batch.extend(self._urgent)
+            size = sum(map(len, batch))
+            self._urgent.clear()
         lanes = self._lanes
         while lanes and size < most:
             lane, waiting = lanes.popitem(last=False)

@@ -226,7 +226,7 @@ class Session:
             raise ProtocolError("the secret is wrong")
         if terms.attempt <= self._attempt:
             return None
-        if not self.outgoing.acknowledged <= terms.received <= self.outgoing.end + self.outgoing.finished:
+        if not self.outgoing.can_rewind(terms.received):
             raise ProtocolError(f"resumption from offset {terms.received} is impossible")
         self._attempt = terms.attempt
         if self.path is Path.OPEN:

@@ -13,6 +13,9 @@ from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
 
 Chunk = bytes | memoryview
 
+EARLY_CREDIT = SMALLEST_WINDOW // 2
+"""Bytes consumed of which the sender hears once nothing waits: less than a sender without budget may keep."""
+
 
 class OutOfStep(ProtocolError):
     """Bytes before these are missing: the path has lost messages, and the session must be resumed."""
@@ -61,8 +64,8 @@ class Outgoing:
         return self.finished and self.acknowledged == self.end + 1
 
     def write(self, data: bytes) -> None:
-        """Add bytes, at most `room` of them."""
-        assert 0 < len(data) <= self.room
+        """Add bytes, at most as many as `room` was at any time before: other sessions may have used the budget since."""
+        assert not self.finished and 0 < len(data) <= self.limit - self.end
         self._budget.charge(len(data))
         self._unsent.append(data)
         self.end += len(data)
@@ -97,8 +100,8 @@ class Outgoing:
 
         Raises ProtocolError if it claims to have consumed what was never sent.
         """
-        if received > self.end + self.finished:
-            raise ProtocolError(f"offset {received} acknowledged, but the stream ends at {self.end}")
+        if received > self.sent:
+            raise ProtocolError(f"offset {received} acknowledged, but only {self.sent} was sent")
         self.limit = max(self.limit, limit)
         kept = self.kept
         self.acknowledged = max(self.acknowledged, received)
@@ -107,9 +110,9 @@ class Outgoing:
             self._sent_chunks.popleft()
 
     def rewind(self, received: int) -> None:
-        """Send again from the offset `received` on. Raises ProtocolError if those bytes are no longer kept."""
-        if not self.acknowledged <= received <= self.end + self.finished:
-            raise ProtocolError(f"resumption from offset {received}; {self.acknowledged} on is kept")
+        """Send again from the offset `received` on. Raises ProtocolError if `can_rewind` says no."""
+        if not self.can_rewind(received):
+            raise ProtocolError(f"resumption from offset {received}; {self.acknowledged} to {self.sent} is possible")
         while self._sent_chunks and _end_of(self._sent_chunks[-1]) > received:
             offset, chunk = self._sent_chunks.pop()
             if offset < received:
@@ -118,6 +121,10 @@ class Outgoing:
                 chunk = whole[received - offset :]
             self._unsent.appendleft(chunk)
         self.sent = received
+
+    def can_rewind(self, received: int) -> bool:
+        """Whether `received` is an offset that the other side can have reached, and from which all bytes are kept."""
+        return self.acknowledged <= received <= self.sent
 
     def discard(self) -> None:
         """Let go of everything kept."""
@@ -189,8 +196,8 @@ class Incoming:
         """The stream ends at `offset`. Raises OutOfStep or ProtocolError as `receive` does."""
         if offset > self.expected:
             raise OutOfStep(f"the end at offset {offset}, expected {self.expected}")
-        if offset < self.expected and self.end != offset:
-            raise ProtocolError(f"the end at offset {offset}, but more has arrived")
+        if offset != self.end and (offset < self.expected or self.end is not None):
+            raise ProtocolError(f"the end at offset {offset}, but it was, or must be, elsewhere")
         self.end = offset
         self.expected = offset + 1
 
@@ -213,10 +220,14 @@ class Incoming:
 
     def credit(self, now: float) -> tuple[int, int] | None:
         """What the sender is to be told, consumed offset and limit, if it is time to."""
-        if self._told == self.consumed or not (self._window.is_due(self.consumed) or self.complete):
+        if self._told == self.consumed or not self._is_credit_due():
             return None
         self._told = self.consumed
         return self.consumed, self._window.grant(self.consumed, now)
+
+    def _is_credit_due(self) -> bool:
+        drained = not self._chunks and self.consumed - self._told >= EARLY_CREDIT
+        return drained or self._window.is_due(self.consumed) or self.complete
 
     def discard(self) -> None:
         """Let go of everything held."""

@@ -109,7 +109,7 @@ class Proxy:
         finally:
             self._links.discard(link)
 
-    def _register(self, link: Link, messages: Iterator[bytes | bytearray], address: str) -> Leg | None:
+    def _register(self, link: Link, messages: Iterator[bytes], address: str) -> Leg | None:
         """The leg of an agent that has said who it is, and has its name now; None if it was refused."""
         timeout = self._options.hello_timeout
         with gevent.Timeout(timeout, ProtocolError(f"it has not said who it is within {timeout:g} s")):
@@ -148,7 +148,7 @@ class Proxy:
             return Ack(b"", False, str(taken), taken.code)
         return None
 
-    def _serve(self, leg: Leg, messages: Iterator[bytes | bytearray]) -> None:
+    def _serve(self, leg: Leg, messages: Iterator[bytes]) -> None:
         relay = Relay(leg, self.routes, self._opening)
         try:
             for data in messages:

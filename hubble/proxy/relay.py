@@ -45,12 +45,12 @@ class Relay:
         self._answered = RecentSet(1024)
         leg.link.on_drained = self._lane_drained
 
-    def serve(self, data: bytes | bytearray) -> None:
+    def serve(self, data: bytes) -> None:
         """Deal with one message that came over the leg. Raises ProtocolError for one that cannot be meant."""
         if data and data[0] in codec.BINARY_TYPES:
             if len(data) < codec.SESSION_END:
                 raise ProtocolError("a message that ends within its session's id")
-            self._pass_on(bytes(data))
+            self._pass_on(data)
             return
         message = decode(data)
         match message:
@@ -61,7 +61,7 @@ class Relay:
                 self._answered.discard((message.session, True))
                 self._opening.acknowledge(self._leg, message)
             case Data():
-                self._pass_on_data(message, bytes(data))
+                self._pass_on_data(message, data)
             case ConnectionClosed():
                 self._close(message.session)
             case Terminator():

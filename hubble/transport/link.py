@@ -2,31 +2,27 @@
 
 Messages to send are put into a fair queue. The hub writes it out once the greenlet that runs now has nothing more to
 put; when the kernel takes no more, the link's writer greenlet waits, and goes on. One greenlet, the owner's, reads.
-Framing is the sans-I/O protocol of `websockets`. A link that has been silent for too long is dead.
+A link that has been silent for too long is dead.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import gevent
 from gevent import socket
 from gevent.event import Event
-from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN, Protocol, Side
+from websockets.protocol import Side
 
 from hubble.errors import LinkClosed
-from hubble.protocol.codec import MAX_MESSAGE
 from hubble.protocol.fairqueue import FairQueue, Lane
 from hubble.transport.addresses import Socket
+from hubble.transport.framing import Framing
 from hubble.transport.stream import Stream
-
-log = logging.getLogger(__name__)
 
 RECEIVE_SIZE = 256 * 1024
 BATCH_SIZE = 128 * 1024
@@ -37,9 +33,6 @@ TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
 
 # One for all links of a process: a greenlet fills it and empties it without a switch in between.
 _receive_buffer = memoryview(bytearray(RECEIVE_SIZE))
-
-quiet = logging.getLogger("hubble.websockets")
-quiet.setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -70,10 +63,13 @@ class Link:
         """Once closed: why, in a few words."""
         self.round_trip: float | None = None
         """Seconds the last ping took, or None before the first has returned."""
+        self.closed = False
+        """Whether nothing can be sent or received any more."""
         self.on_drained: Callable[[Lane], None] = lambda lane: None
         self._stream = Stream(sock)
         self._loop = gevent.get_hub().loop
-        self._protocol = Protocol(side, state=OPEN, max_size=MAX_MESSAGE, logger=quiet)
+        self._framing = Framing(side)
+        self._side = side
         self._leftover = leftover
         self._keepalive = keepalive or Keepalive()
         self._clock = clock
@@ -81,8 +77,10 @@ class Link:
         self._scheduled = False
         self._rest: bytes | memoryview = b""
         self._blocked = Event()
-        self._closed = Event()
+        self._writing = False
+        self._ended = Event()
         self._heard = Event()
+        self._probing = 0
         self._closing: tuple[int, str] | None = None
         self._heard_at = clock()
         keep_queue_short(sock)
@@ -91,19 +89,14 @@ class Link:
         self._timer.start(self._beat)
 
     def __repr__(self) -> str:
-        return f"<Link {self._protocol.side.name.lower()} {'closed' if self.closed else 'open'}>"
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing can be sent or received any more."""
-        return bool(self._closed.is_set())
+        return f"<Link {self._side.name.lower()} {'closed' if self.closed else 'open'}>"
 
     def send(self, message: bytes, lane: Lane | None = None) -> None:
         """Queue a message, in order behind those of its lane; without a lane it overtakes all lanes.
 
         Never blocks. On a closed link the message is dropped: the reader tells the owner.
         """
-        if not self._closed.is_set() and self._closing is None:
+        if not self.closed and self._closing is None:
             self._queue.put(message, lane)
             self._schedule()
 
@@ -125,21 +118,11 @@ class Link:
         self._queue.discard(lane)
         self._schedule()
 
-    def messages(self) -> Iterator[bytes | bytearray]:
+    def messages(self) -> Iterator[bytes]:
         """The messages that arrive, each whole, for as long as the link lives. Raises LinkClosed at its end."""
-        parts: list[bytes | bytearray] = []
         try:
             while True:
-                for frame in self._receive():
-                    if frame.opcode is Opcode.BINARY and frame.fin:
-                        yield frame.data  # type: ignore[misc]  # received frames hold bytes or a bytearray
-                    elif frame.opcode in (Opcode.BINARY, Opcode.CONT):
-                        parts.append(frame.data)  # type: ignore[arg-type]
-                        if frame.fin:
-                            yield b"".join(parts)
-                            parts.clear()
-                    else:
-                        self._heed(frame)
+                yield from self._receive()
         except OSError as error:
             self._lost(error)
         raise LinkClosed(self.why)
@@ -148,7 +131,7 @@ class Link:
         """Send what is queued, then say good-bye; the link ends soon after, whatever the other side does."""
         if self._closing is None and not self.closed:
             self._closing = (code, reason)
-            self._blocked.set()
+            self._start_writer()
             gevent.spawn_later(CLOSE_TIMEOUT, self._end, reason or "closed by this side")
 
     def abort(self, why: str) -> None:
@@ -157,45 +140,49 @@ class Link:
 
     def wait_closed(self, timeout: float | None = None) -> bool:
         """Wait until the link is closed; whether it is."""
-        return bool(self._closed.wait(timeout))
+        return bool(self._ended.wait(timeout))
 
     def probe(self, timeout: float) -> bool:
         """Ask the other side for a sign of life; whether one came within `timeout` seconds."""
         self._heard.clear()
+        self._probing += 1
         self._ping()
-        return bool(self._heard.wait(timeout)) and not self.closed
+        try:
+            return bool(self._heard.wait(timeout)) and not self.closed
+        finally:
+            self._probing -= 1
 
     # The reader's side.
 
-    def _receive(self) -> list[Frame]:
-        """The frames in the next bytes to arrive. Raises OSError, or LinkClosed at the end of the stream."""
-        if self._closed.is_set():
+    def _receive(self) -> list[bytes]:
+        """The messages complete with the next bytes to arrive. Raises OSError, or LinkClosed at the stream's end."""
+        if self.closed:
             raise LinkClosed(self.why)
-        protocol = self._protocol
+        framing = self._framing
         if self._leftover:
-            data: memoryview | bytes = self._leftover
-            self._leftover = b""
+            data, self._leftover = memoryview(self._leftover), b""
         else:
             data = _receive_buffer[: self._stream.recv_into(_receive_buffer)]
         if not data:
             self._end("the other side closed the connection")
             raise LinkClosed(self.why)
         self._heard_at = self._clock()
-        protocol.receive_data(data)  # type: ignore[arg-type]  # any buffer will do
-        self._heard.set()
-        frames = cast("list[Frame]", protocol.events_received())  # once open, all events are frames
-        if protocol.writes:
+        if self._probing:
+            self._heard.set()
+        messages = framing.receive(data)
+        for frame in framing.controls():
+            self._heed(frame)
+        if framing.has_output:
             self._schedule()
-        if protocol.parser_exc is not None:
-            self._give_up(f"the other side broke the WebSocket protocol: {protocol.parser_exc}")
-        return frames
+        if framing.failure is not None:
+            self._give_up(f"the other side broke the WebSocket protocol: {framing.failure}")
+        return messages
 
     def _heed(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PONG and len(frame.data) == 8:
             self.round_trip = self._clock() - int.from_bytes(frame.data, "big") / 1e6
         elif frame.opcode is Opcode.CLOSE:
-            received = self._protocol.close_rcvd
-            self._give_up(received.reason if received and received.reason else "closed by the other side")
+            self._give_up(self._framing.close_reason or "closed by the other side")
         elif frame.opcode is Opcode.TEXT:
             self.close(1003, "text messages have no meaning here")
 
@@ -204,21 +191,21 @@ class Link:
         self.why = self.why or why
         if self._closing is None:
             self._closing = (0, "")
-            self._blocked.set()
+            self._start_writer()
             gevent.spawn_later(CLOSE_TIMEOUT, self._end, why)
 
     # The writer's side.
 
     def _schedule(self) -> None:
         """Have the hub write, unless it will already, or the writer is at it."""
-        if not self._scheduled and not self._blocked.is_set():
+        if not self._scheduled and not self._writing:
             self._scheduled = True
             self._loop.run_callback(self._write_now)
 
     def _write_now(self) -> None:
         """In the hub: write without waiting; what the kernel does not take is left to the writer."""
         self._scheduled = False
-        if self._blocked.is_set() or self._closed.is_set():
+        if self._writing or self.closed:
             return
         try:
             data = self._next_batch()
@@ -229,41 +216,40 @@ class Link:
         if taken < len(data):
             self._rest = memoryview(data)[taken:]
         if self._rest or self._queue or self._queue.has_drained:
-            self._blocked.set()
+            self._start_writer()
+
+    def _start_writer(self) -> None:
+        self._writing = True
+        self._blocked.set()
 
     def _write(self) -> None:
         """The writer: writes while the kernel is full, and says good-bye."""
         try:
-            while not self._closed.is_set():
+            while not self.closed:
                 self._blocked.wait()
                 self._write_queued()
                 if self._closing:
                     self._say_goodbye(*self._closing)
                     return
+                self._writing = False
                 self._blocked.clear()
         except OSError as error:
             self._lost(error)
 
     def _write_queued(self) -> None:
-        while self._rest or self._queue or self._protocol.writes or self._queue.has_drained:
+        while self._rest or self._queue or self._framing.has_output or self._queue.has_drained:
             rest, self._rest = self._rest, b""
             self._stream.sendall(rest or self._next_batch())
             for lane in self._queue.drained():
                 self.on_drained(lane)
 
     def _next_batch(self) -> bytes:
-        protocol = self._protocol
-        try:
-            for message in self._queue.take(BATCH_SIZE):
-                protocol.send_binary(message)
-        except InvalidState:
-            self._queue.clear()  # a Close frame has gone out: nothing may follow it
-        return b"".join(protocol.data_to_send())
+        return self._framing.encode(self._queue.take(BATCH_SIZE))
 
     def _say_goodbye(self, code: int, reason: str) -> None:
-        if code and self._protocol.state is OPEN:
-            self._protocol.send_close(code, reason[:120])
-        self._stream.sendall(b"".join(self._protocol.data_to_send()))
+        if code:
+            self._framing.close(code, reason)
+        self._stream.sendall(self._next_batch())
         self._stream.end()
 
     # Either side's.
@@ -277,22 +263,23 @@ class Link:
             self._ping()
 
     def _ping(self) -> None:
-        if self._protocol.state is OPEN and not self.closed:
-            self._protocol.send_ping(int(self._clock() * 1e6).to_bytes(8, "big"))
+        if not self.closed:
+            self._framing.ping(int(self._clock() * 1e6).to_bytes(8, "big"))
             self._schedule()
 
     def _lost(self, error: OSError) -> None:
         self._end(f"the connection was lost ({error.strerror or error})")
 
     def _end(self, why: str) -> None:
-        if self._closed.is_set():
+        if self.closed:
             return
+        self.closed = True
         self.why = self.why or why
-        self._closed.set()
+        self._ended.set()
         self._timer.close()
         self._queue.clear()
         self._rest = b""
-        self._blocked.set()
+        self._start_writer()
         self._stream.close()
 
 

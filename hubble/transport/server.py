@@ -59,7 +59,8 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
         self.environ[LINK] = link
         # The library's own WebSocket would send a Close frame when it is collected; the connection is the link's now.
         self.websocket.raw_write = lambda data: None
-        self.environ["wsgi.websocket"] = self.websocket = None
+        self.environ["wsgi.websocket"] = None
+        del self.websocket
         try:
             self.application(self.environ, lambda status, headers, exc_info=None: None)
         finally:

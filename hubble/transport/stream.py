@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -32,13 +33,21 @@ class Stream:
 
     def recv_into(self, buffer: memoryview) -> int:
         """Wait for bytes, and read some of them; 0 at the end of the stream. Raises OSError."""
-        self._wait_readable()
-        return self._sock.recv_into(buffer)
+        if not self._direct:
+            return self._sock.recv_into(buffer)
+        while True:
+            self._wait_readable()
+            with suppress(BlockingIOError):  # woken without need
+                return os.readv(self._fd, (buffer,))
 
     def recv(self, most: int) -> bytes:
         """Wait for bytes, and read at most `most`; b"" at the end of the stream. Raises OSError."""
-        self._wait_readable()
-        return self._sock.recv(most)
+        if not self._direct:
+            return self._sock.recv(most)
+        while True:
+            self._wait_readable()
+            with suppress(BlockingIOError):
+                return os.read(self._fd, most)
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Write what the kernel takes without waiting: how many bytes, 0 if none. Raises OSError."""
@@ -80,5 +89,4 @@ class Stream:
     def _wait_readable(self) -> None:
         if self._fd < 0:
             raise OSError("the socket is closed")
-        if self._readable is not None:
-            self._hub.wait(self._readable)
+        self._hub.wait(self._readable)

@@ -159,7 +159,7 @@ class ServerTLS:
         """What a gevent server calls, in the connection's greenlet; ends that greenlet if TLS fails."""
         peer = _peer(sock)
         try:
-            with gevent.Timeout(3, TimeoutError("nothing in time")):
+            with gevent.Timeout(self._handshake_timeout, TimeoutError("no handshake in time")):
                 return _shake_hands(self._context, sock, server_side=server_side)
         except OSError as error:
             log.info("TLS with %s failed: %s", peer, explain(error, server_side=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import os
 import re
@@ -23,7 +24,7 @@ from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from hubble.errors import PatchingMissing
+from hubble.errors import PatchingMissing, UsageError
 
 HOSTS = 64  # whose connections are kept
 CHUNK = 64 * 1024  # bytes of a body read at a time
@@ -71,6 +72,19 @@ def parse_duration(text: str) -> float:
         raise ValueError(f'invalid duration "{text}": write a number and a unit, such as "30s"')
     seconds = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
     return -seconds if text.startswith("-") else seconds
+
+
+@functools.cache
+def _tls_context(trusted: str | None) -> ssl.SSLContext:
+    """Verifies servers by the system's certificates, certifi's, and those in the file `trusted`."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.load_default_certs()
+    if trusted:
+        try:
+            context.load_verify_locations(trusted)
+        except OSError as error:
+            raise UsageError(f"cannot read certificates from {trusted}: {error.strerror or 'there are none'}") from error
+    return context
 
 
 class _Adapter(HTTPAdapter):
@@ -123,19 +137,14 @@ class HttpClient:
 
     body_limit: bytes of a response's body. pool_size: idle connections kept for each host.
     ca_file: certificates to trust beside the system's and those of certifi; REQUESTS_CA_BUNDLE unless given.
-    Raises PatchingMissing.
+    Raises PatchingMissing, and UsageError for certificates that cannot be read.
     """
 
     def __init__(self, body_limit: int, pool_size: int, ca_file: str | None = None) -> None:
         if not monkey.is_module_patched("socket"):
             raise PatchingMissing("the Lua module http needs gevent.monkey.patch_all() before all other imports")
         self._body_limit = body_limit
-        context = ssl.create_default_context(cafile=certifi.where())
-        context.load_default_certs()
-        trusted = ca_file or os.environ.get("REQUESTS_CA_BUNDLE")
-        if trusted:
-            context.load_verify_locations(trusted)
-        self._adapter = _Adapter(context, pool_size)
+        self._adapter = _Adapter(_tls_context(ca_file or os.environ.get("REQUESTS_CA_BUNDLE")), pool_size)
         self._has_proxies = bool(getproxies_environment())
 
     def fetch(self, request: HttpRequest, seconds: float) -> dict[str, object]:

@@ -17,9 +17,10 @@ Scalar = bytes | float | bool | None
 _REPLACE = "hubble.replace"
 
 
-def _replacement(error: UnicodeError) -> tuple[str, int]:
+def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
     assert isinstance(error, UnicodeDecodeError | UnicodeEncodeError)
-    return "\ufffd" * (error.end - error.start), error.end
+    text = "\ufffd" * (error.end - error.start)
+    return text if isinstance(error, UnicodeDecodeError) else text.encode("utf-8"), error.end
 
 
 codecs.register_error(_REPLACE, _replacement)
