@@ -80,13 +80,9 @@ class Window:
         """A round trip between the two ends has taken so many seconds, or less."""
         self._round_trip = min(round_trip, self._round_trip or LONGEST_ROUND_TRIP)
 
-    def is_due(self, consumed: int) -> bool:
-        """Whether so much was consumed that the sender must hear of it: half the window."""
-        return consumed - self._counted_from >= self.size // 2
-
     def grant(self, consumed: int, now: float) -> int:
         """Everything before the offset `consumed` was consumed: the new limit, which the sender is to be told."""
-        if self.is_due(consumed):
+        if consumed - self._counted_from >= self.size // 2:
             if self._drains_fast(now):
                 self._grow()
             self._counted_from, self._counted_since = consumed, now

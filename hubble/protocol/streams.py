@@ -13,9 +13,6 @@ from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
 
 Chunk = bytes | memoryview
 
-EARLY_CREDIT = SMALLEST_WINDOW // 2
-"""Bytes consumed of which the sender hears once nothing waits: less than a sender without budget may keep."""
-
 
 class OutOfStep(ProtocolError):
     """Bytes before these are missing: the path has lost messages, and the session must be resumed."""
@@ -218,16 +215,22 @@ class Incoming:
         """`amount` bytes that were taken, or the end of the stream as 1, have been consumed."""
         self.consumed += amount
 
-    def credit(self, now: float) -> tuple[int, int] | None:
-        """What the sender is to be told, consumed offset and limit, if it is time to."""
-        if self._told == self.consumed or not self._is_credit_due():
+    @property
+    def untold(self) -> int:
+        """How many bytes were consumed of which the sender was not told yet."""
+        return self.consumed - self._told
+
+    def credit(self, now: float, late: bool = False) -> tuple[int, int] | None:
+        """What the sender is to be told, consumed offset and limit, if it is time to; `late`: whatever is untold."""
+        if not self.untold or not (late or self.complete or self.untold >= self._worth_telling()):
             return None
         self._told = self.consumed
         return self.consumed, self._window.grant(self.consumed, now)
 
-    def _is_credit_due(self) -> bool:
-        drained = not self._chunks and self.consumed - self._told >= EARLY_CREDIT
-        return drained or self._window.is_due(self.consumed) or self.complete
+    def _worth_telling(self) -> int:
+        """Half the window; less when nothing more is here, since then the sender may be waiting for it."""
+        half = self._window.size // 2
+        return half if self._chunks else half // 2 + 1
 
     def discard(self) -> None:
         """Let go of everything held."""

@@ -146,12 +146,12 @@ def open_websocket(target: Target, options: DialOptions | None = None) -> Upgrad
     """
     options = options or DialOptions()
     try:
-        sock = _reach(target, options)
+        sock = reach(target, options)
         try:
             remote = sock.getpeername()
             if target.secure:
-                sock = _secure(sock, target, options)
-            leftover = _upgrade(sock, target, options)
+                sock = secure(sock, target, options)
+            leftover = upgrade(sock, target, options)
         except BaseException:
             sock.close()
             raise
@@ -160,8 +160,8 @@ def open_websocket(target: Target, options: DialOptions | None = None) -> Upgrad
     return Upgraded(sock, leftover, (remote[0], remote[1]))
 
 
-def _reach(target: Target, options: DialOptions) -> Socket:
-    """A connection to the target's host, or a tunnel to it."""
+def reach(target: Target, options: DialOptions) -> Socket:
+    """The first phase: a TCP connection to the target's host, or a tunnel to it. Raises as `open_websocket`."""
     proxy = choose(options.proxy, target.secure, target.host, target.port)
     if proxy is None:
         return connect(target.host, target.port, options.connect_timeout)
@@ -169,7 +169,8 @@ def _reach(target: Target, options: DialOptions) -> Socket:
     return connect_through(Way(proxy, target.host, target.port, *times, options.tls))
 
 
-def _secure(sock: Socket, target: Target, options: DialOptions) -> Socket:
+def secure(sock: Socket, target: Target, options: DialOptions) -> Socket:
+    """The second phase, for `wss`: TLS over the connection. Raises `TLSFailed`; the caller closes `sock`."""
     seconds = options.handshake_timeout
     try:
         with deadline(seconds, f"cannot connect to {target}: no TLS handshake within {seconds:g} s"):
@@ -178,7 +179,11 @@ def _secure(sock: Socket, target: Target, options: DialOptions) -> Socket:
         raise TLSFailed(f"cannot connect to {target}: TLS with the server failed: {error}") from error
 
 
-def _upgrade(sock: Socket, target: Target, options: DialOptions) -> bytes:
+def upgrade(sock: Socket, target: Target, options: DialOptions) -> bytes:
+    """The last phase: the WebSocket handshake. Returns the bytes read past it; the caller closes `sock`.
+
+    Raises as `open_websocket`.
+    """
     seconds = options.handshake_timeout
     with deadline(seconds, f"cannot connect to {target}: no answer to the upgrade within {seconds:g} s"):
         handshake, request = _request(target, options)

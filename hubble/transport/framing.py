@@ -12,8 +12,13 @@ import secrets
 import struct
 from typing import cast
 
-from websockets.frames import Frame, Opcode, apply_mask
+from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled part
+    from websockets.utils import apply_mask
 
 from hubble.protocol.codec import MAX_MESSAGE
 
