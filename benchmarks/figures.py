@@ -1,0 +1,119 @@
+"""Figures: what was measured in each round, its medians, their ratio, and what is demanded of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A bound that a figure must keep: on the `ratio` of two columns or on their `difference`."""
+
+    of: Literal["ratio", "difference"]
+    bound: Literal[">=", "<="]
+    limit: float
+
+    def met_by(self, value: float) -> bool:
+        return value >= self.limit if self.bound == ">=" else value <= self.limit
+
+
+@dataclass
+class Figure:
+    """One row: `samples` holds for each column a value for each round, in `unit`.
+
+    `compare` names the two columns that are set in relation, the second being the yardstick. A
+    figure without a demand is for information.
+    """
+
+    case: str
+    unit: str
+    compare: tuple[str, str]
+    demand: Demand | None = None
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, column: str, value: float) -> None:
+        self.samples.setdefault(column, []).append(value)
+
+    def median(self, column: str) -> float:
+        return median(self.samples[column])
+
+    @property
+    def ratio(self) -> float | None:
+        """The ratio of the compared columns' medians; None where there is nothing to compare."""
+        ours, theirs = self.compare
+        if ours == theirs or ours not in self.samples or not self.samples.get(theirs) or not self.median(theirs):
+            return None
+        return self.median(ours) / self.median(theirs)
+
+    @property
+    def difference(self) -> float:
+        """By how much the first of the compared columns' medians exceeds the second, in `unit`."""
+        ours, theirs = self.compare
+        return self.median(ours) - self.median(theirs)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the demand is met; None if nothing is demanded."""
+        if self.demand is None:
+            return None
+        if self.demand.of == "difference":
+            return self.demand.met_by(self.difference)
+        return self.ratio is not None and self.demand.met_by(self.ratio)
+
+    def as_json(self) -> dict[str, Any]:
+        """The row for programs: each column's samples and median, the ratio, the demand, if it is met."""
+        return {
+            "case": self.case,
+            "unit": self.unit,
+            "samples": self.samples,
+            "medians": {column: self.median(column) for column in self.samples},
+            "ratio": self.ratio,
+            "compare": self.compare,
+            "demand": vars(self.demand) if self.demand else None,
+            "met": self.met,
+        }
+
+
+def table(figures: list[Figure]) -> str:
+    """The figures as a Markdown table, its columns aligned for reading as plain text too."""
+    columns = list(dict.fromkeys(column for figure in figures for column in figure.samples))
+    rows = [["case", "unit", *columns, "relation", "demand"]]
+    for figure in figures:
+        medians = [number(figure.median(c)) if c in figure.samples else "" for c in columns]
+        rows.append([figure.case, figure.unit, *medians, _relation(figure), _verdict(figure)])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def number(value: float) -> str:
+    """A value with three digits that count, and thousands whole."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """The smallest of `values` that at least `share` (0 to 1) of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def _relation(figure: Figure) -> str:
+    """The difference where one is demanded, the ratio elsewhere."""
+    if figure.demand is not None and figure.demand.of == "difference":
+        return f"{figure.difference:+.3g}"
+    return "" if figure.ratio is None else f"x {figure.ratio:.2f}"
+
+
+def _verdict(figure: Figure) -> str:
+    demand = figure.demand
+    if demand is None:
+        return ""
+    return f"{demand.of} {demand.bound} {demand.limit:g}: {'met' if figure.met else 'MISSED'}"
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    text = (f"{c:<{w}}" if i < 2 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
+    return "| " + " | ".join(text) + " |"

@@ -1,0 +1,25 @@
+"""Latency: one byte to an echo and back, again and again, with every process on one core.
+
+Pinned, as unpinned latency is bimodal on a machine of few cores: it depends on where the scheduler puts
+whom.
+"""
+
+from __future__ import annotations
+
+from benchmarks.chains import HUBBLE, SOCAT, start_chains
+from benchmarks.figures import Demand, Figure
+from benchmarks.lab import Lab
+from benchmarks.processes import one_core
+
+LIMIT = 90
+
+
+def run(lab: Lab) -> list[Figure]:
+    p50 = Figure("ping-pong p50", "us", (HUBBLE, SOCAT), Demand("ratio", "<=", 4))
+    p99 = Figure("ping-pong p99", "us", (HUBBLE, SOCAT))
+    with one_core():
+        for chain in lab.alternate(start_chains(lab, lab.service())):
+            load = lab.measure("pingpong", chain.address, seconds=lab.seconds)
+            p50.add(chain.name, load["p50"] * 1e6)
+            p99.add(chain.name, load["p99"] * 1e6)
+    return [p50, p99]

@@ -1,0 +1,59 @@
+"""Resumption: how long a session stands still when a link is cut, or the proxy is killed and started.
+
+A byte goes back and forth without a pause; the longest time that one took is the session's pause. The link
+is cut by a TCP relay between the entry agent and the proxy. The proxy is killed with SIGKILL and started
+again at once at the same address; how long it took until it listened is shown beside the pause, as the
+session cannot go on before.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+from benchmarks.figures import Figure
+from benchmarks.lab import Lab, result
+from benchmarks.processes import Process
+from benchmarks.tunnel import Tunnel
+
+LIMIT = 180
+SESSION, START = "session's pause", "proxy's start"
+
+
+def run(lab: Lab) -> list[Figure]:
+    service = lab.service()
+    tunnel = Tunnel(lab)
+    listen = tunnel.start_proxy()
+    host, port = listen.rsplit(":", 1)
+    relay = lab.start_module("relay", host, port)
+    tunnel.start_agent("exit", listen)
+    (entry,) = tunnel.start_agent("entry", f"127.0.0.1:{relay.read_line()}", f"0:exit:127.0.0.1:{service}")
+
+    cut = Figure("a link cut", "ms", (SESSION, SESSION))
+    killed = Figure("proxy killed and started", "ms", (SESSION, START))
+    for _ in range(lab.rounds):
+        cut.add(SESSION, _pause(lab, entry, lambda: _cut(relay)))
+        killed.add(SESSION, _pause(lab, entry, lambda: killed.add(START, _restart(tunnel, listen))))
+    return [cut, killed]
+
+
+def _pause(lab: Lab, port: int, disturb: Callable[[], None]) -> float:
+    """The longest silence of a session that is disturbed, in milliseconds."""
+    with lab.apart() as talking:
+        session = talking.begin("pingpong", ("127.0.0.1", port), seconds=lab.seconds, announce=True)
+        session.read_line()
+        disturb()
+        return result(session)["longest"] * 1e3
+
+
+def _cut(relay: Process) -> None:
+    relay.popen.send_signal(signal.SIGUSR1)
+
+
+def _restart(tunnel: Tunnel, listen: str) -> float:
+    """Kill the proxy and start it again; returns the milliseconds that it took to listen."""
+    tunnel.kill_proxy()
+    started = time.monotonic()
+    tunnel.start_proxy(listen)
+    return (time.monotonic() - started) * 1e3

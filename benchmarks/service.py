@@ -1,0 +1,92 @@
+"""The service at the end of every path: `python -m benchmarks.service` prints its port and serves.
+
+A connection begins with one byte that says what it is for:
+
+    E      echo: all that follows comes back
+    S n    sink: n (8 bytes, big-endian) and then n bytes are read; n comes back; the next may follow.
+           A lost or doubled byte breaks the framing of what follows, so that each answer proves the count.
+    P      pause: nothing is read any more, and the connection stays open
+
+One thread, blocking sockets read only when they are ready, large buffers: as little work as Python can do.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import sys
+
+BUFFER = memoryview(bytearray(1 << 20))
+COUNT_SIZE = 8
+
+
+class Connection:
+    """What one connection is at: the head of a request, bytes still to be thrown away, or echoing."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.head = b""
+        self.size = 0
+        self.left = 0
+        self.echoes = False
+
+    def readable(self) -> bool:
+        """Read once; returns False when this connection is not to be read again."""
+        if self.left:
+            return self._sink()
+        if self.echoes:
+            return self._echo(self.sock.recv(65536))
+        data = self.sock.recv(1 + COUNT_SIZE - len(self.head))
+        self.head += data
+        return bool(data) and self._begin()
+
+    def _begin(self) -> bool:
+        kind, rest = self.head[:1], self.head[1:]
+        if kind == b"E":
+            self.echoes = True
+            return not rest or self._echo(rest)
+        if kind == b"S" and len(rest) == COUNT_SIZE:
+            self.size = self.left = int.from_bytes(rest, "big")
+            self.head = b""
+        return kind == b"S"
+
+    def _echo(self, data: bytes) -> bool:
+        self.sock.sendall(data)
+        return bool(data)
+
+    def _sink(self) -> bool:
+        count = self.sock.recv_into(BUFFER[: self.left])
+        self.left -= count
+        if not self.left:
+            self.sock.sendall(self.size.to_bytes(COUNT_SIZE, "big"))
+        return count > 0
+
+
+def serve(listener: socket.socket) -> None:
+    """Accept and serve connections, for ever."""
+    selector = selectors.DefaultSelector()
+    selector.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.data is None:
+                sock, _ = listener.accept()
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                selector.register(sock, selectors.EVENT_READ, Connection(sock))
+            elif not _goes_on(key.data):
+                selector.unregister(key.fileobj)
+
+
+def _goes_on(connection: Connection) -> bool:
+    try:
+        goes_on = connection.readable()
+    except OSError:  # a client that was killed: the next one comes all the same
+        goes_on = False
+    if not goes_on and connection.head != b"P":
+        connection.sock.close()
+    return goes_on
+
+
+if __name__ == "__main__":
+    listening = socket.create_server(("0.0.0.0" if "--any" in sys.argv else "127.0.0.1", 0), backlog=1024)
+    print(listening.getsockname()[1], flush=True)
+    serve(listening)

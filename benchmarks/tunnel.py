@@ -1,0 +1,49 @@
+"""Hubble's own processes, started through the command line as a user would."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.lab import Lab
+from benchmarks.processes import Process
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Tunnel:
+    """A proxy and its agents, by name in `processes`, started one by one."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.processes: dict[str, Process] = {}
+
+    def start_proxy(self, listen: str = "127.0.0.1:0") -> str:
+        """Start the proxy; returns the address it listens on, "host:port"."""
+        return str(self._start("proxy", "-authgrant", "-listen", listen)["listen"])
+
+    def start_agent(self, name: str, address: str, *rules: str) -> list[int]:
+        """Start an agent that dials `address`, wait until it is registered; returns its rules' ports."""
+        ports = self._start("agent", "-url", f"ws://{address}", "-name", name, *rules, known_as=name)
+        agent = self.processes[name]
+        agent.wait_until(lambda: "registered as" in agent.log.read_text() or None, "registered")
+        return [rule["port"] for rule in ports["rules"]]
+
+    def kill_proxy(self) -> None:
+        """End the proxy as a power cut would: SIGKILL."""
+        self.processes["proxy"].kill()
+
+    def _start(self, program: str, *arguments: str, known_as: str | None = None) -> Any:
+        name = known_as or program
+        ports = self.lab.file(name, ".json")
+        command = [
+            sys.executable,
+            str(ROOT / "bin" / f"hubble-{program}"),
+            *arguments,
+            "--ports-file",
+            str(ports),
+        ]
+        process = self.processes[name] = self.lab.start(name, command)
+        return process.wait_until(lambda: json.loads(ports.read_text()) if ports.exists() else None, "listening")
