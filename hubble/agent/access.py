@@ -15,17 +15,17 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 ALL_PORTS = (1, 65535)
 
-# Reached only when named: the machine itself (0.0.0.0 and :: connect there too), its neighbours on the link, and
-# what hands out credentials to machines in a cloud (AWS, Azure, Alibaba, Oracle; most use 169.254.169.254).
+# Reached only when named: the machine itself, its neighbours on the link, and what hands out credentials to machines
+# in a cloud (AWS, Azure, Alibaba, Oracle; most use 169.254.169.254).
 SHELTERED: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
     for text in (
-        *("127.0.0.0/8", "::1/128", "0.0.0.0/8", "::/128"),
-        *("169.254.0.0/16", "fe80::/10"),
+        *("127.0.0.0/8", "::1/128", "169.254.0.0/16", "fe80::/10"),
         *("fd00:ec2::/32", "168.63.129.16/32", "100.100.100.200/32", "192.0.0.192/32"),
     )
 )
 LOOPBACK: tuple[Network, ...] = SHELTERED[:2]
+LOOPBACK_OF = {4: "127.0.0.1", 6: "::1"}
 
 _HOST_PORT = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):(\*|\d{1,5}(?:-\d{1,5})?)")
 
@@ -84,11 +84,13 @@ class AccessList:
 
 
 def _address(text: Address | str) -> Address | None:
+    """The address that a connection reaches: IPv4 inside IPv6 as IPv4, and loopback for the unspecified one."""
     try:
         address: Address = ipaddress.ip_address(str(text).partition("%")[0])
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    address = getattr(address, "ipv4_mapped", None) or address
+    return ipaddress.ip_address(LOOPBACK_OF[address.version]) if address.is_unspecified else address
 
 
 def _pattern(text: str) -> Pattern:

@@ -85,16 +85,19 @@ class Rules:
 def literal_address(host: str) -> Address | None:
     """The address that `host` is, in any of the forms that a resolver takes for one ("127.1"), or None for a name.
 
-    An IPv4 address inside an IPv6 one is told as IPv4.
+    An IPv4 address inside an IPv6 one is told as IPv4, and the unspecified address as loopback, which it reaches.
     """
     try:
         address: Address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
         try:
-            return ipaddress.IPv4Address(socket.inet_aton(host))
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
         except (OSError, ValueError):
             return None
-    return getattr(address, "ipv4_mapped", None) or address
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_unspecified:
+        return ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
+    return address
 
 
 def parse(contents: bytes, file: str) -> Rules:
@@ -131,7 +134,9 @@ def _identity(table: _Table) -> Identity:
     table.finish()
     if anonymous == bool(keys or certificate):
         raise table.error("key", "give a hashed key, or a certificate, or anonymous = true to let anyone be this")
-    return Identity(name, keys or (), Names(certificate) if certificate else None, Names(gateways or ()))
+    if gateways is None:
+        raise table.error("register", f'is missing; write for example register = "{name}-*"')
+    return Identity(name, keys or (), Names(certificate) if certificate else None, Names(gateways))
 
 
 def _rule(table: _Table) -> Rule:

@@ -82,8 +82,9 @@ class Window:
 
     def grant(self, consumed: int, now: float) -> int:
         """Everything before the offset `consumed` was consumed: the new limit, which the sender is to be told."""
-        if consumed - self._counted_from >= self.size // 2:
-            if self._drains_fast(now):
+        drained = consumed - self._counted_from
+        if drained >= self.size // 2:
+            if self._drains_fast(drained, now):
                 self._grow()
             self._counted_from, self._counted_since = consumed, now
         if self._probe is None:
@@ -96,10 +97,10 @@ class Window:
         self._budget.give(self._taken)
         self._taken = 0
 
-    def _drains_fast(self, now: float) -> bool:
+    def _drains_fast(self, drained: int, now: float) -> bool:
         if self._round_trip is None or self._counted_since is None:
             return False
-        return now - self._counted_since < self._round_trip
+        return (now - self._counted_since) * (self.size // 2) < self._round_trip * drained
 
     def _grow(self) -> None:
         if self.size * 2 <= self._most and self._budget.take(self.size):

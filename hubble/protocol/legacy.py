@@ -27,6 +27,7 @@ class LegacySession:
         self._received = 0
         self._finished = False
         self._peer_finished = False
+        self._end_delivered = False
         self._terminated = False
         self._undelivered = 0
         self._chunks: deque[Chunk] = deque()
@@ -50,12 +51,15 @@ class LegacySession:
         return False
 
     def write(self, data: bytes) -> None:
-        """The application has sent `data`: at most `room` bytes, at least one."""
-        self._sent += 1
-        self._outbox.append(Data(self.id, self._sent, data))
+        """The application has sent `data`: at most `room` bytes, at least one. Dropped if the session is over."""
+        if self.path is not Path.ENDED:
+            self._sent += 1
+            self._outbox.append(Data(self.id, self._sent, data))
 
     def finish(self) -> None:
         """The application has ended its stream; protocol 0.1 closes the session then."""
+        if self.path is Path.ENDED:
+            return
         self._finished = True
         self._sent += 1
         self._outbox.append(Data(self.id, self._sent, b""))
@@ -65,8 +69,9 @@ class LegacySession:
         """The application, or its socket, is gone."""
         if self.path is Path.ENDED:
             return
+        closed_already = self._finished and not self._outbox
         self._outbox.clear()
-        if not self._finished:
+        if not closed_already:
             self._outbox.append(ConnectionClosed(self.id))
         self._end(reason, text)
 
@@ -89,6 +94,8 @@ class LegacySession:
                 self.fail(
                     ResetReason.PROTOCOL_ERROR, f"Data {message.order} after Data {self._received}: some is missing"
                 )
+            case Data() if self._peer_finished:
+                self.fail(ResetReason.PROTOCOL_ERROR, "Data after the end of the stream")
             case Data() if message.data:
                 self._received += 1
                 self._chunks.append(bytes(message.data))
@@ -114,7 +121,10 @@ class LegacySession:
 
     def consumed(self, amount: int, now: float) -> None:
         """`amount` bytes have reached the local socket; the end of the stream counts as 1."""
-        self._undelivered = max(0, self._undelivered - amount)
+        if self._undelivered:
+            self._undelivered -= amount
+        else:
+            self._end_delivered = True
         self._settle()
 
     @property
@@ -130,7 +140,8 @@ class LegacySession:
     @property
     def stream_ended(self) -> bool:
         """Whether all bytes were given out, and the local socket is to be told the end of the stream."""
-        return self._peer_finished and not self._chunks
+        ended = self._peer_finished and not self._chunks
+        return ended and not self._end_delivered and self.path is not Path.ENDED
 
     @property
     def finished(self) -> bool:

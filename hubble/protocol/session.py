@@ -36,6 +36,8 @@ RESUME_TIMEOUT = 60.0
 """Seconds a session waits for its path to come back."""
 OPEN_TIMEOUT = 30.0
 """Seconds an entry waits for the first Ack of a session."""
+LATE_CREDIT = 0.2
+"""Seconds after which the sender hears even of few bytes consumed: it keeps them, and may have no budget for more."""
 SEND_AT_MOST = 64 * 1024
 """The longest payload of one STREAM, in bytes."""
 
@@ -125,8 +127,6 @@ class Session:
         self.id = session_id
         self.from_exit = from_exit
         self.path = Path.WAITING
-        self.deadline: float | None = None
-        """When `expire` must be called, or None."""
         self.established = False
         """Whether both ends have ever agreed on a path."""
         self.outgoing = Outgoing(keep)
@@ -135,6 +135,8 @@ class Session:
         self._secret = secret
         self._resume_timeout = resume_timeout
         self._attempt = 0
+        self._deadline: float | None = None
+        self._credit_at: float | None = None
         self._lost_at = 0.0
         self._asked_at: float | None = None
         self._window = window
@@ -147,20 +149,29 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self.id.hex()} {'exit' if self.from_exit else 'entry'} {self.path.value}>"
 
+    @property
+    def deadline(self) -> float | None:
+        """When `expire` must be called, or None."""
+        if self._deadline is None or self._credit_at is None:
+            return self._deadline if self._credit_at is None else self._credit_at
+        return min(self._deadline, self._credit_at)
+
     # What the local application does.
 
     @property
     def room(self) -> int:
         """How many bytes may be written now."""
-        return 0 if self._failure or not self.established else self.outgoing.room
+        return 0 if self._is_over or not self.established else self.outgoing.room
 
     def write(self, data: bytes) -> None:
-        """The application has sent `data`: at most `room` bytes, at least one."""
-        self.outgoing.write(data)
+        """The application has sent `data`: at most `room` bytes, at least one. Dropped if the session is over."""
+        if not self._is_over:
+            self.outgoing.write(data)
 
     def finish(self) -> None:
         """The application has ended its stream; it may go on receiving."""
-        self.outgoing.finish()
+        if not self._is_over:
+            self.outgoing.finish()
 
     def fail(self, reason: ResetReason, text: str = "") -> None:
         """The application, or its socket, is gone: the other side must see a reset.
@@ -188,6 +199,7 @@ class Session:
         """The terms of an Initiator by which the entry asks for a path, for the first time or again."""
         assert not self.from_exit
         self._move(Move.CONNECT)
+        self._outbox.clear()
         self._attempt += 1
         self._asked_at = now
         self._start_clock(now)
@@ -224,6 +236,8 @@ class Session:
         assert self.from_exit
         if not hmac.compare_digest(terms.secret, self._secret):
             raise ProtocolError("the secret is wrong")
+        if self.path is Path.ENDED:
+            raise ProtocolError("the session has ended")
         if terms.attempt <= self._attempt:
             return None
         if not self.outgoing.can_rewind(terms.received):
@@ -246,8 +260,10 @@ class Session:
         self._outbox.clear()
 
     def expire(self, now: float) -> None:
-        """Time has passed: give the session up if its deadline has come."""
-        if self.deadline is None or now < self.deadline or self.path is Path.ENDED:
+        """Time has passed: tell the sender what it was not told yet; give the session up if its time has come."""
+        if self._credit_at is not None and now >= self._credit_at:
+            self._tell_credit(now, late=True)
+        if self._deadline is None or now < self._deadline:
             return
         if self._failure or self.finished:
             self._end(self._failure.reason if self._failure else None)
@@ -310,12 +326,10 @@ class Session:
 
     def consumed(self, amount: int, now: float) -> None:
         """`amount` bytes have reached the local socket; the end of the stream, once `ended`, counts as 1."""
-        if self.path is Path.ENDED or self._failure:
+        if self._is_over:
             return
         self.incoming.consume(amount)
-        credit = self.incoming.credit(now)
-        if credit and self.path is Path.OPEN:
-            self._outbox.append(Credit(self.id, self.from_exit, *credit))
+        self._tell_credit(now)
         self._settle(now)
 
     @property
@@ -331,7 +345,7 @@ class Session:
     @property
     def stream_ended(self) -> bool:
         """Whether all bytes were given out, and the local socket is to be told the end of the stream."""
-        return self.incoming.ended and not self.incoming.complete
+        return self.incoming.ended and not self.incoming.complete and not self._is_over
 
     @property
     def finished(self) -> bool:
@@ -356,10 +370,24 @@ class Session:
             raise AssertionError(f"{move} in state {self.path}")
         self.path = following
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether the application's bytes matter no more."""
+        return self.path is Path.ENDED or self._failure is not None
+
+    def _tell_credit(self, now: float, late: bool = False) -> None:
+        credit = self.incoming.credit(now, late)
+        if credit or not self.incoming.untold:
+            self._credit_at = None
+        elif self._credit_at is None:
+            self._credit_at = now + LATE_CREDIT
+        if credit and self.path is Path.OPEN:
+            self._outbox.append(Credit(self.id, self.from_exit, *credit))
+
     def _start_clock(self, now: float) -> None:
-        if self.deadline is None:
+        if self._deadline is None:
             self._lost_at = now
-            self.deadline = now + (self._resume_timeout if self.established else OPEN_TIMEOUT)
+            self._deadline = now + (self._resume_timeout if self.established else OPEN_TIMEOUT)
 
     def _measure(self, now: float) -> None:
         """This is the first message that the other end could not send before it had our Initiator, or our Ack."""
@@ -373,8 +401,8 @@ class Session:
 
     def _agree(self, terms: Terms, now: float) -> None:
         """Both ends know each other's offsets: go on from there."""
+        self._move(Move.ACCEPT)
         if self._failure:
-            self._move(Move.ACCEPT)
             self._send_failure()
             return
         try:
@@ -383,9 +411,8 @@ class Session:
         except ProtocolError as error:
             self.fail(ResetReason.PROTOCOL_ERROR, str(error))
             return
-        self._move(Move.ACCEPT)
         self._outbox.clear()
-        self.deadline = None
+        self._deadline = None
         if self.established:
             self.resumptions += 1
             self._events.append(Resumed(now - self._lost_at))
@@ -430,12 +457,13 @@ class Session:
         if self.path is Path.ENDED:
             return
         self._move(Move.END)
-        self.deadline = None
+        self._deadline = None
         if reason is not None:
             self._discard()
         self.incoming.discard()
         self._events.append(Ended(reason, text))
 
     def _discard(self) -> None:
+        self._credit_at = None
         self.outgoing.discard()
         self.incoming.discard()

@@ -61,7 +61,7 @@ class Outgoing:
         return self.finished and self.acknowledged == self.end + 1
 
     def write(self, data: bytes) -> None:
-        """Add bytes, at most as many as `room` was at any time before: other sessions may have used the budget since."""
+        """Add bytes, at most as many as `room` was at some time: other sessions may have used the budget since."""
         assert not self.finished and 0 < len(data) <= self.limit - self.end
         self._budget.charge(len(data))
         self._unsent.append(data)
@@ -228,7 +228,7 @@ class Incoming:
         return self.consumed, self._window.grant(self.consumed, now)
 
     def _worth_telling(self) -> int:
-        """Half the window; less when nothing more is here, since then the sender may be waiting for it."""
+        """Half the window; less once nothing waits here: the sender may have no credit left to send more."""
         half = self._window.size // 2
         return half if self._chunks else half // 2 + 1
 

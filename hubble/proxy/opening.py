@@ -37,32 +37,47 @@ class Opening:
         self._authorizer = authorizer
 
     def initiate(self, entry: Leg, initiator: Initiator) -> None:
-        """An entry asks for a session. The policy may take its time: run this in a greenlet of its own."""
+        """An agent asks for a session. The policy may take its time: run this in a greenlet of its own."""
         denied = self._authorize(entry, initiator)
         if denied:
             self._refuse(entry, initiator, *denied)
             return
+        exit_leg = self._gateways.find(initiator.gateway)
+        if exit_leg is None:
+            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY)
+        elif entry is exit_leg and (initiator.terms is None or not entry.resumable):
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself")
+        else:
+            self._propose(entry, exit_leg, dataclasses.replace(initiator, path=0, source=entry.name))
+
+    def pass_in(self, entry: Leg, initiator: Initiator) -> None:
+        """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""
         exit_leg = self._gateways.get(initiator.gateway)
         if exit_leg is None:
             self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY)
-            return
+        else:
+            self._propose(entry, exit_leg, initiator)
+
+    def _propose(self, entry: Leg, exit_leg: Leg, initiator: Initiator) -> None:
         if entry.link.closed:
             return
-        if entry is exit_leg and (initiator.terms is None or not entry.resumable):
-            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself")
-            return
         extended = initiator.terms is not None and exit_leg.resumable
-        route = Route(initiator.session, entry, exit_leg, path=secrets.randbits(62) + 1 if extended else 0)
+        route = Route(
+            initiator.session,
+            entry,
+            exit_leg,
+            source=initiator.source,
+            destination=initiator.gateway,
+            path=secrets.randbits(62) + 1 if extended or exit_leg.is_worker else 0,
+            entry_path=initiator.path,
+        )
         if self._routes.would_steal(route):
             self._refuse(entry, initiator, Refusal.BAD_REQUEST, "the session belongs to other agents")
             return
         self._routes.propose(route)
-        passed_on = dataclasses.replace(
-            initiator,
-            terms=initiator.terms if extended else None,
-            path=route.path,
-            source=entry.name if extended else "",
-        )
+        passed_on = dataclasses.replace(initiator, path=route.path)
+        if not extended and not exit_leg.is_worker:  # protocol 0.1 is told nothing that it does not know
+            passed_on = dataclasses.replace(passed_on, terms=None, source="")
         exit_leg.link.send(encode(passed_on), initiator.session)
 
     def acknowledge(self, exit_leg: Leg, ack: Ack) -> None:
@@ -80,14 +95,16 @@ class Opening:
         else:
             self._routes.lay(route)
             log.debug("session %s: %s to %s", session_text(ack.session), route.entry.name, exit_leg.name)
-        route.entry.link.send(encode(dataclasses.replace(ack, path=0)), route.session)
+        if ack.code is Refusal.NO_GATEWAY and exit_leg.is_worker:
+            self._gateways.not_there(route.destination, exit_leg)
+        route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)
 
     def exit_lost(self, exit_leg: Leg) -> None:
         """The exit's link is gone: its unanswered Initiators are refused."""
         for route in list(exit_leg.proposals.values()):
             self._routes.withdraw(route)
             if route.exit is exit_leg and not route.entry.link.closed:
-                ack = Ack(route.session, False, NO_GATEWAY, Refusal.NO_GATEWAY)
+                ack = Ack(route.session, False, NO_GATEWAY, Refusal.NO_GATEWAY, path=route.entry_path)
                 route.entry.link.send(encode(ack), route.session)
 
     def _authorize(self, entry: Leg, initiator: Initiator) -> tuple[Refusal, str] | None:
@@ -126,7 +143,7 @@ class Opening:
             return Decision(False, AUTHORIZATION_ERROR, error=True, detail=f"{type(error).__name__}: {error}")
 
     def _refuse(self, entry: Leg, initiator: Initiator, code: Refusal, text: str) -> None:
-        entry.link.send(encode(Ack(initiator.session, False, text, code)), initiator.session)
+        entry.link.send(encode(Ack(initiator.session, False, text, code, path=initiator.path)), initiator.session)
 
 
 def gone(route: Route, *, of_exit: bool) -> Message:

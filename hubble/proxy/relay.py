@@ -56,7 +56,8 @@ class Relay:
         match message:
             case Initiator():
                 self._answered.discard((message.session, False))
-                gevent.spawn(self._opening.initiate, self._leg, message)
+                begin = self._opening.pass_in if self._leg.is_worker else self._opening.initiate
+                gevent.spawn(begin, self._leg, message)
             case Ack():
                 self._answered.discard((message.session, True))
                 self._opening.acknowledge(self._leg, message)
@@ -65,7 +66,8 @@ class Relay:
             case ConnectionClosed():
                 self._close(message.session)
             case Terminator():
-                pass  # only proxies say it; harmless
+                if self._leg.is_worker:  # agents do not say it; from one it means nothing
+                    self._close(message.session)
             case _:
                 raise ProtocolError(f"an agent does not say {type(message).__name__} here")
 
@@ -98,6 +100,8 @@ class Relay:
             return
         if kind == codec.RESET:
             target.discard(session)
+            self._routes.remove(route)
+        elif kind == codec.SUSPEND:
             self._routes.remove(route)
         elif kind == codec.DONE:
             route.done.add(from_exit)

@@ -26,6 +26,8 @@ class Leg:
     epoch: int = 0
     address: str = ""
     identity: str = ""
+    is_worker: bool = False
+    """Whether the other end is another worker of this proxy, and no agent."""
     routes: dict[bytes, Route] = field(default_factory=dict, repr=False)
     proposals: dict[tuple[bytes, int], Route] = field(default_factory=dict, repr=False)
     room: dict[bytes, Event] = field(default_factory=dict, repr=False)
@@ -34,12 +36,20 @@ class Leg:
 
 @dataclass(eq=False)
 class Route:
-    """The way of one session. `resumable`: both its ends have agreed on the extension."""
+    """The way of one session, from the gateway `source` to the gateway `destination`.
+
+    `resumable`: both its ends have agreed on the extension.
+    """
 
     session: bytes
     entry: Leg
     exit: Leg
+    source: str
+    destination: str
     path: int = 0
+    """The mark of the Initiator as the exit got it; its Ack carries the same."""
+    entry_path: int = 0
+    """The mark that the entry's side gave it, if that is another worker."""
     resumable: bool = False
     done: set[bool] = field(default_factory=set)
     """Which of the ends, entry (False) or exit (True), have said Done."""
@@ -49,6 +59,11 @@ class Route:
     def leg(self, of_exit: bool) -> Leg:
         """The leg of one end."""
         return self.exit if of_exit else self.entry
+
+
+def worker_leg_name(worker_id: str) -> str:
+    """What the leg to another worker is called."""
+    return f"worker {worker_id}"
 
 
 class Routes:
@@ -104,9 +119,9 @@ class Routes:
             route.exit.routes.pop(route.session, None)
 
     def would_steal(self, route: Route) -> bool:
-        """Whether laying `route` would take a session away from agents that own it."""
+        """Whether laying `route` would take a session away from the agents that own it."""
         laid = self._laid.get(route.session)
         if laid is None:
             return False
-        same_entry = (laid.entry.name, laid.entry.instance) == (route.entry.name, route.entry.instance)
-        return not (same_entry and laid.resumable and laid.exit.name == route.exit.name)
+        same_agents = (laid.source, laid.destination) == (route.source, route.destination)
+        return not (same_agents and laid.resumable)

@@ -31,12 +31,12 @@ _SHORT, _MEDIUM, _LONG = struct.Struct("!BB"), struct.Struct("!BBH"), struct.Str
 
 
 class Framing:
-    """One connection's frames, in and out. `failure` says how the other side broke the protocol, once it has."""
+    """One connection's frames, in and out. `masked`: whether the client masks whole messages. `failure` says how the other side broke the protocol, once it has."""
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, masked: bool = True) -> None:
         self._protocol = Protocol(side, state=OPEN, max_size=MAX_MESSAGE, logger=quiet)
-        self._mask_in = MASKED if side is Side.SERVER else 0
-        self._mask_out = MASKED if side is Side.CLIENT else 0
+        self._mask_in = MASKED if side is Side.SERVER and masked else 0
+        self._mask_out = MASKED if side is Side.CLIENT and masked else 0
         self._tail = bytearray()
         self._parts: list[bytes] = []
         self._controls: list[Frame] = []

@@ -46,7 +46,8 @@ class Keepalive:
 class Link:
     """A link over a connected stream socket that has been upgraded to a WebSocket already.
 
-    `leftover` are bytes that came behind the upgrade. `on_drained`, which the owner may set, is called by the writer
+    `leftover` are bytes that came behind the upgrade. `masked`: whether a client masks what it sends, as RFC 6455 wants
+    it where strange HTTP proxies may be on the way; both sides must say the same. `on_drained`, which the owner may set, is called by the writer
     with each lane that was full and has room again; it must not block.
     """
 
@@ -56,6 +57,7 @@ class Link:
         side: Side,
         *,
         leftover: bytes = b"",
+        masked: bool = True,
         keepalive: Keepalive | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,7 +70,7 @@ class Link:
         self.on_drained: Callable[[Lane], None] = lambda lane: None
         self._stream = Stream(sock)
         self._loop = gevent.get_hub().loop
-        self._framing = Framing(side)
+        self._framing = Framing(side, masked)
         self._side = side
         self._leftover = leftover
         self._keepalive = keepalive or Keepalive()

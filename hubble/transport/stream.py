@@ -9,7 +9,6 @@ hand, go gevent's way.
 from __future__ import annotations
 
 import os
-import ssl
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +25,7 @@ class Stream:
 
     def __init__(self, sock: Socket) -> None:
         self._sock = sock
-        self._direct = not isinstance(sock, ssl.SSLSocket)
+        self._direct = type(sock) is socket.socket  # no subclass: a TLS socket's descriptor is not to be written to
         self._fd = sock.fileno()
         self._hub = gevent.get_hub()
         self._readable: Any = self._hub.loop.io(self._fd, _READ) if self._direct else None

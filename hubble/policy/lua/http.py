@@ -83,7 +83,9 @@ def _tls_context(trusted: str | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(trusted)
         except OSError as error:
-            raise UsageError(f"cannot read certificates from {trusted}: {error.strerror or 'there are none'}") from error
+            raise UsageError(
+                f"cannot read certificates from {trusted}: {error.strerror or 'there are none'}"
+            ) from error
     return context
 
 

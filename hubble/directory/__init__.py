@@ -1,0 +1,122 @@
+"""Which worker holds which gateway: one interface, so that a worker need not know how far the proxy reaches.
+
+A worker joins with an address at which the others reach it, and renews its lease. A name is claimed by a registration
+and belongs to it until it is released, or its worker's lease has run out. An entry may be stale: who finds out heals
+it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+LEASE = 10.0
+"""Seconds for which a worker is believed to live after it has said so."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A worker: `address` is `unix:PATH` or `tcp:HOST:PORT`."""
+
+    id: str
+    address: str
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Registration:
+    """A gateway's name, as held by a worker. `owner` is a digest of the agent's instance; "": protocol 0.1 has none."""
+
+    name: str
+    worker: str
+    epoch: int = 0
+    owner: str = ""
+
+
+class Directory(ABC):
+    """What the workers know of each other. Its calls may wait for a disk or a network, but not for long."""
+
+    @abstractmethod
+    def join(self, worker: Worker) -> None:
+        """The worker is there; its registrations, if it had any, are gone."""
+
+    @abstractmethod
+    def renew(self, worker: Worker) -> bool:
+        """The worker lives. False if it was taken for dead: it must join, and claim its names, again."""
+
+    @abstractmethod
+    def leave(self, worker_id: str) -> None:
+        """The worker is gone, and its registrations with it."""
+
+    @abstractmethod
+    def worker(self, worker_id: str) -> Worker | None:
+        """The worker with this id, or None."""
+
+    @abstractmethod
+    def workers(self) -> list[Worker]:
+        """All workers whose leases run."""
+
+    @abstractmethod
+    def find(self, name: str) -> Registration | None:
+        """Who holds a name, or None."""
+
+    @abstractmethod
+    def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
+        """Take a name, at once and for one claimant only, if it is free or held exactly as `replaces` says.
+
+        None if it was taken; otherwise its holder.
+        """
+
+    @abstractmethod
+    def release(self, registration: Registration) -> None:
+        """Give a name back; nothing happens if somebody else holds it."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def owner_digest(instance: bytes) -> str:
+    """What may be stored of an agent's instance, which is a secret."""
+    return hashlib.sha256(b"hubble instance" + instance).hexdigest()[:32] if instance else ""
+
+
+class LocalDirectory(Directory):
+    """For a proxy of one worker: everything is here."""
+
+    def __init__(self) -> None:
+        self._workers: dict[str, Worker] = {}
+        self._registrations: dict[str, Registration] = {}
+
+    def join(self, worker: Worker) -> None:
+        self._workers[worker.id] = worker
+
+    def renew(self, worker: Worker) -> bool:
+        return worker.id in self._workers
+
+    def leave(self, worker_id: str) -> None:
+        self._workers.pop(worker_id, None)
+
+    def worker(self, worker_id: str) -> Worker | None:
+        return self._workers.get(worker_id)
+
+    def workers(self) -> list[Worker]:
+        return list(self._workers.values())
+
+    def find(self, name: str) -> Registration | None:
+        return self._registrations.get(name)
+
+    def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
+        holder = self._registrations.get(registration.name)
+        if holder is not None and holder != replaces:
+            return holder
+        self._registrations[registration.name] = registration
+        return None
+
+    def release(self, registration: Registration) -> None:
+        if self._registrations.get(registration.name) == registration:
+            del self._registrations[registration.name]
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,71 @@
+"""The beginning of an agent's link: it says who it is, and gets its name or a refusal."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+
+import gevent
+
+from hubble.errors import ProtocolError
+from hubble.policy import Authorizer, RegistrationRequest
+from hubble.protocol.codec import decode, encode
+from hubble.protocol.messages import RESUMABLE, VERSION, Ack, Handshake, Refusal
+from hubble.proxy.gateways import Gateways, NameTaken
+from hubble.proxy.opening import AUTHORIZATION_ERROR, UNAUTHORIZED
+from hubble.proxy.routes import MAX_NAME, Leg
+from hubble.transport.link import Link
+
+log = logging.getLogger(__name__)
+
+
+class Registration:
+    """Admits agents, if `authorizer` grants it and their names can be had."""
+
+    def __init__(self, gateways: Gateways, authorizer: Authorizer, hello_timeout: float) -> None:
+        self._gateways = gateways
+        self._authorizer = authorizer
+        self._hello_timeout = hello_timeout
+
+    def admit(self, link: Link, messages: Iterator[bytes], address: str) -> Leg | None:
+        """The leg of an agent that has said who it is, and has its name now; None if it was refused and told so.
+
+        Raises ProtocolError if it says something else or nothing, LinkClosed if it goes away.
+        """
+        late = ProtocolError(f"it has not said who it is within {self._hello_timeout:g} s")
+        with gevent.Timeout(self._hello_timeout, late):
+            hello = decode(next(messages))
+        if not isinstance(hello, Handshake):
+            raise ProtocolError(f"it began with {type(hello).__name__} instead of Handshake")
+        resumable = RESUMABLE in hello.features
+        leg = Leg(link, hello.name, resumable, hello.instance if resumable else b"", hello.epoch, address)
+        refusal = self._refusal(leg, hello)
+        if refusal is not None:
+            log.warning("gateway %r from %s: refused: %s", hello.name, address, refusal.message)
+            link.send(encode(refusal))
+            link.close(1008, "refused")
+            link.wait_closed(2.0)
+            return None
+        features = frozenset({RESUMABLE}) if resumable else frozenset()
+        link.send(encode(Ack(b"", True, features=features)))
+        log.info("gateway %s: registered from %s", leg.name, address, extra={"gateway": leg.name})
+        return leg
+
+    def _refusal(self, leg: Leg, hello: Handshake) -> Ack | None:
+        """The Ack that refuses the registration, or None: then the leg has its name."""
+        if hello.version != VERSION:
+            return Ack(b"", False, "Invalid protocol version", Refusal.VERSION)
+        if not hello.name or len(hello.name) > MAX_NAME or re.search(r"[\x00-\x1f\x7f]", hello.name):
+            text = f"a name has 1 to {MAX_NAME} characters, and no control characters"
+            return Ack(b"", False, text, Refusal.BAD_REQUEST)
+        decision = self._authorizer.register(RegistrationRequest(name=hello.name, key=hello.key, address=leg.address))
+        if not decision.allowed:
+            if decision.error:
+                return Ack(b"", False, decision.reason or AUTHORIZATION_ERROR, Refusal.POLICY_ERROR)
+            return Ack(b"", False, decision.reason or UNAUTHORIZED, Refusal.UNAUTHORIZED)
+        try:
+            self._gateways.register(leg)
+        except NameTaken as taken:
+            return Ack(b"", False, str(taken), taken.code)
+        return None
