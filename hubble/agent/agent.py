@@ -6,7 +6,8 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import gevent
 from gevent.event import Event
@@ -42,7 +43,7 @@ from hubble.protocol.messages import (
 )
 from hubble.protocol.recent import RecentSet
 from hubble.protocol.session import Path, Session
-from hubble.transport.dial import open_websocket, parse_url
+from hubble.transport.dial import Target, open_websocket, parse_url
 from hubble.transport.link import Link
 
 log = logging.getLogger(__name__)
@@ -51,16 +52,26 @@ TICK = 0.25
 """Seconds between looks at the sessions' deadlines."""
 
 
+class _Registered(NamedTuple):
+    """A link on which the proxy at `target` has accepted this agent, and the messages that come over it."""
+
+    target: Target
+    link: Link
+    messages: Iterator[bytes]
+    resumable: bool
+
+
 class Agent:
     """Registers with a proxy as the gateway `name`, forwards by its rules, and serves as an exit.
 
+    `url` may be several, of proxies that know of each other: one of them is dialled, and kept until it is lost.
     `rules` are texts or Rules. `forbids` may say no to a destination. Raises UsageError for
     what cannot be meant. Call `run`, or `start` and later `stop`.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         name: str,
         rules: Iterable[str | Rule] = (),
         *,
@@ -72,7 +83,9 @@ class Agent:
             raise UsageError("the name is empty: the proxy must know the agent by one (-name)")
         self.name = name
         self.options = options or AgentOptions()
-        self._target = parse_url(url)
+        self._targets = [parse_url(one) for one in ([url] if isinstance(url, str) else url)]
+        if not self._targets:
+            raise UsageError("the proxy's URL is missing")
         self._key = key
         self._instance = secrets.token_bytes(16)
         self._epoch = 0
@@ -86,6 +99,8 @@ class Agent:
         self._stopping = Event()
         self._greenlets: list[gevent.Greenlet] = []
         self._ever_registered = False
+        self._moved: _Registered | None = None
+        self._gave_up: HubbleError | None = None
 
     def run(self) -> None:
         """Start, and serve until `stop`. Raises what `start` and `wait` do."""
@@ -103,6 +118,8 @@ class Agent:
     def wait(self) -> None:
         """Wait until the agent has stopped. With `exit_on_failure`, raises what made the first registration fail."""
         self._greenlets[0].get()
+        if self._gave_up is not None:
+            raise self._gave_up
 
     def stop(self) -> None:
         """Reset all sessions, say good-bye to the proxy, and end."""
@@ -122,64 +139,82 @@ class Agent:
 
     def _keep_linked(self) -> None:
         while not self._stopping.is_set():
-            try:
-                self._serve(self._register())
-            except RegistrationRefused as error:
-                log.error("%s refused the registration as %s: %s", self._target, self.name, error)
-                self._failed(error)
-            except (DialError, ProtocolError) as error:
+            error = self._serve_somewhere()
+            if error is not None and self.options.exit_on_failure and not self._ever_registered:
+                self._gave_up = error
+                return
+            if self._moved is None:
+                self._pause()
+
+    def _serve_somewhere(self) -> HubbleError | None:
+        """Serve at the first proxy that has us; the last failure if none has."""
+        error: HubbleError | None = None
+        for target in random.sample(self._targets, len(self._targets)):
+            error = self._serve_at(target)
+            if error is None:
+                break
+        return error
+
+    def _pause(self) -> None:
+        delay = self._backoff.next_delay()
+        if self._is_any_waiting():
+            delay = min(delay, self.options.retry_most_waiting)
+        log.debug("next attempt in %.1f s", delay)
+        self._stopping.wait(delay)
+
+    def _serve_at(self, target: Target) -> HubbleError | None:
+        """Register at a proxy, or take the link that was registered already, and serve it; what failed, if it did."""
+        registered, self._moved = self._moved, None
+        try:
+            self._serve(registered or self._register(target))
+        except LinkClosed as error:
+            if not self._stopping.is_set() and self._moved is None:
+                log.warning("the link to the proxy was lost: %s", error)
+        except (DialError, ProtocolError, RegistrationRefused) as error:
+            if isinstance(error, RegistrationRefused):
+                log.error("%s refused the registration as %s: %s", target, self.name, error)
+            else:
                 log.warning("%s", error)
-                self._failed(error)
-            except LinkClosed as error:
-                log.warning("the link to %s was lost: %s", self._target, error)
-            delay = self._backoff.next_delay()
-            if self._is_any_waiting():
-                delay = min(delay, self.options.retry_most_waiting)
-            log.debug("next attempt in %.1f s", delay)
-            self._stopping.wait(delay)
+            return error
+        return None
 
-    def _failed(self, error: HubbleError) -> None:
-        if self.options.exit_on_failure and not self._ever_registered:
-            raise error
-
-    def _register(self) -> tuple[Link, Iterator[bytes]]:
+    def _register(self, target: Target) -> _Registered:
         """A link on which the proxy has accepted this agent. Raises DialError, LinkClosed or RegistrationRefused."""
-        upgraded = open_websocket(self._target, self.options.dial)
+        upgraded = open_websocket(target, self.options.dial)
         link = Link(upgraded.socket, Side.CLIENT, leftover=upgraded.leftover, keepalive=self.options.keepalive)
         try:
-            messages = self._say_hello(link)
+            return self._say_hello(target, link)
         except BaseException:
             link.abort("the registration failed")
             raise
-        return link, messages
 
-    def _say_hello(self, link: Link) -> Iterator[bytes]:
+    def _say_hello(self, target: Target, link: Link) -> _Registered:
         self._epoch = max(self._epoch + 1, int(time.time() * 1000))
         features = frozenset({RESUMABLE})
-        hello = Handshake(self.name, self._key, features=features, instance=self._instance, epoch=self._epoch)
-        link.send(encode(hello))
+        link.send(
+            encode(Handshake(self.name, self._key, features=features, instance=self._instance, epoch=self._epoch))
+        )
         messages = link.messages()
         timeout = self.options.hello_timeout
-        with gevent.Timeout(
-            timeout, DialError(f"{self._target} has not answered the registration within {timeout:g} s")
-        ):
+        late = DialError(f"{target} has not answered the registration within {timeout:g} s")
+        with gevent.Timeout(timeout, late):
             answer = decode(next(messages))
         if not isinstance(answer, Ack):
-            raise ProtocolError(f"{self._target} has answered the registration with {type(answer).__name__}")
+            raise ProtocolError(f"{target} has answered the registration with {type(answer).__name__}")
         if not answer.ok:
             raise RegistrationRefused(answer.message or "no reason was given")
-        self._links.set(link, RESUMABLE in answer.features)
-        return messages
+        return _Registered(target, link, messages, RESUMABLE in answer.features)
 
-    def _serve(self, registered: tuple[Link, Iterator[bytes]]) -> None:
-        link, messages = registered
-        log.info("registered as %s at %s", self.name, self._target)
+    def _serve(self, registered: _Registered) -> None:
+        link = registered.link
+        log.info("registered as %s at %s", self.name, registered.target)
         self._ever_registered = True
         self._backoff.succeeded()
         link.on_drained = self._lane_drained
+        self._links.set(link, registered.resumable)
         try:
             self._entry.resume_all(link)
-            for data in messages:
+            for data in registered.messages:
                 self._dispatch(link, decode(data))
         except ProtocolError as error:
             link.close(1002, str(error))
@@ -187,6 +222,19 @@ class Agent:
         finally:
             self._links.clear()
             self._lose_paths(link.why or "the link was lost")
+
+    def _move(self, old: Link) -> None:
+        """The proxy is going away: register elsewhere, or at its successor, before the old link is let go."""
+        while not old.closed and not self._stopping.is_set():
+            for target in random.sample(self._targets, len(self._targets)):
+                try:
+                    self._moved = self._register(target)
+                except HubbleError as error:
+                    log.debug("cannot move yet: %s", error)
+                else:
+                    old.close(1000, "moved to another link")
+                    return
+            self._stopping.wait(self.options.retry_first)
 
     def _lose_paths(self, why: str) -> None:
         for connection in self._connections():
@@ -209,8 +257,9 @@ class Agent:
                 self._entry.acknowledge(message)
             case Initiator():
                 self._exit.initiate(message)
-            case GoAway():
-                link.close(1000, "the proxy is going away")
+            case GoAway(seconds):
+                log.info("the proxy will go away within %d s: looking for another", seconds)
+                gevent.spawn(self._move, link)
             case Handshake():
                 raise ProtocolError("a proxy does not say Handshake")
             case Data() | Terminator() | ConnectionClosed():

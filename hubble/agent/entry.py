@@ -28,7 +28,7 @@ from hubble.transport.listen import open_listener
 
 log = logging.getLogger(__name__)
 
-RETRY_FIRST, RETRY_MOST = 0.2, 2.0
+RETRY_FIRST, RETRY_MOST = 0.1, 1.0
 """Seconds between attempts to resume a session whose exit is away."""
 
 

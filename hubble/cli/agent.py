@@ -32,7 +32,9 @@ def parser() -> Parser:
     """The agent's arguments."""
     parser = Parser(PROGRAM, "The side of Hubble in a private network: dials out to the proxy.")
     parser.add_argument("rules", nargs="*", metavar="RULE", help=f"{FORM}: forward a local port")
-    parser.option("url", metavar="URL", help="the proxy: ws://host:port or wss://host")
+    parser.option(
+        "url", action="append", metavar="URL", help="the proxy: ws://host:port or wss://host; may be given again"
+    )
     parser.option("name", metavar="NAME", help="the gateway name to register")
     parser.option("key", metavar="KEY", help="the key to register with; better by --key-file or HUBBLE_KEY")
     parser.option("key-file", metavar="FILE", help="read the key to register with from FILE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from urllib.parse import quote, quote_plus
 
@@ -28,10 +29,18 @@ def key_digest(key: str) -> str:
     return secret_digest(key).hex()[:12] if key else ""
 
 
+SHORT = 4  # characters below which a key may be a part of any word
+
+
 def without_key(text: str, key: str) -> str:
-    """`text` with each occurrence of `key`, as it is or percent-encoded, replaced by its digest."""
+    """`text` with each occurrence of `key`, as it is or percent-encoded, replaced by its digest.
+
+    A key shorter than SHORT is replaced where it stands alone: else a key "e" would leave no message readable.
+    """
     if not key:
         return text
+    shown = f"[key {key_digest(key)}]"
     for form in sorted({key, quote(key, safe="", errors="replace"), quote_plus(key, errors="replace")}, key=len):
-        text = text.replace(form, f"[key {key_digest(key)}]")
+        pattern = re.escape(form) if len(key) >= SHORT else rf"(?<!\w){re.escape(form)}(?!\w)"
+        text = re.sub(pattern, shown, text)
     return text

@@ -83,8 +83,8 @@ class Mesh:
             return self.methods[method](arguments)
         leg = self.leg(worker_id)
         self._numbers += 1
-        number, answer = self._numbers, AsyncResult[Any]()
-        self._calls[number] = answer
+        number = self._numbers
+        answer = self._calls[number] = AsyncResult()
         leg.link.send(peering.encode(Call(number, method, arguments)))
         try:
             return answer.get(timeout=CALL_TIMEOUT)

@@ -31,7 +31,10 @@ _SHORT, _MEDIUM, _LONG = struct.Struct("!BB"), struct.Struct("!BBH"), struct.Str
 
 
 class Framing:
-    """One connection's frames, in and out. `masked`: whether the client masks whole messages. `failure` says how the other side broke the protocol, once it has."""
+    """One connection's frames, in and out. `masked`: whether the client masks whole messages.
+
+    `failure` says how the other side broke the protocol, once it has.
+    """
 
     def __init__(self, side: Side, masked: bool = True) -> None:
         self._protocol = Protocol(side, state=OPEN, max_size=MAX_MESSAGE, logger=quiet)

@@ -46,9 +46,9 @@ class Keepalive:
 class Link:
     """A link over a connected stream socket that has been upgraded to a WebSocket already.
 
-    `leftover` are bytes that came behind the upgrade. `masked`: whether a client masks what it sends, as RFC 6455 wants
-    it where strange HTTP proxies may be on the way; both sides must say the same. `on_drained`, which the owner may set, is called by the writer
-    with each lane that was full and has room again; it must not block.
+    `leftover` are bytes that came behind the upgrade. `masked`: whether the client's side masks its messages, as
+    RFC 6455 wants it where strange HTTP proxies may be on the way; both sides must say the same. `on_drained`, which
+    the owner may set, is called by the writer with each lane that was full and has room again; it must not block.
     """
 
     def __init__(
