@@ -100,6 +100,7 @@ class Agent:
         self._greenlets: list[gevent.Greenlet] = []
         self._ever_registered = False
         self._moved: _Registered | None = None
+        self._mover: gevent.Greenlet | None = None
         self._gave_up: HubbleError | None = None
 
     def run(self) -> None:
@@ -143,6 +144,8 @@ class Agent:
             if error is not None and self.options.exit_on_failure and not self._ever_registered:
                 self._gave_up = error
                 return
+            if self._mover is not None:
+                self._mover.join(self.options.hello_timeout)
             if self._moved is None:
                 self._pause()
 
@@ -259,7 +262,7 @@ class Agent:
                 self._exit.initiate(message)
             case GoAway(seconds):
                 log.info("the proxy will go away within %d s: looking for another", seconds)
-                gevent.spawn(self._move, link)
+                self._mover = gevent.spawn(self._move, link)
             case Handshake():
                 raise ProtocolError("a proxy does not say Handshake")
             case Data() | Terminator() | ConnectionClosed():

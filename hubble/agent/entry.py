@@ -109,7 +109,10 @@ class Entry:
 
     def _initiate(self, connection: Connection, link: Link) -> None:
         session, rule = connection.session, self._destinations[connection.session.id]
-        terms = session.connect(time.monotonic()) if isinstance(session, Session) else None
+        terms = None
+        if isinstance(session, Session):
+            session.link_round_trip = link.round_trip or 0.0
+            terms = session.connect(time.monotonic())
         initiator = Initiator(session.id, rule.host, rule.host_port, rule.gateway, rule.key, terms)
         link.send(encode(initiator), session.id)
 

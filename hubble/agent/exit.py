@@ -105,6 +105,7 @@ class Exit:
         if link is None:
             session.path_lost(time.monotonic(), "the link was lost")
             return
+        session.link_round_trip = link.round_trip or 0.0
         self._answer(initiator, link, session.accept(terms, time.monotonic()))
         connection.turn()
 
@@ -126,6 +127,7 @@ class Exit:
             self._refuse(initiator, Refusal.BAD_REQUEST, "the session exists already")
             return
         try:
+            session.link_round_trip = link.round_trip or 0.0
             terms = session.accept(initiator.terms, time.monotonic())
         except ProtocolError as error:
             log.warning("%s: a resumption was refused: %s", connection.label, error)

@@ -205,6 +205,8 @@ def _terms_fields(terms: Terms | None) -> dict[str, Any]:
     if terms is None:
         return {}
     fields: dict[str, Any] = {"Attempt": terms.attempt, "Limit": terms.limit, "Received": terms.received}
+    if terms.round_trip:
+        fields["RoundTrip"] = terms.round_trip
     if terms.secret:
         fields |= {"Secret": terms.secret, "Resume": terms.resume}
     return fields
@@ -219,6 +221,7 @@ def _terms(fields: Fields) -> Terms | None:
         limit=_integer(fields, b"Limit"),
         secret=_octets(fields, b"Secret", (0, 16)),
         resume=_boolean(fields, b"Resume"),
+        round_trip=_integer(fields, b"RoundTrip"),
     )
 
 

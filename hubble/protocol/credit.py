@@ -51,8 +51,9 @@ class Window:
 
     The window begins small and doubles when half of it is drained within a round trip: then it is the window, and
     neither the receiver nor the path, that holds the sender back. So it ends between two and four times what the path
-    holds, and no more than that can stand in queues on the way. The round trip is the least time seen between asking
-    for something and the arrival of the first message that needed the answer.
+    holds, and no more than that can stand in queues on the way. The round trip is what the two ends' links measured
+    while they were idle, or the least time seen between granting credit and the arrival of the first byte that
+    needed it: a time measured under load would count the queues too, and let them grow.
     """
 
     def __init__(self, budget: Budget, initial: int = INITIAL_WINDOW, most: int = LARGEST_WINDOW) -> None:
@@ -79,6 +80,11 @@ class Window:
     def measured(self, round_trip: float) -> None:
         """A round trip between the two ends has taken so many seconds, or less."""
         self._round_trip = min(round_trip, self._round_trip or LONGEST_ROUND_TRIP)
+
+    def new_path(self, round_trip: float | None) -> None:
+        """The bytes come another way from now on; its round trip in seconds if it is known."""
+        self._round_trip = round_trip
+        self._probe = None
 
     def grant(self, consumed: int, now: float) -> int:
         """Everything before the offset `consumed` was consumed: the new limit, which the sender is to be told."""

@@ -63,7 +63,8 @@ class Terms:
 
     attempt: grows with each Initiator of a session; an older one is stale. received: the offset this end expects
     next. limit: the offset up to which it may be sent. secret (16 bytes, Initiator only) proves the session's
-    owner. resume (Initiator only): the session must exist already.
+    owner. resume (Initiator only): the session must exist already. round_trip: microseconds that this end's link to the
+    proxy takes for a ping and its pong at best; 0 if unknown.
     """
 
     attempt: int
@@ -71,6 +72,7 @@ class Terms:
     limit: int
     secret: bytes = field(default=b"", repr=False)
     resume: bool = False
+    round_trip: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,8 @@ class Session:
         self.path = Path.WAITING
         self.established = False
         """Whether both ends have ever agreed on a path."""
+        self.link_round_trip = 0.0
+        """Seconds that this end's link to the proxy takes for a round trip at best; the shell sets it if it knows."""
         self.outgoing = Outgoing(keep)
         self.incoming = Incoming(window)
         self.resumptions = 0
@@ -138,7 +140,6 @@ class Session:
         self._deadline: float | None = None
         self._credit_at: float | None = None
         self._lost_at = 0.0
-        self._asked_at: float | None = None
         self._window = window
         self._failure: Reset | None = None
         self._done_sent = False
@@ -201,7 +202,6 @@ class Session:
         self._move(Move.CONNECT)
         self._outbox.clear()
         self._attempt += 1
-        self._asked_at = now
         self._start_clock(now)
         return self._terms(secret=self._secret, resume=self.established)
 
@@ -209,7 +209,6 @@ class Session:
         """An Ack has accepted the entry's Initiator. False, and nothing happens, if it answers an older one."""
         if self.path is not Path.CONNECTING or terms.attempt != self._attempt:
             return False
-        self._measure(now)
         self._agree(terms, now)
         return True
 
@@ -246,7 +245,6 @@ class Session:
         if self.path is Path.OPEN:
             self._lost_at = now
         self._agree(terms, now)
-        self._asked_at = now
         return self._terms()
 
     def path_lost(self, now: float, why: str) -> None:
@@ -295,7 +293,6 @@ class Session:
             case _ if self.path is not Path.OPEN or self._failure:
                 pass  # Left over from a path given up: the other side sends it again.
             case Stream():
-                self._measure(now)
                 self.incoming.receive(message.offset, message.payload, now)
             case Eof():
                 self.incoming.receive_end(message.offset)
@@ -303,6 +300,8 @@ class Session:
                 self._receive_done(now)
             case Suspend():
                 self.path_lost(now, "the other side is out of reach")
+                if self.from_exit:  # It may be about an older path: an entry that has this one open must ask again.
+                    self._outbox.append(Suspend(self.id, self.from_exit))
             case _:
                 raise ProtocolError(f"{type(message).__name__} has no place in a session")
 
@@ -389,15 +388,10 @@ class Session:
             self._lost_at = now
             self._deadline = now + (self._resume_timeout if self.established else OPEN_TIMEOUT)
 
-    def _measure(self, now: float) -> None:
-        """This is the first message that the other end could not send before it had our Initiator, or our Ack."""
-        if self._asked_at is not None:
-            self._window.measured(now - self._asked_at)
-            self._asked_at = None
-
     def _terms(self, secret: bytes = b"", resume: bool = False) -> Terms:
         incoming = self.incoming
-        return Terms(self._attempt, incoming.expected, incoming.limit, secret, resume)
+        round_trip = round(self.link_round_trip * 1e6)
+        return Terms(self._attempt, incoming.expected, incoming.limit, secret, resume, round_trip)
 
     def _agree(self, terms: Terms, now: float) -> None:
         """Both ends know each other's offsets: go on from there."""
@@ -413,6 +407,8 @@ class Session:
             return
         self._outbox.clear()
         self._deadline = None
+        known = self.link_round_trip and terms.round_trip
+        self._window.new_path(self.link_round_trip + terms.round_trip / 1e6 if known else None)
         if self.established:
             self.resumptions += 1
             self._events.append(Resumed(now - self._lost_at))

@@ -12,7 +12,8 @@ import secrets
 import struct
 from typing import cast
 
-from websockets.frames import Frame, Opcode
+from websockets.exceptions import ProtocolError
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
 try:
@@ -43,6 +44,8 @@ class Framing:
         self._tail = bytearray()
         self._parts: list[bytes] = []
         self._controls: list[Frame] = []
+        self._is_direct = True  # not within a fragmented message, and not after a close: a whole message may come
+        self._refusal: ProtocolError | None = None
 
     # In.
 
@@ -60,14 +63,14 @@ class Framing:
         return messages
 
     def controls(self) -> list[Frame]:
-        """The pongs, closes and text frames received since the last call."""
+        """The pings, pongs and closes received since the last call."""
         controls, self._controls = self._controls, []
         return controls
 
     @property
     def failure(self) -> Exception | None:
         """What the other side did against the protocol, or None."""
-        return self._protocol.parser_exc
+        return self._refusal or self._protocol.parser_exc
 
     @property
     def close_reason(self) -> str:
@@ -93,19 +96,24 @@ class Framing:
 
     def _frame(self, data: memoryview, position: int, start: int, end: int, messages: list[bytes]) -> None:
         """Deal with the frame from `position` to `end`, whose payload begins at `start`."""
-        if data[position] == WHOLE_BINARY and data[position + 1] & MASKED == self._mask_in and not self._parts:
+        is_plain = data[position] == WHOLE_BINARY and data[position + 1] & MASKED == self._mask_in and start <= end
+        if is_plain and self._is_direct:
             payload = data[start:end]
             messages.append(apply_mask(payload, bytes(data[start - 4 : start])) if self._mask_in else bytes(payload))
             return
         self._protocol.receive_data(bytes(data[position:end]))
         for frame in cast("list[Frame]", self._protocol.events_received()):  # once open, all events are frames
-            if frame.opcode in (Opcode.BINARY, Opcode.CONT):
+            if frame.opcode is Opcode.TEXT:
+                self._refusal = ProtocolError("text messages have no meaning here")
+                self._protocol.fail(CloseCode.UNSUPPORTED_DATA, str(self._refusal))
+            elif frame.opcode in (Opcode.BINARY, Opcode.CONT):
                 self._parts.append(bytes(frame.data))
                 if frame.fin:
                     messages.append(b"".join(self._parts))
                     self._parts.clear()
             else:
                 self._controls.append(frame)
+        self._is_direct = self._protocol.current_size is None and self._protocol.close_rcvd is None
 
     # Out.
 
@@ -152,7 +160,7 @@ class Framing:
 def _bounds(data: bytearray | memoryview, position: int) -> tuple[int, int]:
     """Where a frame's payload begins and ends; of a frame whose header is incomplete, the header's end as far as known.
 
-    A frame that is too long ends with its header: `websockets` then refuses it.
+    A frame that is too long ends with its header, before its payload begins: `websockets` then refuses it.
     """
     known = len(data) - position
     if known < 2:
@@ -166,5 +174,5 @@ def _bounds(data: bytearray | memoryview, position: int) -> tuple[int, int]:
         size = 2 if length == 126 else 8
         length = int.from_bytes(data[position + 2 : position + 2 + size], "big")
         if length > MAX_MESSAGE:
-            return start, start
+            return start + 1, start
     return start, start + length

@@ -28,6 +28,8 @@ RECEIVE_SIZE = 256 * 1024
 BATCH_SIZE = 128 * 1024
 """Bytes that the writer hands to the kernel at a time: what waits behind them waits this long."""
 UNSENT_IN_KERNEL = 128 * 1024
+FIRST_PINGS = 8
+"""Pings that follow one another when a link is new: the fastest shows what its path takes."""
 CLOSE_TIMEOUT = 1.0
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
 
@@ -64,7 +66,7 @@ class Link:
         self.why = ""
         """Once closed: why, in a few words."""
         self.round_trip: float | None = None
-        """Seconds the last ping took, or None before the first has returned."""
+        """Seconds the fastest ping took, or None before the first has returned."""
         self.closed = False
         """Whether nothing can be sent or received any more."""
         self.on_drained: Callable[[Lane], None] = lambda lane: None
@@ -89,6 +91,8 @@ class Link:
         self._writer = gevent.spawn(self._write)
         self._timer: Any = self._loop.timer(self._keepalive.interval, self._keepalive.interval)
         self._timer.start(self._beat)
+        self._first_pings = FIRST_PINGS
+        self._ping()
 
     def __repr__(self) -> str:
         return f"<Link {self._side.name.lower()} {'closed' if self.closed else 'open'}>"
@@ -132,9 +136,10 @@ class Link:
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Send what is queued, then say good-bye; the link ends soon after, whatever the other side does."""
         if self._closing is None and not self.closed:
+            self.why = reason or "closed by this side"
             self._closing = (code, reason)
             self._start_writer()
-            gevent.spawn_later(CLOSE_TIMEOUT, self._end, reason or "closed by this side")
+            gevent.spawn_later(CLOSE_TIMEOUT, self._end, self.why)
 
     def abort(self, why: str) -> None:
         """Close at once; what is queued is dropped."""
@@ -146,6 +151,8 @@ class Link:
 
     def probe(self, timeout: float) -> bool:
         """Ask the other side for a sign of life; whether one came within `timeout` seconds."""
+        if self.closed:
+            return False
         self._heard.clear()
         self._probing += 1
         self._ping()
@@ -182,11 +189,13 @@ class Link:
 
     def _heed(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PONG and len(frame.data) == 8:
-            self.round_trip = self._clock() - int.from_bytes(frame.data, "big") / 1e6
+            round_trip = max(0.0, self._clock() - int.from_bytes(frame.data, "big") / 1e6)
+            self.round_trip = round_trip if self.round_trip is None else min(self.round_trip, round_trip)
+            if self._first_pings:
+                self._first_pings -= 1
+                self._ping()
         elif frame.opcode is Opcode.CLOSE:
             self._give_up(self._framing.close_reason or "closed by the other side")
-        elif frame.opcode is Opcode.TEXT:
-            self.close(1003, "text messages have no meaning here")
 
     def _give_up(self, why: str) -> None:
         """Let the writer send the last frame, then end; `why` is remembered now."""
@@ -278,6 +287,7 @@ class Link:
         self.closed = True
         self.why = self.why or why
         self._ended.set()
+        self._heard.set()
         self._timer.close()
         self._queue.clear()
         self._rest = b""

@@ -33,6 +33,7 @@ class Stream:
     def recv_into(self, buffer: memoryview) -> int:
         """Wait for bytes, and read some of them; 0 at the end of the stream. Raises OSError."""
         if not self._direct:
+            self._check_open()
             return self._sock.recv_into(buffer)
         while True:
             self._wait_readable()
@@ -42,6 +43,7 @@ class Stream:
     def recv(self, most: int) -> bytes:
         """Wait for bytes, and read at most `most`; b"" at the end of the stream. Raises OSError."""
         if not self._direct:
+            self._check_open()
             return self._sock.recv(most)
         while True:
             self._wait_readable()
@@ -50,8 +52,7 @@ class Stream:
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Write what the kernel takes without waiting: how many bytes, 0 if none. Raises OSError."""
-        if self._fd < 0:
-            raise OSError("the socket is closed")
+        self._check_open()
         if not self._direct:
             return 0
         try:
@@ -65,7 +66,12 @@ class Stream:
 
     def end(self) -> None:
         """Tell the other side that nothing more will be sent. Raises OSError."""
-        self._sock.shutdown(socket.SHUT_WR)
+        if self._direct:
+            self._sock.shutdown(socket.SHUT_WR)
+            return
+        # A TLS socket's own shutdown would end its reading as well.
+        with socket.socket(fileno=os.dup(self._fd)) as connection:
+            connection.shutdown(socket.SHUT_WR)
 
     def set_option(self, level: int, option: int, value: int | bytes) -> None:
         """Set a socket option. Raises OSError."""
@@ -86,6 +92,9 @@ class Stream:
         self._sock.close()
 
     def _wait_readable(self) -> None:
+        self._check_open()
+        self._hub.wait(self._readable)
+
+    def _check_open(self) -> None:
         if self._fd < 0:
             raise OSError("the socket is closed")
-        self._hub.wait(self._readable)
