@@ -3,3 +3,12 @@
 from gevent import monkey
 
 monkey.patch_all()
+
+import os  # noqa: E402
+
+from hypothesis import settings  # noqa: E402
+
+# `make test-deep` runs the property tests with 20 times as many examples.
+settings.register_profile("quick", max_examples=100, deadline=None)
+settings.register_profile("deep", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
