@@ -1,0 +1,58 @@
+"""Processes of which each is one worker, or many agents."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.processes import HubbleProcess, ProxyProcess
+from tests.e2e.stage import Stage
+
+
+def _run_module(process: HubbleProcess, module: str) -> None:
+    """Has a process run a module of the tests in place of a program in bin/."""
+    process.argv[:2] = [sys.executable, "-m", f"tests.e2e.{module}"]
+
+
+class WorkerProcess(ProxyProcess):
+    """One worker on a port of its own; those that share a runtime directory are one proxy."""
+
+    def __init__(self, directory: Path, runtime: Path, name: str) -> None:
+        super().__init__(directory, str(runtime), name=name)
+        _run_module(self, "oneworker")
+
+
+class AgentsProcess(HubbleProcess):
+    """Many agents: `agents` are the arguments of each."""
+
+    def __init__(self, directory: Path, name: str, agents: Sequence[dict[str, Any]]) -> None:
+        super().__init__("hubble-agent", name, [json.dumps(agents)], directory)
+        _run_module(self, "manyagents")
+        self.count = len(agents)
+
+    def wait_registered(self, within: float = 30.0) -> None:
+        """Returns when all of them are registered."""
+        self.log.wait_for("registered as", times=self.count, within=within)
+
+
+def start_workers(stage: Stage, runtime: Path, count: int) -> list[WorkerProcess]:
+    """As many workers of one proxy."""
+    runtime.mkdir(mode=0o700)
+    workers = [WorkerProcess(stage.directory, runtime, f"worker-{number}") for number in range(count)]
+    for worker in workers:
+        stage.processes.append(worker)
+        stage.add_placeholder(worker)
+        worker.start()
+    return workers
+
+
+def start_agents(stage: Stage, name: str, agents: Iterable[dict[str, Any]]) -> AgentsProcess:
+    """One process of them, all registered."""
+    process = AgentsProcess(stage.directory, name, list(agents))
+    stage.processes.append(process)
+    process.start()
+    process.wait_registered()
+    return process
