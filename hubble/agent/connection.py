@@ -26,7 +26,7 @@ from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
 from hubble.protocol.session import Ended, Opened, Path, Resumed, Session, Suspended
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Link
-from hubble.transport.stream import Stream
+from hubble.transport.stream import open_stream
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Connection:
         self.backoff: Backoff | None = None
         """When to try again to resume, while the entry does."""
         self._owner = owner
-        self._stream = Stream(sock)
+        self._stream = open_stream(sock)
         self._rest: bytes | memoryview = b""
         self._on_suspended = on_suspended
         self._readable = Event()

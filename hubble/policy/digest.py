@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 import secrets
 from urllib.parse import quote, quote_plus
@@ -14,14 +13,14 @@ _secret = secrets.token_bytes(32)
 def set_digest_secret(secret: bytes) -> None:
     """Makes digests comparable between processes and runs that set the same secret; else each process has its own."""
     global _secret
-    if len(secret) < 16:
-        raise ValueError("a digest secret needs at least 16 bytes")
+    if not 16 <= len(secret) <= 64:
+        raise ValueError("a digest secret needs 16 to 64 bytes")
     _secret = secret
 
 
 def secret_digest(text: str) -> bytes:
-    """A keyed digest of 32 bytes: equal for equal texts, and of no use to anyone without the secret."""
-    return hmac.digest(_secret, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+    """A keyed digest (BLAKE2b, RFC 7693) of 32 bytes: equal for equal texts, no use to anyone without the secret."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=_secret, digest_size=32).digest()
 
 
 def key_digest(key: str) -> str:
@@ -37,7 +36,7 @@ def without_key(text: str, key: str) -> str:
 
     A key shorter than SHORT is replaced where it stands alone: else a key "e" would leave no message readable.
     """
-    if not key:
+    if not (key and text):
         return text
     shown = f"[key {key_digest(key)}]"
     for form in sorted({key, quote(key, safe="", errors="replace"), quote_plus(key, errors="replace")}, key=len):

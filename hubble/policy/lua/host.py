@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from urllib.parse import quote as percent_encoded
 
+from gevent import monkey
 from gevent.pool import Group
 
 from hubble.policy.lua import jsontext
@@ -35,6 +38,24 @@ class Runtime(Protocol):
         """Sets the bytes that Lua may use, 0 for no limit."""
 
 
+_collected: defaultdict[int, float] = defaultdict(float)  # CPU seconds, by thread
+_thread_id = monkey.get_original("_thread", "get_ident")
+
+
+def _on_collection(phase: str, _info: dict[str, int]) -> None:
+    change = time.thread_time()
+    _collected[_thread_id()] += change if phase == "stop" else -change
+
+
+gc.callbacks.append(_on_collection)
+
+
+def _cpu() -> float:
+    """CPU seconds of this thread, without collecting Python's garbage: all of the process has left that behind, and
+    a full collection takes as long as a script may."""
+    return time.thread_time() - _collected[_thread_id()]
+
+
 class Meter:
     """CPU time of this thread, while it runs. Others' greenlets are not counted: pause before each switch."""
 
@@ -44,16 +65,15 @@ class Meter:
 
     def resume(self) -> None:
         if self._since is None:
-            self._since = time.thread_time()
+            self._since = _cpu()
 
     def pause(self) -> None:
         if self._since is not None:
-            self._used += time.thread_time() - self._since
+            self._used += _cpu() - self._since
             self._since = None
 
     def used(self) -> float:
-        running = 0.0 if self._since is None else time.thread_time() - self._since
-        return self._used + running
+        return self._used + (0.0 if self._since is None else _cpu() - self._since)
 
 
 def _crossing(
