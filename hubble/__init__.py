@@ -9,18 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.2.0"
-__all__ = ["Agent", "Proxy", "Rule", "__version__"]
+__all__ = ["Agent", "Proxy", "Rule", "__version__", "install_event_logger"]
 
 if TYPE_CHECKING:
     from hubble.agent.agent import Agent
     from hubble.agent.rules import Rule
+    from hubble.events.feed import install_event_logger
     from hubble.proxy.proxy import Proxy
 
-_HOMES = {"Agent": "hubble.agent.agent", "Proxy": "hubble.proxy.proxy", "Rule": "hubble.agent.rules"}
+_HOMES = {
+    "Agent": "hubble.agent.agent",
+    "Proxy": "hubble.proxy.proxy",
+    "Rule": "hubble.agent.rules",
+    "install_event_logger": "hubble.events.feed",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """The public classes, imported when first asked for: an agent needs nothing of the proxy."""
+    """The public names, imported when first asked for: an agent needs nothing of the proxy."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

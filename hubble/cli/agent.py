@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from hubble.agent.access import AccessList
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
-from hubble.agent.rules import FORM
+from hubble.agent.rules import FORM, Rule
 from hubble.cli import logs
 from hubble.cli.arguments import Parser, seconds, size
+from hubble.cli.dial_options import add_dial_options, dial_options
 from hubble.cli.running import run, stop_on_signals, write_ports
 from hubble.errors import UsageError
-from hubble.transport.dial import DialOptions
-from hubble.transport.tls import TLSOptions
+from hubble.transport.dial import check_usage, parse_url
+from hubble.transport.link import Keepalive
 
 PROGRAM = "hubble-agent"
+KEY_FILE = "@file:"
 DEFAULT = AgentOptions()
 
 
@@ -38,7 +42,11 @@ def parser() -> Parser:
     parser.option("name", metavar="NAME", help="the gateway name to register")
     parser.option("key", metavar="KEY", help="the key to register with; better by --key-file or HUBBLE_KEY")
     parser.option("key-file", metavar="FILE", help="read the key to register with from FILE")
-    parser.option("ca", metavar="FILE", help="trust the certificate authorities in FILE (PEM) for wss://")
+    add_dial_options(parser)
+    parser.option("allow", action="append", metavar="HOST:PORT",
+                  help="connect to this only; may be repeated (docs/policy.md)")  # fmt: skip
+    parser.option("deny", action="append", metavar="HOST:PORT", help="never connect to this; may be repeated")
+    parser.option("ping-interval", type=seconds, metavar="S", help="how often an idle link is pinged; 20 unless given")
     parser.option("link-wait", type=seconds, default=DEFAULT.link_wait, metavar="S",
                   help="how long a new connection waits for a link to the proxy")  # fmt: skip
     parser.option("dial-timeout", type=seconds, default=DEFAULT.dial_timeout, metavar="S",
@@ -65,23 +73,39 @@ def _serve(options: Namespace) -> None:
     for name, what in (("url", "the proxy's URL"), ("name", "a name")):
         if not getattr(options, name):
             raise UsageError(f"{what} is missing: give -{name}")
-    agent = Agent(options.url, options.name, options.rules, key=_key(options), options=_agent_options(options))
+    agent_options = _agent_options(options)
+    for url in options.url:
+        check_usage(parse_url(url), agent_options.dial)
+    access = AccessList(options.allow or (), options.deny or ())
+    rules = [_with_key_from_file(Rule.parse(text)) for text in options.rules]
+    agent = Agent(options.url, options.name, rules, key=_key(options), options=agent_options, forbids=access.check)
     stop_on_signals(agent.stop)
     listening = agent.start()
-    rules = [{"rule": str(rule), "bind": address, "port": port} for rule, address, port in listening]
-    write_ports(options.ports_file, {"rules": rules})
+    ports = [{"rule": str(rule), "bind": address, "port": port} for rule, address, port in listening]
+    write_ports(options.ports_file, {"rules": ports})
     agent.wait()
 
 
 def _key(options: Namespace) -> str:
     if options.key is not None and options.key_file is not None:
         raise UsageError("-key and -key-file exclude each other: give one of them")
-    if options.key_file is None:
-        return str(options.key if options.key is not None else os.environ.get("HUBBLE_KEY", ""))
+    if options.key_file is not None:
+        return _read_key(options.key_file)
+    return str(options.key if options.key is not None else os.environ.get("HUBBLE_KEY", ""))
+
+
+def _with_key_from_file(rule: Rule) -> Rule:
+    """The rule, with the key that its file holds if it says `@file:path`."""
+    if not rule.key.startswith(KEY_FILE):
+        return rule
+    return dataclasses.replace(rule, key=_read_key(rule.key.removeprefix(KEY_FILE)))
+
+
+def _read_key(path: str) -> str:
     try:
-        return Path(options.key_file).read_text().strip("\r\n")
+        return Path(path).read_text().strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the key file {options.key_file} cannot be read: {error}") from error
+        raise UsageError(f"the key file {path} cannot be read: {error}") from error
 
 
 def _agent_options(options: Namespace) -> AgentOptions:
@@ -96,5 +120,6 @@ def _agent_options(options: Namespace) -> AgentOptions:
         waiting_sessions=options.waiting_sessions,
         waiting_bytes=options.waiting_bytes,
         exit_on_failure=options.exit_on_failure,
-        dial=DialOptions(tls=TLSOptions(ca_file=options.ca)),
+        dial=dial_options(options),
+        keepalive=Keepalive.every(options.ping_interval),
     )

@@ -57,6 +57,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number above 0")
+    return int(text)
+
+
 def size(text: str) -> int:
     """A number of bytes, with an optional K, M or G (powers of 1,024)."""
     units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+from hubble.errors import HubbleError
 
 LEASE = 10.0
 """Seconds for which a worker is believed to live after it has said so."""
 
 
+class DirectoryError(HubbleError):
+    """The directory could not do what was asked: its file or its server is out of order."""
+
+
 @dataclass(frozen=True)
 class Worker:
-    """A worker: `address` is `unix:PATH` or `tcp:HOST:PORT`."""
+    """A worker, and where the others reach it: those of its own machine, `node`, at `address`, the rest at `remote`.
+
+    Either is `unix:PATH`, `tcp:HOST:PORT`, or empty.
+    """
 
     id: str
     address: str
     node: str = ""
+    remote: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,17 +44,39 @@ class Registration:
     epoch: int = 0
     owner: str = ""
 
+    def outdoes(self, other: Registration) -> bool:
+        """Whether this is the return of the very agent whose earlier registration `other` is."""
+        return bool(self.owner) and self.owner == other.owner and self.epoch > other.epoch
+
 
 class Directory(ABC):
-    """What the workers know of each other. Its calls may wait for a disk or a network, but not for long."""
+    """What the workers know of each other; each of them has an object of its own.
+
+    Its calls may wait for a disk or a network, but not for long, and let other greenlets run meanwhile. All of them
+    raise DirectoryError.
+    """
+
+    on_taken: Callable[[Registration], None]
+    """Called, in a greenlet of its own, where the directory can tell that another worker has got one of our names."""
+
+    def __init__(self) -> None:
+        self.on_taken = lambda registration: None
+
+    @property
+    def trouble(self) -> str:
+        """Why the directory is out of reach now, in a few words; "" if it is not."""
+        return ""
 
     @abstractmethod
-    def join(self, worker: Worker) -> None:
-        """The worker is there; its registrations, if it had any, are gone."""
+    def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
+        """The worker is there, with these registrations of its own and no others.
+
+        Of names that others hold it gets those that its registration outdoes; the holders of the rest are returned.
+        """
 
     @abstractmethod
     def renew(self, worker: Worker) -> bool:
-        """The worker lives. False if it was taken for dead: it must join, and claim its names, again."""
+        """The worker lives. False if the directory knows less, or more, of it than is so: it must join again."""
 
     @abstractmethod
     def leave(self, worker_id: str) -> None:
@@ -86,17 +119,28 @@ class LocalDirectory(Directory):
     """For a proxy of one worker: everything is here."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._workers: dict[str, Worker] = {}
         self._registrations: dict[str, Registration] = {}
 
-    def join(self, worker: Worker) -> None:
+    def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
+        self.leave(worker.id)
         self._workers[worker.id] = worker
+        refused = []
+        for registration in registrations:
+            holder = self.claim(registration)
+            if holder is not None and registration.outdoes(holder):
+                holder = self.claim(registration, holder)
+            if holder is not None:
+                refused.append(holder)
+        return refused
 
     def renew(self, worker: Worker) -> bool:
         return worker.id in self._workers
 
     def leave(self, worker_id: str) -> None:
         self._workers.pop(worker_id, None)
+        self._registrations = {name: held for name, held in self._registrations.items() if held.worker != worker_id}
 
     def worker(self, worker_id: str) -> Worker | None:
         return self._workers.get(worker_id)

@@ -2,101 +2,202 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from hubble.directory import LEASE, Directory, Registration, Worker
+import gevent
+
+from hubble.directory import LEASE, Directory, DirectoryError, Registration, Worker
+
+log = logging.getLogger(__name__)
+
+BUSY_TIMEOUT = 3.0
+"""Seconds that a call waits while another worker writes, which takes less than a millisecond unless it hangs."""
+BUSY_PAUSE = 0.005
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS workers (id TEXT PRIMARY KEY, address TEXT, node TEXT, seen REAL);
+CREATE TABLE IF NOT EXISTS workers (id TEXT PRIMARY KEY, address TEXT, node TEXT, remote TEXT, seen REAL);
 CREATE TABLE IF NOT EXISTS registrations (name TEXT PRIMARY KEY, worker TEXT, epoch INTEGER, owner TEXT);
 CREATE INDEX IF NOT EXISTS registrations_of_worker ON registrations (worker);
 """
+_LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_WORKER = "id, address, node, remote"
 _REGISTRATION = "name, worker, epoch, owner"
 
 
 class SQLiteDirectory(Directory):
-    """Leases are kept by the clock of the machine, `clock`. The file holds nothing that outlives the proxy."""
+    """Leases are kept by the clock of the machine, `clock`. The file holds nothing that outlives the proxy.
+
+    If it is deleted, the next `renew` of each worker makes it anew. Raises DirectoryError if it cannot be opened.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time, lease: float = LEASE) -> None:
+        super().__init__()
+        self._path = path
         self._clock = clock
         self._lease = lease
-        self._database = sqlite3.connect(path, timeout=5.0, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = OFF")  # after a crash of the machine the file is of no use
-        self._database.executescript(_SCHEMA)
+        self._trouble = ""
+        self._claimed: dict[str, Registration] = {}
+        """What was claimed through this object: `renew` compares it with what the file says."""
+        self._open()
 
-    def join(self, worker: Worker) -> None:
-        with _Transaction(self._database):
+    @property
+    def trouble(self) -> str:
+        return self._trouble
+
+    def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
+        refused = []
+        with self._transaction():
             self._remove(worker.id)
+            self._claimed = {name: held for name, held in self._claimed.items() if held.worker != worker.id}
             self._database.execute(
-                "INSERT INTO workers VALUES (?, ?, ?, ?)", (worker.id, worker.address, worker.node, self._clock())
+                "INSERT INTO workers VALUES (?, ?, ?, ?, ?)",
+                (worker.id, worker.address, worker.node, worker.remote, self._clock()),
             )
+            for registration in registrations:
+                holder = self._find(registration.name)
+                if holder is None or registration.outdoes(holder):
+                    self._put(registration)
+                else:
+                    refused.append(holder)
+        return refused
 
     def renew(self, worker: Worker) -> bool:
+        try:
+            self._reopen_if_deleted()
+            renewed = self._renew(worker)
+        except DirectoryError:
+            self._trouble = "the directory is out of order"  # the details may be of no concern to who asks
+            raise
+        self._trouble = ""
+        return renewed
+
+    def _renew(self, worker: Worker) -> bool:
         now = self._clock()
-        with _Transaction(self._database):
+        with self._transaction():
             for (dead,) in self._database.execute(
                 "SELECT id FROM workers WHERE seen < ? AND id != ?", (now - self._lease, worker.id)
             ).fetchall():
                 self._remove(dead)
             updated = self._database.execute("UPDATE workers SET seen = ? WHERE id = ?", (now, worker.id))
-        return updated.rowcount == 1
+            (held,) = self._database.execute(
+                "SELECT count(*) FROM registrations WHERE worker = ?", (worker.id,)
+            ).fetchone()
+        return updated.rowcount == 1 and held == sum(one.worker == worker.id for one in self._claimed.values())
 
     def leave(self, worker_id: str) -> None:
-        with _Transaction(self._database):
+        with self._transaction():
             self._remove(worker_id)
 
     def worker(self, worker_id: str) -> Worker | None:
-        row = self._database.execute("SELECT id, address, node FROM workers WHERE id = ?", (worker_id,)).fetchone()
-        return Worker(*row) if row else None
+        rows = self._read(f"SELECT {_WORKER} FROM workers WHERE id = ?", worker_id)
+        return Worker(*rows[0]) if rows else None
 
     def workers(self) -> list[Worker]:
-        rows = self._database.execute(
-            "SELECT id, address, node FROM workers WHERE seen >= ? ORDER BY id", (self._clock() - self._lease,)
-        )
-        return [Worker(*row) for row in rows]
+        oldest = self._clock() - self._lease
+        return [
+            Worker(*row) for row in self._read(f"SELECT {_WORKER} FROM workers WHERE seen >= ? ORDER BY id", oldest)
+        ]
 
     def find(self, name: str) -> Registration | None:
-        query = f"SELECT {_REGISTRATION} FROM registrations WHERE name = ?"
-        row = self._database.execute(query, (name,)).fetchone()
-        return Registration(*row) if row else None
+        rows = self._read(f"SELECT {_REGISTRATION} FROM registrations WHERE name = ?", name)
+        return Registration(*rows[0]) if rows else None
 
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
-        with _Transaction(self._database):
-            holder = self.find(registration.name)
+        with self._transaction():
+            holder = self._find(registration.name)
             if holder is not None and holder != replaces:
                 return holder
-            self._database.execute(
-                f"INSERT OR REPLACE INTO registrations ({_REGISTRATION}) VALUES (?, ?, ?, ?)",
-                (registration.name, registration.worker, registration.epoch, registration.owner),
-            )
+            self._put(registration)
         return None
 
     def release(self, registration: Registration) -> None:
-        self._database.execute(
-            "DELETE FROM registrations WHERE name = ? AND worker = ? AND epoch = ?",
-            (registration.name, registration.worker, registration.epoch),
-        )
+        if self._claimed.get(registration.name) == registration:
+            del self._claimed[registration.name]
+        with self._transaction():
+            self._database.execute(
+                "DELETE FROM registrations WHERE name = ? AND worker = ? AND epoch = ? AND owner = ?",
+                (registration.name, registration.worker, registration.epoch, registration.owner),
+            )
 
     def close(self) -> None:
         self._database.close()
+
+    # Statements within a transaction.
+
+    def _find(self, name: str) -> Registration | None:
+        row = self._database.execute(f"SELECT {_REGISTRATION} FROM registrations WHERE name = ?", (name,)).fetchone()
+        return Registration(*row) if row else None
+
+    def _put(self, registration: Registration) -> None:
+        self._database.execute(
+            f"INSERT OR REPLACE INTO registrations ({_REGISTRATION}) VALUES (?, ?, ?, ?)",
+            (registration.name, registration.worker, registration.epoch, registration.owner),
+        )
+        self._claimed[registration.name] = registration
 
     def _remove(self, worker_id: str) -> None:
         self._database.execute("DELETE FROM registrations WHERE worker = ?", (worker_id,))
         self._database.execute("DELETE FROM workers WHERE id = ?", (worker_id,))
 
+    # The file.
 
-class _Transaction:
-    """BEGIN IMMEDIATE, so that no other worker writes between our reading and our writing."""
+    def _open(self) -> None:
+        try:
+            # Its own way of waiting would block the hub.
+            self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
+            self._patiently("PRAGMA journal_mode = WAL")
+            self._patiently("PRAGMA synchronous = OFF")  # after a crash of the machine the file is of no use
+            for statement in _SCHEMA.strip().splitlines():
+                self._patiently(statement)
+            self._inode = self._path.stat().st_ino
+        except (sqlite3.Error, OSError) as error:
+            raise DirectoryError(f"the directory {self._path} cannot be opened: {error}") from error
 
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
+    def _reopen_if_deleted(self) -> None:
+        with suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                return
+        log.error("the directory %s was deleted: it is made anew", self._path)
+        self._database.close()
+        self._open()
 
-    def __enter__(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
+    def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        try:
+            return self._patiently(query, *values).fetchall()
+        except sqlite3.Error as error:
+            raise DirectoryError(f"the directory {self._path}: {error}") from error
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._database.execute("ROLLBACK" if kind else "COMMIT")
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """BEGIN IMMEDIATE, so that no other worker writes between our reading and our writing.
+
+        Only this first step may have to wait: the block does not let other greenlets run.
+        """
+        try:
+            self._patiently("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise DirectoryError(f"the directory {self._path}: {error}") from error
+
+    def _patiently(self, statement: str, *values: object) -> sqlite3.Cursor:
+        """Execute a statement, again and again while another worker keeps the file locked."""
+        deadline = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                return self._database.execute(statement, values)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _LOCKED or time.monotonic() > deadline:
+                    raise
+            gevent.sleep(BUSY_PAUSE)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from hubble.directory import Directory, Registration, Worker, owner_digest
+import gevent
+
+from hubble.directory import Directory, DirectoryError, Registration, Worker, owner_digest
 from hubble.protocol.messages import Refusal
 from hubble.proxy.mesh import Mesh, WorkerUnreachable
 from hubble.proxy.routes import Leg, worker_leg_name
+from hubble.proxy.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,10 @@ class Gateways:
         self._mesh = mesh
         self._probe_timeout = probe_timeout
         self._by_name: dict[str, Leg] = {}
+        self.on_unregistered: Callable[[Leg, str], None] = lambda leg, why: None
+        """Is told of each gateway that loses its name, and why."""
+        self._registering = Turns()
+        directory.on_taken = self.taken
         if mesh is not None:
             mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other}
 
@@ -60,25 +68,41 @@ class Gateways:
         leg = self._by_name.get(name)
         if leg is not None or self._mesh is None:
             return leg
-        registration = self._directory.find(name)
-        if registration is None or registration.worker == self._me.id:
-            return None
         try:
+            registration = self._directory.find(name)
+            if registration is None or registration.worker == self._me.id:
+                return None
             return self._mesh.leg(registration.worker)
-        except WorkerUnreachable as error:
+        except (DirectoryError, WorkerUnreachable) as error:
             log.info("gateway %s: not reached: %s", name, error)
             return None
 
     def not_there(self, name: str, leg: Leg) -> None:
         """The worker behind `leg` has said that it does not have the gateway: the directory is healed."""
-        registration = self._directory.find(name)
-        if registration is not None and leg.name == worker_leg_name(registration.worker):
-            self._directory.release(registration)
+        try:
+            registration = self._directory.find(name)
+            if registration is not None and leg.name == worker_leg_name(registration.worker):
+                self._directory.release(registration)
+        except DirectoryError as error:
+            log.warning("gateway %s: its stale entry stays: %s", name, error)
 
     # Registering.
 
     def register(self, newcomer: Leg) -> None:
         """Give the newcomer its name; may wait for the holder's sign of life. Raises NameTaken."""
+        if not newcomer.instance:  # of protocol 0.1, which has no epoch: each registration is to be told from others
+            newcomer.epoch = time.time_ns() // 1000
+        with self._registering.of(newcomer.name):
+            try:
+                replaced = self._take(newcomer)
+            except DirectoryError as error:
+                log.error("gateway %s: not registered: %s", newcomer.name, error, extra={"gateway": newcomer.name})
+                raise NameTaken(Refusal.BUSY, "the proxy's directory is out of order: try again") from error
+        if replaced is not None and replaced.worker != self._me.id:
+            gevent.spawn(self._tell_to_evict, replaced)
+
+    def _take(self, newcomer: Leg) -> Registration | None:
+        """Get the name from the directory: whom it was taken from, if anybody had it."""
         registration = self._registration(newcomer)
         replaces: Registration | None = None
         while True:
@@ -92,23 +116,29 @@ class Gateways:
             self._outdo_elsewhere(elsewhere, registration, newcomer)
             replaces = elsewhere
         self._by_name[newcomer.name] = newcomer
-        if replaces is not None and replaces.worker != self._me.id:
-            self._tell_to_evict(replaces)
+        return replaces
 
-    def unregister(self, leg: Leg) -> bool:
+    def unregister(self, leg: Leg, why: str) -> bool:
         """The gateway's link is gone; whether the name was its own still."""
         if self._by_name.get(leg.name) is not leg:
             return False
         del self._by_name[leg.name]
-        self._directory.release(self._registration(leg))
+        self.on_unregistered(leg, why)
+        try:
+            self._directory.release(self._registration(leg))
+        except DirectoryError as error:
+            log.warning("gateway %s: not released yet: %s", leg.name, error)
         return True
 
-    def claim_again(self) -> None:
-        """The directory has lost what this worker told it: tell it again. Who holds a name meanwhile keeps it."""
-        for leg in self:
-            holder = self._directory.claim(self._registration(leg))
-            if holder is not None and holder != self._registration(leg):
-                self._evict(leg, f"its name was registered at worker {holder.worker} meanwhile")
+    def registrations(self) -> Iterator[Registration]:
+        """Those of the gateways that are here, as the directory should have them."""
+        return (self._registration(leg) for leg in self)
+
+    def taken(self, holder: Registration) -> None:
+        """A name that a gateway has here belongs to another worker's by now."""
+        leg = self._by_name.get(holder.name)
+        if leg is not None and holder.worker != self._me.id:
+            self._evict(leg, f"its name was registered at worker {holder.worker} meanwhile")
 
     def _registration(self, leg: Leg) -> Registration:
         return Registration(leg.name, self._me.id, leg.epoch, owner_digest(leg.instance))
@@ -133,14 +163,16 @@ class Gateways:
                 raise NameTaken(Refusal.STALE, "this agent has registered again since")
             return
         try:
-            alive = self._mesh.call(holder.worker, "is_alive", name=holder.name, epoch=holder.epoch)
+            alive = self._mesh.call(
+                holder.worker, "is_alive", timeout=self._probe_timeout + 1, name=holder.name, epoch=holder.epoch
+            )
         except WorkerUnreachable:
             alive = False
         if alive:
             raise _taken(newcomer)
 
     def _evict(self, leg: Leg, why: str) -> None:
-        if self.unregister(leg):
+        if self.unregister(leg, why):
             log.info("gateway %s: its old link is closed: %s", leg.name, why, extra={"gateway": leg.name})
         leg.link.abort(why)
 

@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
-from gevent import socket
 from gevent.event import AsyncResult
-from gevent.lock import RLock
 from gevent.server import StreamServer
 from websockets.protocol import Side
 
-from hubble.directory import Directory, Worker
+from hubble.directory import Directory, DirectoryError, Worker
 from hubble.errors import HubbleError, LinkClosed, ProtocolError
 from hubble.protocol import peering
 from hubble.protocol.peering import Call, Hello, Reply
+from hubble.proxy.meshsockets import connect
 from hubble.proxy.routes import Leg, worker_leg_name
-from hubble.transport.addresses import Socket, connect
+from hubble.proxy.turns import Turns
+from hubble.transport.addresses import Socket
 from hubble.transport.link import Keepalive, Link
 
 log = logging.getLogger(__name__)
 
-HELLO_TIMEOUT = 5.0
+HELLO_TIMEOUT = 3.0
 CALL_TIMEOUT = 10.0
+HOLD_OFF = 3.0
+"""Seconds for which a worker that could not be reached is not dialled again: callers fail at once meanwhile."""
+KEEPALIVE = Keepalive(3.0, 9.0)
+"""Workers are near each other: a link between two of them that is silent for as long is dead."""
+MOST_STRANGERS = 100
+"""Links that have not proved themselves yet, at a time."""
 
 Serve = Callable[[Leg, Iterator[bytes]], None]
 """Serves a worker's leg until its link ends; what the mesh itself understands is taken out before."""
@@ -40,11 +47,15 @@ class WorkerUnreachable(HubbleError):
     """Another worker cannot be reached, or has not answered."""
 
 
+class WorkerGone(WorkerUnreachable):
+    """The same, and it is certain that the worker does not live: nobody, or another, listens at its address."""
+
+
 class Mesh:
     """This worker's links to the others. `methods` are what the others may call here."""
 
     def __init__(
-        self, me: Worker, directory: Directory, serve: Serve, *, secret: bytes = b"", keepalive: Keepalive | None = None
+        self, me: Worker, directory: Directory, serve: Serve, *, secret: bytes = b"", keepalive: Keepalive = KEEPALIVE
     ) -> None:
         self.me = me
         self.methods: Methods = {}
@@ -53,58 +64,63 @@ class Mesh:
         self._secret = secret
         self._keepalive = keepalive
         self._legs: dict[str, Leg] = {}
-        self._dialling: dict[str, RLock] = {}
-        self._calls: dict[int, AsyncResult[Any]] = {}
+        self._dialling = Turns()
+        self._unreachable: dict[str, float] = {}
+        self._calls: dict[int, tuple[Leg, AsyncResult[Any]]] = {}
         self._numbers = 0
-        self._server: StreamServer | None = None
+        self._servers: list[StreamServer] = []
         self._links: set[Link] = set()
+        self._strangers = 0
 
-    def start(self, listener: Socket) -> None:
+    def start(self, *listeners: Socket) -> None:
         """Accept the links of other workers."""
-        self._server = StreamServer(listener, self._accept)
-        self._server.start()
+        for listener in listeners:
+            server = StreamServer(listener, self._accept)
+            self._servers.append(server)
+            server.start()
 
     def stop(self) -> None:
         """Accept no more, and close all links."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         for link in list(self._links):
             link.close(1001, "the worker is going away")
 
     def leg(self, worker_id: str) -> Leg:
         """The leg to another worker, dialled if need be. Raises WorkerUnreachable; the directory then forgets it."""
-        with self._dialling.setdefault(worker_id, RLock()):
+        with self._dialling.of(worker_id):
             leg = self._legs.get(worker_id)
             return leg if leg is not None and not leg.link.closed else self._dial(worker_id)
 
-    def call(self, worker_id: str, method: str, **arguments: Any) -> Any:
+    def call(self, worker_id: str, method: str, *, timeout: float = CALL_TIMEOUT, **arguments: Any) -> Any:
         """What `method` comes to at another worker, or here. Raises WorkerUnreachable."""
         if worker_id == self.me.id:
             return self.methods[method](arguments)
         leg = self.leg(worker_id)
         self._numbers += 1
         number = self._numbers
-        answer = self._calls[number] = AsyncResult()
-        leg.link.send(peering.encode(Call(number, method, arguments)))
+        answer: AsyncResult[Any] = AsyncResult()
+        self._calls[number] = leg, answer
         try:
-            return answer.get(timeout=CALL_TIMEOUT)
+            leg.link.send(peering.encode(Call(number, method, arguments)))
+            return answer.get(timeout=0 if leg.link.closed else timeout)
         except gevent.Timeout:
             raise WorkerUnreachable(f"worker {worker_id} has not answered {method}") from None
         finally:
             del self._calls[number]
 
-    def call_all(self, method: str, **arguments: Any) -> dict[str, Any]:
+    def call_all(self, method: str, *, timeout: float = CALL_TIMEOUT, **arguments: Any) -> dict[str, Any]:
         """What `method` comes to at every worker that answers, this one included, by worker id."""
         asked = {
-            worker.id: gevent.spawn(self._try_call, worker.id, method, arguments)
+            worker.id: gevent.spawn(self._try_call, worker.id, method, timeout, arguments)
             for worker in self._directory.workers()
         }
         gevent.joinall(asked.values())
         return {worker_id: greenlet.value for worker_id, greenlet in asked.items() if greenlet.value is not None}
 
-    def _try_call(self, worker_id: str, method: str, arguments: dict[str, Any]) -> Any:
+    def _try_call(self, worker_id: str, method: str, timeout: float, arguments: dict[str, Any]) -> Any:
         try:
-            return self.call(worker_id, method, **arguments)
+            return self.call(worker_id, method, timeout=timeout, **arguments)
         except WorkerUnreachable as error:
             log.debug("%s", error)
             return None
@@ -112,29 +128,74 @@ class Mesh:
     # Links.
 
     def _dial(self, worker_id: str) -> Leg:
-        worker = self._directory.worker(worker_id)
-        if worker is None:
-            raise WorkerUnreachable(f"worker {worker_id} is not there")
+        if time.monotonic() < self._unreachable.get(worker_id, 0.0):
+            raise WorkerUnreachable(f"worker {worker_id} could not be reached a moment ago")
+        worker = self._worker(worker_id)
         try:
-            sock = _connect(worker.address)
-            link = self._link(sock, Side.CLIENT)
-            messages = self._greet(link, worker_id)
+            leg, messages = self._dial_at(worker)
         except (HubbleError, OSError) as error:
             log.warning("worker %s cannot be reached: %s", worker_id, error)
-            self._directory.leave(worker_id)
+            self._given_up(worker, error)
             raise WorkerUnreachable(f"worker {worker_id} cannot be reached: {error}") from error
-        leg = self._legs[worker_id] = Leg(link, worker_leg_name(worker_id), resumable=True, is_worker=True)
+        self._legs[worker_id] = leg
         gevent.spawn(self._run, leg, messages)
         return leg
 
+    def _worker(self, worker_id: str) -> Worker:
+        try:
+            worker = self._directory.worker(worker_id)
+        except DirectoryError as error:
+            raise WorkerUnreachable(f"worker {worker_id} is not known: {error}") from error
+        if worker is None:
+            self._leave(worker_id)  # so that none of its names is left behind
+            raise WorkerUnreachable(f"worker {worker_id} is not there")
+        return worker
+
+    def _dial_at(self, worker: Worker) -> tuple[Leg, Iterator[bytes]]:
+        try:
+            sock = connect(worker, self.me.node, HELLO_TIMEOUT)
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            raise WorkerGone(f"nobody listens there ({error.strerror})") from error
+        link = self._link(sock, Side.CLIENT)
+        try:
+            return Leg(link, worker_leg_name(worker.id), resumable=True, is_worker=True), self._greet(link, worker.id)
+        except BaseException:
+            self._drop(link, "not the worker expected")
+            raise
+
+    def _given_up(self, worker: Worker, error: Exception) -> None:
+        """A worker of this machine that does not answer counts as dead, elsewhere only one that certainly is.
+
+        Another machine may only be out of our own reach; what has not long to live there loses its lease.
+        """
+        now = time.monotonic()
+        self._unreachable = {one: until for one, until in self._unreachable.items() if until > now}
+        if isinstance(error, WorkerGone) or (worker.node == self.me.node and not isinstance(error, ProtocolError)):
+            self._leave(worker.id)
+        else:
+            self._unreachable[worker.id] = now + HOLD_OFF
+
+    def _leave(self, worker_id: str) -> None:
+        try:
+            self._directory.leave(worker_id)
+        except DirectoryError as error:
+            log.warning("worker %s cannot be taken out of the directory: %s", worker_id, error)
+
     def _accept(self, sock: Socket, address: object) -> None:
+        if self._strangers >= MOST_STRANGERS:
+            log.warning("a link between workers was refused: %d others have not said who they are", self._strangers)
+            sock.close()
+            return
         link = self._link(sock, Side.SERVER)
+        self._strangers += 1
         try:
             worker_id, messages = self._answer(link)
-        except (HubbleError, gevent.Timeout) as error:
+        except HubbleError as error:
             log.warning("a link that is no worker's was refused: %s", error)
-            link.abort("not a worker's link")
+            self._drop(link, "not a worker's link")
             return
+        finally:
+            self._strangers -= 1
         self._run(Leg(link, worker_leg_name(worker_id), resumable=True, is_worker=True), messages)
 
     def _link(self, sock: Socket, side: Side) -> Link:
@@ -142,38 +203,48 @@ class Mesh:
         self._links.add(link)
         return link
 
+    def _drop(self, link: Link, why: str) -> None:
+        link.abort(why)
+        self._links.discard(link)
+
     def _run(self, leg: Leg, messages: Iterator[bytes]) -> None:
         try:
             self._serve(leg, self._without_peering(leg, messages))
         except (LinkClosed, ProtocolError) as error:
             log.debug("the link to %s ended: %s", leg.name, error)
         finally:
-            leg.link.abort("the link between the workers has ended")
-            self._links.discard(leg.link)
+            self._drop(leg.link, "the link between the workers has ended")
+            self._legs = {worker_id: other for worker_id, other in self._legs.items() if other is not leg}
+            for asked, answer in list(self._calls.values()):
+                if asked is leg:
+                    answer.set_exception(WorkerUnreachable(f"the link to {leg.name} was lost"))
 
     # The proof that both belong together.
 
     def _greet(self, link: Link, worker_id: str) -> Iterator[bytes]:
-        hello = Hello(self.me.id, secrets.token_hex(32))
-        link.send(peering.encode(hello))
+        """As the one who has dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
+        mine = Hello(self.me.id, secrets.token_hex(32))
+        link.send(peering.encode(mine))
         messages = link.messages()
         theirs = _expect_hello(messages)
-        if theirs.worker != worker_id or not peering.is_proved(self._secret, theirs, hello.challenge):
-            link.abort("not the worker expected")
-            raise ProtocolError(f"it is not worker {worker_id} of this cluster")
-        proved = peering.proof(self._secret, hello, theirs.challenge)
-        link.send(peering.encode(Hello(hello.worker, hello.challenge, proved)))
+        if not peering.is_proved(self._secret, theirs, mine, dialled=False):
+            raise ProtocolError("it does not know the cluster's secret")
+        if theirs.worker != worker_id:
+            raise WorkerGone(f"worker {theirs.worker} listens there now")
+        proved = peering.proof(self._secret, mine, theirs, dialled=True)
+        link.send(peering.encode(Hello(mine.worker, mine.challenge, proved)))
         return messages
 
     def _answer(self, link: Link) -> tuple[str, Iterator[bytes]]:
+        """As the one who was dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
         messages = link.messages()
         theirs = _expect_hello(messages)
-        hello = Hello(self.me.id, secrets.token_hex(32))
-        proved = peering.proof(self._secret, hello, theirs.challenge)
-        link.send(peering.encode(Hello(hello.worker, hello.challenge, proved)))
+        mine = Hello(self.me.id, secrets.token_hex(32))
+        proved = peering.proof(self._secret, mine, theirs, dialled=False)
+        link.send(peering.encode(Hello(mine.worker, mine.challenge, proved)))
         answer = _expect_hello(messages)
         same = (answer.worker, answer.challenge) == (theirs.worker, theirs.challenge)
-        if not same or theirs.worker == self.me.id or not peering.is_proved(self._secret, answer, hello.challenge):
+        if not same or not peering.is_proved(self._secret, answer, mine, dialled=True):
             raise ProtocolError("it does not know the cluster's secret")
         return theirs.worker, messages
 
@@ -191,10 +262,12 @@ class Mesh:
             case Call():
                 gevent.spawn(self._perform, leg, message)
             case Reply(number):
-                answer = self._calls.get(number)
-                if answer is not None and message.error:
+                asked, answer = self._calls.get(number, (None, None))
+                if answer is None or asked is not leg:  # late, or another's
+                    return
+                if message.error:
                     answer.set_exception(WorkerUnreachable(f"{leg.name}: {message.error}"))
-                elif answer is not None:
+                else:
                     answer.set(message.result)
             case Hello():
                 raise ProtocolError("a second Hello")
@@ -213,22 +286,8 @@ class Mesh:
 
 
 def _expect_hello(messages: Iterator[bytes]) -> Hello:
-    with gevent.Timeout(HELLO_TIMEOUT, ProtocolError(f"no Hello within {HELLO_TIMEOUT:g} s")):
+    with gevent.Timeout(HELLO_TIMEOUT, WorkerUnreachable(f"no Hello within {HELLO_TIMEOUT:g} s")):
         message = peering.decode(next(messages))
     if not isinstance(message, Hello):
         raise ProtocolError("no Hello")
     return message
-
-
-def _connect(address: str) -> Socket:
-    kind, _, place = address.partition(":")
-    if kind == "unix":
-        sock: Socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.connect(place)
-        except OSError:
-            sock.close()
-            raise
-        return sock
-    host, _, port = place.rpartition(":")
-    return connect(host.strip("[]"), int(port), HELLO_TIMEOUT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import secrets
+import time
 
 from hubble.policy import Authorizer, ConnectionRequest, Decision
 from hubble.protocol.codec import encode, session_text
@@ -18,7 +19,9 @@ from hubble.protocol.messages import (
     Suspend,
     Terminator,
 )
+from hubble.proxy.audit import Audit
 from hubble.proxy.gateways import Gateways
+from hubble.proxy.limits import AbuseLimits, Meter
 from hubble.proxy.routes import Leg, Route, Routes
 
 log = logging.getLogger(__name__)
@@ -31,34 +34,45 @@ NO_GATEWAY = "Gateway not registered"
 class Opening:
     """Opens routes. The texts of its refusals are protocol 0.1's (docs/protocol.md)."""
 
-    def __init__(self, gateways: Gateways, routes: Routes, authorizer: Authorizer) -> None:
+    def __init__(
+        self, gateways: Gateways, routes: Routes, authorizer: Authorizer, audit: Audit, limits: AbuseLimits
+    ) -> None:
+        self._limits = limits
+        self._rate = Meter(limits.sessions_per_second, 2 * limits.sessions_per_second)
         self._gateways = gateways
         self._routes = routes
         self._authorizer = authorizer
+        self._audit = audit
 
     def initiate(self, entry: Leg, initiator: Initiator) -> None:
         """An agent asks for a session. The policy may take its time: run this in a greenlet of its own."""
-        denied = self._authorize(entry, initiator)
+        asked = time.monotonic()
+        request = _request(entry, initiator)
+        denied = self._over_limit(entry, request) or self._denied(request, initiator)
         if denied:
-            self._refuse(entry, initiator, *denied)
+            self._refuse(entry, initiator, *denied, asked)
             return
         exit_leg = self._gateways.find(initiator.gateway)
         if exit_leg is None:
-            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY)
+            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, asked)
         elif entry is exit_leg and (initiator.terms is None or not entry.resumable):
-            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself")
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself", asked)
         else:
-            self._propose(entry, exit_leg, dataclasses.replace(initiator, path=0, source=entry.name))
+            own = dataclasses.replace(initiator, path=0, source=entry.name)
+            self._propose(entry, exit_leg, own, asked, request)
 
     def pass_in(self, entry: Leg, initiator: Initiator) -> None:
         """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""
+        asked = time.monotonic()
         exit_leg = self._gateways.get(initiator.gateway)
         if exit_leg is None:
-            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY)
+            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, asked)
         else:
-            self._propose(entry, exit_leg, initiator)
+            self._propose(entry, exit_leg, initiator, asked)
 
-    def _propose(self, entry: Leg, exit_leg: Leg, initiator: Initiator) -> None:
+    def _propose(
+        self, entry: Leg, exit_leg: Leg, initiator: Initiator, asked: float, request: ConnectionRequest | None = None
+    ) -> None:
         if entry.link.closed:
             return
         extended = initiator.terms is not None and exit_leg.resumable
@@ -70,11 +84,13 @@ class Opening:
             destination=initiator.gateway,
             path=secrets.randbits(62) + 1 if extended or exit_leg.is_worker else 0,
             entry_path=initiator.path,
+            request=request,
         )
         if self._routes.would_steal(route):
-            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "the session belongs to other agents")
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "the session belongs to other agents", asked)
             return
         self._routes.propose(route)
+        self._audit.proposed(route, initiator, asked)
         passed_on = dataclasses.replace(initiator, path=route.path)
         if not extended and not exit_leg.is_worker:  # protocol 0.1 is told nothing that it does not know
             passed_on = dataclasses.replace(passed_on, terms=None, source="")
@@ -94,6 +110,8 @@ class Opening:
             return
         else:
             self._routes.lay(route)
+        self._audit.answered(route, ack)
+        if ack.ok:
             log.debug("session %s: %s to %s", session_text(ack.session), route.entry.name, exit_leg.name)
         if ack.code is Refusal.NO_GATEWAY and exit_leg.is_worker:
             self._gateways.not_there(route.destination, exit_leg)
@@ -105,23 +123,26 @@ class Opening:
             self._routes.withdraw(route)
             if route.exit is exit_leg and not route.entry.link.closed:
                 ack = Ack(route.session, False, NO_GATEWAY, Refusal.NO_GATEWAY, path=route.entry_path)
+                self._audit.answered(route, ack)
                 route.entry.link.send(encode(ack), route.session)
 
-    def _authorize(self, entry: Leg, initiator: Initiator) -> tuple[Refusal, str] | None:
+    def _over_limit(self, entry: Leg, request: ConnectionRequest) -> tuple[Refusal, str] | None:
+        """Which limit a new session would pass, or None. What resumes was let in before."""
+        if request.resumes:
+            return None
+        if len(entry.routes) + len(entry.proposals) >= self._limits.sessions:
+            return Refusal.LIMIT, f"{entry.name} has {self._limits.sessions} sessions already"
+        if not self._rate.allows(entry.name):
+            return Refusal.LIMIT, f"{entry.name} opens more than {self._limits.sessions_per_second} sessions a second"
+        return None
+
+    def _denied(self, request: ConnectionRequest, initiator: Initiator) -> tuple[Refusal, str] | None:
         """Why the session is denied, or None."""
-        resumes = initiator.terms is not None and initiator.terms.resume
-        request = ConnectionRequest(
-            host=initiator.host,
-            port=initiator.port,
-            gateway=initiator.gateway,
-            key=initiator.key,
-            source=entry.name,
-            source_ip=entry.address,
-            identity=entry.identity,
-            session=session_text(initiator.session),
-            resumes=resumes,
-        )
+        if self._audit.was_kicked(initiator.session):
+            return Refusal.UNAUTHORIZED, "ended by the operator"
+        started = time.monotonic()
         decision = self._ask(request)
+        self._audit.decided(request, decision, time.monotonic() - started)
         if decision.allowed:
             return None
         log.warning(
@@ -142,8 +163,24 @@ class Opening:
             log.exception("session %s: the policy failed", request.session)
             return Decision(False, AUTHORIZATION_ERROR, error=True, detail=f"{type(error).__name__}: {error}")
 
-    def _refuse(self, entry: Leg, initiator: Initiator, code: Refusal, text: str) -> None:
+    def _refuse(self, entry: Leg, initiator: Initiator, code: Refusal, text: str, asked: float) -> None:
+        self._audit.refused(entry, initiator, code, text, asked)
         entry.link.send(encode(Ack(initiator.session, False, text, code, path=initiator.path)), initiator.session)
+
+
+def _request(entry: Leg, initiator: Initiator) -> ConnectionRequest:
+    """What the policy is asked."""
+    return ConnectionRequest(
+        host=initiator.host,
+        port=initiator.port,
+        gateway=initiator.gateway,
+        key=initiator.key,
+        source=entry.name,
+        source_ip=entry.address,
+        identity=entry.identity,
+        session=session_text(initiator.session),
+        resumes=initiator.terms is not None and initiator.terms.resume,
+    )
 
 
 def gone(route: Route, *, of_exit: bool) -> Message:

@@ -2,55 +2,74 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gevent
-from gevent import socket
 from gevent.event import Event
 
-from hubble.directory import Directory, LocalDirectory, Worker
+from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
 from hubble.directory.sqlite import SQLiteDirectory
 from hubble.errors import LinkClosed, ProtocolError, UsageError
-from hubble.policy import Authorizer, GrantAll
+from hubble.policy import Authorizer, GrantAll, guarded
 from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
-from hubble.proxy.app import Application, Environ
+from hubble.proxy.admin.server import AdminServer
+from hubble.proxy.admin.service import Admin, Drain
+from hubble.proxy.admin.views import Views
+from hubble.proxy.app import Application, Environ, WSGIApplication
+from hubble.proxy.cluster import Cluster
 from hubble.proxy.gateways import Gateways
+from hubble.proxy.limits import AbuseLimits
 from hubble.proxy.mesh import Mesh
+from hubble.proxy.meshsockets import listen_on_path, remove_dead
+from hubble.proxy.observer import Observer
 from hubble.proxy.opening import Opening
-from hubble.proxy.registration import Registration
-from hubble.proxy.relay import Relay
+from hubble.proxy.registration import Caller, Registration
+from hubble.proxy.relay import Relay, end
+from hubble.proxy.revocation import Revocation
 from hubble.proxy.routes import Leg, Routes
 from hubble.transport.addresses import Socket, endpoint
-from hubble.transport.link import Keepalive, Link
+from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
-from hubble.transport.server import LinkServer
+from hubble.transport.server import LinkServer, ServerOptions
 
 log = logging.getLogger(__name__)
 
 DEFAULT_LISTEN = ":8080"
+POLICY_INTERVAL = 1.0
+"""Seconds between looks at whether the policy's file has changed."""
 RENEW_INTERVAL = 2.0
 """Seconds between a worker's signs of life in the directory."""
 
 
 @dataclass(frozen=True)
 class ProxyOptions:
-    """Times are in seconds. hello_timeout: how long a new link may take to say who it is."""
+    """hello_timeout: seconds in which a new link must say who it is. fallback: answers requests that are no links'.
+
+    reauthorize: seconds after which the policy is asked again about all that is live; None: only after a change.
+    """
 
     hello_timeout: float = 10.0
-    keepalive: Keepalive = field(default_factory=Keepalive)
+    reauthorize: float | None = None
+    limits: AbuseLimits = field(default_factory=AbuseLimits)
+    server: ServerOptions = field(default_factory=ServerOptions)
+    fallback: WSGIApplication | None = None
 
 
 class Proxy:
     """Serves agents on `listen`, `[host]:port` (port 0: a free one), or on a `listener` that is bound already.
 
     With a `runtime_dir`, a private directory that several workers share, it is one of them, and together they are one
-    proxy. Call `run`, or `start` and later `stop`.
+    proxy; with a `cluster`, those of several machines are. Call `run`, or `start` and later `stop`.
     """
 
     def __init__(
@@ -61,24 +80,37 @@ class Proxy:
         options: ProxyOptions | None = None,
         listener: Socket | None = None,
         runtime_dir: Path | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self._address = parse_listen(listen)
         self._listener = listener
         self._options = options or ProxyOptions()
-        self._authorizer = authorizer or GrantAll()
-        self._me = _new_worker(runtime_dir)
-        self._directory: Directory = (
-            SQLiteDirectory(runtime_dir / "directory.sqlite") if runtime_dir else LocalDirectory()
-        )
-        self._mesh = Mesh(self._me, self._directory, self._serve) if runtime_dir else None
+        self._authorizer = guarded(authorizer or GrantAll())
+        self._runtime_dir = runtime_dir
+        self._cluster = cluster or Cluster()
+        self._me = _new_worker(runtime_dir, self._cluster.node)
+        self._directory = _open_directory(runtime_dir, self._cluster)
+        alone = isinstance(self._directory, LocalDirectory)
+        self._mesh = None if alone else Mesh(self._me, self._directory, self._serve, secret=self._cluster.secret)
+        self.observer = Observer(self._me, self._mesh, self._authorizer, runtime_dir)
+        audit, limits = self.observer.audit, self._options.limits
         self.gateways = Gateways(self._me, self._directory, self._mesh)
+        self.gateways.on_unregistered = audit.unregistered
         self.routes = Routes()
-        self._registration = Registration(self.gateways, self._authorizer, self._options.hello_timeout)
-        self._opening = Opening(self.gateways, self.routes, self._authorizer)
+        self._registration = Registration(
+            self.gateways, self._authorizer, self._options.hello_timeout, audit, self.observer.blocks, limits
+        )
+        self._opening = Opening(self.gateways, self.routes, self._authorizer, audit, limits)
+        self._revocation = Revocation(self.gateways, self.routes, self._authorizer, partial(end, self.routes, audit))
+        self._views = Views(self.observer, self.routes, self.reload)
+        if self._mesh is not None:
+            self._mesh.methods |= self._views.methods()
+        self._admin: AdminServer | None = None
         self._links: set[Link] = set()
         self._server: LinkServer | None = None
-        self._keeper: gevent.Greenlet | None = None
+        self._keepers: list[gevent.Greenlet] = []
         self._stopping = False
+        self._going_away = False
         self._stopped = Event()
 
     def run(self) -> None:
@@ -90,15 +122,30 @@ class Proxy:
         """Begin to serve: the address and port. Raises ListenError."""
         listener = self._listener or open_listener(*self._address)
         if self._mesh is not None:
-            self._mesh.start(_listen_on_path(self._me.address.removeprefix("unix:")))
-        self._directory.join(self._me)
-        self._keeper = gevent.spawn(self._keep_lease)
-        self._server = LinkServer(listener, Application(self.serve_link), keepalive=self._options.keepalive)
+            self._mesh.start(*self._listen_for_workers())
+        self._join()
+        self._keepers = [gevent.spawn(self._keep_lease), gevent.spawn(self._keep_policy)]
+        server, fallback = self._options.server, self._options.fallback
+        application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
+        self._server = LinkServer(listener, application, server)
         self._server.start()
+        self.observer.start(self.gateways)
         host, port = listener.getsockname()[:2]
         if self._listener is None:
-            log.info("listening on http://%s", endpoint(host, port))
+            log.info("listening on %s://%s", "https" if server.tls else "http", endpoint(host, port))
         return host, port
+
+    def serve_admin(
+        self, listener: Socket, token: str, configuration: Mapping[str, Any], drain: Drain | None = None
+    ) -> None:
+        """Serve those who have the token, on a listener of their own (docs/admin.md).
+
+        `configuration` is shown to them; `drain(seconds)` begins to drain the whole proxy, which is this one unless
+        given.
+        """
+        admin = Admin(self._views, self._me.id, self._me.node, self._mesh, configuration, drain or self._begin_drain)
+        self._admin = AdminServer(listener, admin, token)
+        self._admin.start()
 
     def wait(self) -> None:
         """Wait until the proxy has stopped."""
@@ -108,6 +155,7 @@ class Proxy:
         """Accept no more, and have the agents move elsewhere; stop once they have, or after `seconds`."""
         if self._server is None or self._stopping:
             return
+        self._going_away = True
         self._server.close()
         for leg in self.gateways:
             if leg.resumable:
@@ -117,44 +165,66 @@ class Proxy:
                 link.wait_closed()
         self.stop()
 
+    def _begin_drain(self, seconds: float) -> None:
+        gevent.spawn(self.drain, seconds)
+
     def reload(self) -> None:
         """Read again what can be read again."""
+        if self._options.server.tls is not None:
+            self._options.server.tls.reload()
         self._authorizer.reload()
+        self.observer.events.reopen()
+        gevent.spawn(self._revocation.ask_again)
 
     def stop(self) -> None:
         """Accept no more, tell the agents to go elsewhere, and close their links."""
         if self._server is None or self._stopping:
             return
-        self._stopping = True
+        self._stopping = self._going_away = True
+        self.observer.stopping()
         self._server.close()
-        if self._keeper is not None:
-            self._keeper.kill()
+        gevent.killall(self._keepers)
         links = list(self._links)
         for link in links:
             link.close(1001, "the proxy is shutting down")
         gevent.joinall([gevent.spawn(link.wait_closed, 2.0) for link in links])
         if self._mesh is not None:
             self._mesh.stop()
+        if self._me.address:
             Path(self._me.address.removeprefix("unix:")).unlink(missing_ok=True)
-        self._directory.leave(self._me.id)
+        try:
+            self._directory.leave(self._me.id)
+        except DirectoryError as error:
+            log.warning("this worker's lease must run out: %s", error)
         self._directory.close()
+        if self._admin is not None:
+            self._admin.stop()
+        self.observer.stop()
         self._stopped.set()
+
+    def trouble(self) -> str:
+        """Why no more agents should be sent here for now, in a few words; "" if they may."""
+        return "the proxy is going away" if self._going_away else self._directory.trouble
 
     # One link.
 
     def serve_link(self, link: Link, environ: Environ) -> None:
         """Serve an upgraded link until it ends."""
+        caller = Caller.from_environ(environ)
+        if len(self._links) - len(self.gateways) >= self._options.limits.strangers:
+            log.warning("a link from %s is closed: too many have not said yet who they are", caller.address)
+            link.abort("too many links have not said yet who they are")
+            return
         self._links.add(link)
-        address = environ.get("REMOTE_ADDR", "")
         try:
             messages = link.messages()
-            leg = self._registration.admit(link, messages, address)
+            leg = self._registration.admit(link, messages, caller)
             if leg is not None:
                 self._serve_agent(leg, messages)
         except LinkClosed as error:
-            log.debug("a link from %s ended: %s", address, error)
+            log.debug("a link from %s ended: %s", caller.address, error)
         except ProtocolError as error:
-            log.warning("a link from %s is closed: %s", address, error)
+            log.warning("a link from %s is closed: %s", caller.address, error)
             link.close(1002, str(error))
             link.wait_closed(2.0)
         finally:
@@ -164,27 +234,57 @@ class Proxy:
         try:
             self._serve(leg, messages)
         finally:
-            if self.gateways.unregister(leg):
-                why = leg.link.why or "the protocol was broken"
+            why = leg.link.why or "the protocol was broken"
+            if self.gateways.unregister(leg, why):
                 log.info("gateway %s: gone: %s", leg.name, why, extra={"gateway": leg.name})
 
     def _serve(self, leg: Leg, messages: Iterator[bytes]) -> None:
-        relay = Relay(leg, self.routes, self._opening)
+        relay = Relay(leg, self.routes, self._opening, self.observer.audit)
         try:
             for data in messages:
                 relay.serve(data)
         finally:
             relay.lost()
 
-    # The lease.
+    # The policy.
+
+    def _keep_policy(self) -> None:
+        """Look whether the policy's file has changed; ask again about what is live, after that and every so often."""
+        interval, asked = self._options.reauthorize, time.monotonic()
+        while True:
+            gevent.sleep(POLICY_INTERVAL)
+            changed = self._authorizer.reload_if_changed()
+            if changed or (interval is not None and time.monotonic() - asked >= interval):
+                self._revocation.ask_again()
+                asked = time.monotonic()
+
+    # The other workers.
+
+    def _listen_for_workers(self) -> list[Socket]:
+        listeners = []
+        if self._me.address:
+            listeners.append(listen_on_path(Path(self._me.address.removeprefix("unix:"))))
+        if self._cluster.host:
+            listener, remote = self._cluster.listen()
+            self._me = dataclasses.replace(self._me, remote=remote)
+            listeners.append(listener)
+        return listeners
+
+    def _join(self) -> None:
+        for holder in self._directory.join(self._me, self.gateways.registrations()):
+            self.gateways.taken(holder)
 
     def _keep_lease(self) -> None:
         while True:
             gevent.sleep(RENEW_INTERVAL)
-            if not self._directory.renew(self._me):
-                log.warning("this worker was taken for dead: it registers its %d gateways again", len(self.gateways))
-                self._directory.join(self._me)
-                self.gateways.claim_again()
+            try:
+                if not self._directory.renew(self._me):
+                    log.warning("the directory has lost what this worker told it: it tells it again")
+                    self._join()
+            except DirectoryError as error:
+                log.error("%s", error)
+            if self._runtime_dir is not None:
+                remove_dead(self._runtime_dir)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -195,13 +295,12 @@ def parse_listen(text: str) -> tuple[str, int]:
     return match["host"].strip("[]"), int(match["port"])
 
 
-def _new_worker(runtime_dir: Path | None) -> Worker:
+def _new_worker(runtime_dir: Path | None, node: str) -> Worker:
     worker_id = secrets.token_hex(8)
-    return Worker(worker_id, f"unix:{runtime_dir / worker_id}.sock" if runtime_dir else "")
+    return Worker(worker_id, f"unix:{runtime_dir / worker_id}.sock" if runtime_dir else "", node)
 
 
-def _listen_on_path(path: str) -> Socket:
-    listener: Socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
-    listener.listen(128)
-    return listener
+def _open_directory(runtime_dir: Path | None, cluster: Cluster) -> Directory:
+    if cluster.directory is not None:
+        return cluster.open_directory()
+    return SQLiteDirectory(runtime_dir / "directory.sqlite") if runtime_dir else LocalDirectory()

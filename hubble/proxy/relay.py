@@ -7,6 +7,8 @@ stays short, since the credit that it grants is kept back while its lane is full
 from __future__ import annotations
 
 import logging
+import time
+from typing import cast
 
 import gevent
 from gevent.event import Event
@@ -18,12 +20,15 @@ from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
     Data,
+    Eof,
     Initiator,
+    Reset,
     ResetReason,
     Suspend,
     Terminator,
 )
 from hubble.protocol.recent import RecentSet
+from hubble.proxy.audit import Audit
 from hubble.proxy.opening import Opening, ended, gone
 from hubble.proxy.routes import Leg, Route, Routes
 
@@ -33,15 +38,17 @@ LEGACY_BACKLOG = 4 * 1024 * 1024
 """Bytes of a session of protocol 0.1, which has no credit, that may be queued towards its receiver."""
 STALL_TIMEOUT = 30.0
 """Seconds that the sender's link then waits before the session is ended."""
+STREAM_HEADER = codec.STREAM_HEADER.size
 
 
 class Relay:
     """Serves one leg: its messages are passed on until its link ends."""
 
-    def __init__(self, leg: Leg, routes: Routes, opening: Opening) -> None:
+    def __init__(self, leg: Leg, routes: Routes, opening: Opening, audit: Audit) -> None:
         self._leg = leg
         self._routes = routes
         self._opening = opening
+        self._audit = audit
         self._answered = RecentSet(1024)
         leg.link.on_drained = self._lane_drained
 
@@ -76,6 +83,7 @@ class Relay:
         self._opening.exit_lost(self._leg)
         for route in list(self._leg.routes.values()):
             self._routes.remove(route)
+            self._audit.path_lost(route, self._leg.link.why or f"the link of {self._leg.name} was lost")
             of_exit = route.exit is self._leg
             other = route.leg(not of_exit)
             if other is not self._leg:
@@ -92,22 +100,38 @@ class Relay:
             return
         target = route.leg(not from_exit).link
         kind &= ~FROM_EXIT
+        if kind == codec.STREAM:
+            route.passed[from_exit] += len(data) - STREAM_HEADER
+            route.messages[from_exit] += 1
+            target.send(data, session)
+            return
         if kind == codec.CREDIT:
             if self._leg.link.is_full(session):
                 route.held_credit[from_exit] = data
+                route.held_since.setdefault(from_exit, time.monotonic())
             else:
                 target.send(data)
             return
+        self._heed(kind, route, from_exit, data)
+        target.send(data, session)
+
+    def _heed(self, kind: int, route: Route, from_exit: bool, data: bytes) -> None:
+        """A message that changes what becomes of the session passes."""
         if kind == codec.RESET:
-            target.discard(session)
+            route.leg(not from_exit).link.discard(route.session)
             self._routes.remove(route)
+            reset = cast(Reset, decode(data))
+            self._audit.reset(route, reset.reason, reset.text)
         elif kind == codec.SUSPEND:
             self._routes.remove(route)
+            self._audit.path_lost(route, f"the path behind {route.destination if from_exit else route.source} is lost")
+        elif kind == codec.EOF:
+            self._audit.stream_ends(route, from_exit, cast(Eof, decode(data)).offset)
         elif kind == codec.DONE:
             route.done.add(from_exit)
             if len(route.done) == 2:
                 self._routes.remove(route)
-        target.send(data, session)
+                self._audit.closed(route)
 
     def _without_route(self, kind: int, session: bytes, from_exit: bool, data: bytes) -> None:
         """The session is not open here: its sender must resume it, if it still wants it."""
@@ -131,6 +155,7 @@ class Relay:
         for from_exit in (False, True):
             if route.leg(from_exit) is self._leg and from_exit in route.held_credit:
                 route.leg(not from_exit).link.send(route.held_credit.pop(from_exit))
+                route.stalled += time.monotonic() - route.held_since.pop(from_exit)
 
     # Sessions of protocol 0.1.
 
@@ -141,7 +166,10 @@ class Relay:
                 log.debug("Data of session %s, which is not open here", session_text(message.session))
                 self._leg.link.send(encode(Terminator(message.session)), message.session)
             return
-        target = route.leg(route.exit is not self._leg)
+        from_exit = route.exit is self._leg
+        route.passed[from_exit] += len(message.data)
+        route.messages[from_exit] += 1
+        target = route.leg(not from_exit)
         target.link.send(data, message.session)
         if target.link.queued(message.session) > LEGACY_BACKLOG:
             self._wait_for_room(route, target)
@@ -161,6 +189,7 @@ class Relay:
         if route is None or self._leg not in (route.entry, route.exit) or route.resumable:
             return
         self._routes.remove(route)
+        self._audit.closed(route)
         terminator = encode(Terminator(session))
         route.entry.link.send(terminator, session)
         route.exit.link.send(terminator, session)
@@ -169,8 +198,14 @@ class Relay:
 
     def end(self, route: Route, reason: ResetReason, text: str) -> None:
         """End a session on both sides by a reset."""
-        self._routes.remove(route)
-        for of_exit in (False, True):
-            link = route.leg(not of_exit).link
-            link.discard(route.session)
-            link.send(encode(ended(route, of_exit=of_exit, reason=reason, text=text)), route.session)
+        end(self._routes, self._audit, route, reason, text)
+
+
+def end(routes: Routes, audit: Audit, route: Route, reason: ResetReason, text: str) -> None:
+    """End a session on both sides by a reset."""
+    routes.remove(route)
+    audit.reset(route, reason, text)
+    for of_exit in (False, True):
+        link = route.leg(not of_exit).link
+        link.discard(route.session)
+        link.send(encode(ended(route, of_exit=of_exit, reason=reason, text=text)), route.session)

@@ -7,10 +7,15 @@ to the exit, and laid when the exit's Ack has accepted it: until then an older r
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gevent.event import Event
 
+from hubble.policy import ConnectionRequest, RegistrationRequest
 from hubble.transport.link import Link
+
+if TYPE_CHECKING:
+    from hubble.proxy.audit import Record
 
 MAX_NAME = 255
 
@@ -26,6 +31,8 @@ class Leg:
     epoch: int = 0
     address: str = ""
     identity: str = ""
+    registration: RegistrationRequest | None = field(default=None, repr=False)
+    """What the policy was asked about it, to ask again."""
     is_worker: bool = False
     """Whether the other end is another worker of this proxy, and no agent."""
     routes: dict[bytes, Route] = field(default_factory=dict, repr=False)
@@ -55,6 +62,17 @@ class Route:
     """Which of the ends, entry (False) or exit (True), have said Done."""
     held_credit: dict[bool, bytes] = field(default_factory=dict)
     """The latest credit of an end, kept back while the queue towards that end is long."""
+    passed: list[int] = field(default_factory=lambda: [0, 0])
+    """Bytes of the streams that came this way: of the entry's, of the exit's."""
+    messages: list[int] = field(default_factory=lambda: [0, 0])
+    """How many messages carried them."""
+    held_since: dict[bool, float] = field(default_factory=dict)
+    stalled: float = 0.0
+    """Seconds for which credit was kept back."""
+    request: ConnectionRequest | None = field(default=None, repr=False)
+    """What the policy was asked about the session here, to ask again; None if another worker has asked."""
+    record: Record | None = None
+    """What the audit knows of the session, if its entry is here."""
 
     def leg(self, of_exit: bool) -> Leg:
         """The leg of one end."""
@@ -74,6 +92,10 @@ class Routes:
 
     def __len__(self) -> int:
         return len(self._laid)
+
+    def all(self) -> list[Route]:
+        """All routes that are laid."""
+        return list(self._laid.values())
 
     def get(self, session: bytes) -> Route | None:
         """The session's route, or None."""

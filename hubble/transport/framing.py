@@ -26,6 +26,8 @@ from hubble.protocol.codec import MAX_MESSAGE
 quiet = logging.getLogger("hubble.websockets")
 quiet.setLevel(logging.CRITICAL)
 
+MOST_CONTROLS = 1000
+"""Control frames that may wait for a side that does not read."""
 WHOLE_BINARY = 0x80 | Opcode.BINARY
 MASKED = 0x80
 _SHORT, _MEDIUM, _LONG = struct.Struct("!BB"), struct.Struct("!BBH"), struct.Struct("!BBQ")
@@ -121,6 +123,11 @@ class Framing:
     def has_output(self) -> bool:
         """Whether control frames wait to be sent."""
         return bool(self._protocol.writes)
+
+    @property
+    def is_flooded(self) -> bool:
+        """Whether more answers to pings wait to be sent than anyone needs who reads them."""
+        return len(self._protocol.writes) > MOST_CONTROLS
 
     def encode(self, messages: list[bytes]) -> bytes:
         """The control frames that wait, and the messages, as bytes to send. After a close, no messages."""

@@ -7,6 +7,7 @@ A link that has been silent for too long is dead.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from hubble.errors import LinkClosed
 from hubble.protocol.fairqueue import FairQueue, Lane
 from hubble.transport.addresses import Socket
 from hubble.transport.framing import Framing
-from hubble.transport.stream import Stream
+from hubble.transport.stream import open_stream
 
 RECEIVE_SIZE = 256 * 1024
 BATCH_SIZE = 128 * 1024
@@ -43,6 +44,11 @@ class Keepalive:
 
     interval: float = 20.0
     silence: float = 40.0
+
+    @classmethod
+    def every(cls, interval: float | None) -> Keepalive:
+        """Pings every `interval` seconds, or as usual if that is None. Two must fit into the silence."""
+        return cls() if interval is None else cls(interval, max(cls.silence, 2 * interval))
 
 
 class Link:
@@ -70,7 +76,7 @@ class Link:
         self.closed = False
         """Whether nothing can be sent or received any more."""
         self.on_drained: Callable[[Lane], None] = lambda lane: None
-        self._stream = Stream(sock)
+        self._stream = open_stream(sock)
         self._loop = gevent.get_hub().loop
         self._framing = Framing(side, masked)
         self._side = side
@@ -88,8 +94,13 @@ class Link:
         self._closing: tuple[int, str] | None = None
         self._heard_at = clock()
         keep_queue_short(sock)
+        limit_silence(sock, self._keepalive.silence)
         self._writer = gevent.spawn(self._write)
-        self._timer: Any = self._loop.timer(self._keepalive.interval, self._keepalive.interval)
+        # The silence is looked at more often than pings are sent: it would else be noticed up to an interval late.
+        self._looks = max(4, math.ceil(4 * self._keepalive.interval / self._keepalive.silence))
+        self._looked = 0
+        pause = self._keepalive.interval / self._looks
+        self._timer: Any = self._loop.timer(pause, pause)
         self._timer.start(self._beat)
         self._first_pings = FIRST_PINGS
         self._ping()
@@ -183,6 +194,8 @@ class Link:
             self._heed(frame)
         if framing.has_output:
             self._schedule()
+        if framing.is_flooded:
+            self._end("the other side sends pings and does not read the answers")
         if framing.failure is not None:
             self._give_up(f"the other side broke the WebSocket protocol: {framing.failure}")
         return messages
@@ -246,6 +259,9 @@ class Link:
                 self._blocked.clear()
         except OSError as error:
             self._lost(error)
+        except BaseException:  # the owner's `on_drained`: without a writer the link is of no use
+            self._end("its writer has failed")
+            raise
 
     def _write_queued(self) -> None:
         while self._rest or self._queue or self._framing.has_output or self._queue.has_drained:
@@ -270,7 +286,9 @@ class Link:
         silence = self._clock() - self._heard_at
         if silence >= self._keepalive.silence:
             self._end(f"silent for {silence:.0f} s")
-        else:
+            return
+        self._looked += 1
+        if self._looked % self._looks == 0:
             self._ping()
 
     def _ping(self) -> None:
@@ -300,3 +318,9 @@ def keep_queue_short(sock: Socket) -> None:
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL)
+
+
+def limit_silence(sock: Socket, seconds: float) -> None:
+    """Have the kernel give up what is not acknowledged in time, where it would go on for a quarter of an hour."""
+    if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import binascii
 import logging
+import ssl
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import gevent
+from gevent import socket
 from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
 from websockets.protocol import Side
 
-from hubble.transport.addresses import Socket, set_tcp_options
+from hubble.errors import ProtocolError
+from hubble.transport.addresses import Socket, endpoint, set_tcp_options
+from hubble.transport.fronts import FrontServers, Misleading, plain_address
 from hubble.transport.link import Keepalive, Link
+from hubble.transport.proxyheader import read_header
+from hubble.transport.servertls import ServerTLS, peer_subject
 
 log = logging.getLogger(__name__)
 
@@ -21,15 +28,39 @@ library_log = logging.getLogger("hubble.gevent_websocket")
 library_log.setLevel(logging.ERROR)  # what it says of each upgrade is our client's doing, and logged by us
 
 HEAD_TIMEOUT = 10.0
+FORWARDING = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
+"""What only a front server may say; of others nobody is told."""
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINK = "hubble.link"
 """The key of the WSGI environment under which an upgraded request's Link stands."""
+SUBJECT = "hubble.certificate_subject"
+"""The same for the subject of the verified certificate that the client showed, "" without one."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How links are served.
+
+    `path`: where they are opened, and anywhere below it; "" for everywhere. `tls`: None where no TLS ends here.
+    """
+
+    keepalive: Keepalive = field(default_factory=Keepalive)
+    tls: ServerTLS | None = None
+    fronts: FrontServers = field(default_factory=FrontServers)
+    path: str = ""
+
+    def is_for_links(self, path: str) -> bool:
+        """Whether links are opened at the path of a request."""
+        return not self.path or path == self.path or path.startswith(f"{self.path}/")
 
 
 class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no types
     """One HTTP connection: gives its application a Link where the client asked for a WebSocket."""
 
-    keepalive = Keepalive()
+    @property
+    def options(self) -> ServerOptions:
+        options: ServerOptions = self.server.options
+        return options
 
     def handle_one_request(self) -> Any:
         self._head_timeout = gevent.Timeout.start_new(HEAD_TIMEOUT)
@@ -44,18 +75,49 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
 
     def handle_one_response(self) -> None:
         self._head_timeout.close()
-        super().handle_one_response()
-
-    def upgrade_connection(self) -> Any:
+        # The library reads a body to its end before it goes on, however slowly that comes.
+        self._answer_timeout = gevent.spawn_later(HEAD_TIMEOUT, self._cut)
         try:
-            return super().upgrade_connection()
-        except binascii.Error:
-            self.start_response("400 Bad Request", [("Content-Type", "text/plain")])
-            return [b"Sec-WebSocket-Key is malformed\n"]
+            super().handle_one_response()
+        finally:
+            self._answer_timeout.kill()
+
+    def _cut(self) -> None:
+        with suppress(OSError):  # gone already
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)  # TLS has its own, which the library would trip over
+
+    def run_application(self) -> None:
+        environ, fronts = self.environ, self.options.fronts
+        environ["RAW_URI"] = self.path
+        environ[SUBJECT] = peer_subject(self.socket) or ""
+        peer = environ.get("REMOTE_ADDR", "")
+        try:
+            environ["REMOTE_ADDR"] = fronts.client_address(peer, environ)
+        except Misleading as error:
+            log.warning("a request from %s is refused: %s", peer, error)
+            self.start_response("400 Bad Request", [("Content-Type", "text/plain; charset=utf-8")])
+            self.result = [f"{error}\n".encode()]
+            self.process_result()
+            return
+        if not fronts.trusts(peer):
+            for key in FORWARDING:
+                environ.pop(key, None)
+        super().run_application()
+
+    def upgrade_websocket(self) -> Any:
+        if not self.options.is_for_links(self.environ["PATH_INFO"]):
+            return None  # for the application to answer
+        try:
+            refusal: list[str] | None = super().upgrade_websocket()
+        except ValueError:  # no base64, or not even ASCII
+            self.start_response("400 Bad Request", [])
+            refusal = ["Sec-WebSocket-Key is malformed"]
+        return refusal and [f"{line}\n".encode() for line in refusal]  # WSGI wants bytes
 
     def run_websocket(self) -> None:
+        self._answer_timeout.kill()
         set_tcp_options(self.socket)
-        link = Link(self.socket, Side.SERVER, leftover=self._buffered(), keepalive=self.keepalive)
+        link = Link(self.socket, Side.SERVER, leftover=self._buffered(), keepalive=self.options.keepalive)
         self.environ[LINK] = link
         # The library's own WebSocket would send a Close frame when it is collected; the connection is the link's now.
         self.websocket.raw_write = lambda data: None
@@ -71,7 +133,7 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
         self.socket.settimeout(0)
         try:
             return self.rfile.read1(65536) or b""
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return b""
         finally:
             self.socket.settimeout(None)
@@ -90,6 +152,30 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
     """A pywsgi server on a listening socket of the caller's."""
 
-    def __init__(self, listener: Socket, application: Application, *, keepalive: Keepalive | None = None) -> None:
-        handler = type("Handler", (LinkHandler,), {"keepalive": keepalive or Keepalive()})
-        super().__init__(listener, application, handler_class=handler, log=None, error_log=log)
+    def __init__(self, listener: Socket, application: Application, options: ServerOptions | None = None) -> None:
+        self.options = options or ServerOptions()
+        environ = {
+            "SERVER_NAME": listener.getsockname()[0],  # the server would ask the DNS for one
+            "wsgi.url_scheme": "https" if self.options.tls else "http",
+        }
+        super().__init__(listener, application, handler_class=LinkHandler, log=None, error_log=log, environ=environ)
+
+    def handle(self, sock: Socket, address: tuple[Any, ...]) -> None:
+        """Serve one connection: what comes before HTTP on it first."""
+        host, port = plain_address(address[0]), address[1]
+        fronts, tls = self.options.fronts, self.options.tls
+        if fronts.proxy_protocol and fronts.trusts(host):
+            try:
+                with gevent.Timeout(HEAD_TIMEOUT, ProtocolError("it sent no PROXY protocol header in time")):
+                    host, port = read_header(sock) or (host, port)
+            except (OSError, ProtocolError) as error:
+                log.info("a connection from %s is closed: %s", endpoint(host, port), error)
+                return
+        if tls is None:
+            super().handle(sock, (plain_address(host), port))
+            return
+        wrapped = tls.wrap_socket(sock)
+        try:
+            super().handle(wrapped, (plain_address(host), port))
+        finally:
+            wrapped.close()

@@ -2,13 +2,14 @@
 
 gevent's `recv` tries to read before it waits, and `sendall` asks the kernel for its buffer's size each time. On a path
 of six hops that costs a third of the latency (benchmarks/latency.py). Here a read waits first, on a watcher that lives
-as long as the socket, and a write can be tried without any waiting. TLS sockets, which have bytes of their own in
-hand, go gevent's way.
+as long as the socket, and a write can be tried without any waiting. TLS moves as many records at a time as fit
+(benchmarks/tls.py). What is neither a plain socket nor TLS over one goes gevent's way.
 """
 
 from __future__ import annotations
 
 import os
+import ssl
 from contextlib import suppress
 from typing import Any
 
@@ -17,48 +18,30 @@ from gevent import socket
 
 from hubble.transport.addresses import Socket
 
-_READ = 1  # the event of libev's and libuv's io watchers
+_READ, _WRITE = 1, 2  # the events of libev's and libuv's io watchers
+RECORD = 16 * 1024
+"""The most bytes that a TLS record holds (RFC 8446, section 5.1); OpenSSL reads and writes one at a time."""
 
 
 class Stream:
-    """Owns `sock`. One greenlet may read and one may write at a time; `close` wakes both with an OSError."""
+    """Owns `sock`, of any kind. One greenlet may read and one may write at a time; `close` wakes both by an OSError."""
 
     def __init__(self, sock: Socket) -> None:
         self._sock = sock
-        self._direct = type(sock) is socket.socket  # no subclass: a TLS socket's descriptor is not to be written to
-        self._fd = sock.fileno()
-        self._hub = gevent.get_hub()
-        self._readable: Any = self._hub.loop.io(self._fd, _READ) if self._direct else None
+        self._closed = False
 
     def recv_into(self, buffer: memoryview) -> int:
         """Wait for bytes, and read some of them; 0 at the end of the stream. Raises OSError."""
-        if not self._direct:
-            self._check_open()
-            return self._sock.recv_into(buffer)
-        while True:
-            self._wait_readable()
-            with suppress(BlockingIOError):  # woken without need
-                return os.readv(self._fd, (buffer,))
+        return self._sock.recv_into(buffer)
 
     def recv(self, most: int) -> bytes:
         """Wait for bytes, and read at most `most`; b"" at the end of the stream. Raises OSError."""
-        if not self._direct:
-            self._check_open()
-            return self._sock.recv(most)
-        while True:
-            self._wait_readable()
-            with suppress(BlockingIOError):
-                return os.read(self._fd, most)
+        return self._sock.recv(most)
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Write what the kernel takes without waiting: how many bytes, 0 if none. Raises OSError."""
         self._check_open()
-        if not self._direct:
-            return 0
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:
-            return 0
+        return 0
 
     def sendall(self, data: bytes | memoryview) -> None:
         """Write all, waiting as long as it takes. Raises OSError."""
@@ -66,11 +49,9 @@ class Stream:
 
     def end(self) -> None:
         """Tell the other side that nothing more will be sent. Raises OSError."""
-        if self._direct:
-            self._sock.shutdown(socket.SHUT_WR)
-            return
-        # A TLS socket's own shutdown would end its reading as well.
-        with socket.socket(fileno=os.dup(self._fd)) as connection:
+        # Of the connection itself: the shutdown of a TLS socket would take TLS away from a reader. A close_notify would
+        # say nothing that a link's Close frame has not said.
+        with socket.socket(fileno=os.dup(self._sock.fileno())) as connection:
             connection.shutdown(socket.SHUT_WR)
 
     def set_option(self, level: int, option: int, value: int | bytes) -> None:
@@ -80,21 +61,124 @@ class Stream:
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._fd < 0
+        return self._closed
 
     def close(self) -> None:
         """Close; more than once does no harm."""
-        if self._fd < 0:
-            return
-        self._fd = -1
-        if self._readable is not None:
-            self._hub.cancel_wait(self._readable, OSError("the socket was closed"), True)
-        self._sock.close()
+        if not self._closed:
+            self._closed = True
+            self._sock.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError("the socket is closed")
+
+
+class _Watched(Stream):
+    """Waits by itself, so that what is done to the socket never has to."""
+
+    def __init__(self, sock: Socket) -> None:
+        super().__init__(sock)
+        self._fd = sock.fileno()
+        self._hub = gevent.get_hub()
+        self._readable: Any = self._hub.loop.io(self._fd, _READ)
+        self._watchers = [self._readable]
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._fd = -1
+            # Not before they are gone: gevent would put closing off, in an idle process for long.
+            lost = OSError("the socket was closed")
+            self._hub.cancel_waits_close_and_then(self._watchers, lost, self._sock.close)
 
     def _wait_readable(self) -> None:
         self._check_open()
         self._hub.wait(self._readable)
 
-    def _check_open(self) -> None:
-        if self._fd < 0:
-            raise OSError("the socket is closed")
+
+class _PlainStream(_Watched):
+    def end(self) -> None:
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        while True:
+            self._wait_readable()
+            with suppress(BlockingIOError):  # woken without need
+                return os.readv(self._fd, (buffer,))
+
+    def recv(self, most: int) -> bytes:
+        while True:
+            self._wait_readable()
+            with suppress(BlockingIOError):
+                return os.read(self._fd, most)
+
+    def send_now(self, data: bytes | memoryview) -> int:
+        self._check_open()
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            return 0
+
+
+class _TLSStream(_Watched):
+    """TLS over a plain socket. Nothing is written to the descriptor past it."""
+
+    _sock: ssl.SSLSocket
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        sock.settimeout(0)
+        self._writable: Any = self._hub.loop.io(self._fd, _WRITE)
+        self._watchers.append(self._writable)
+
+    def recv_into(self, buffer: memoryview) -> int:
+        while True:
+            # What OpenSSL has decrypted already makes no descriptor readable.
+            if not self._sock.pending():
+                self._wait_readable()
+            try:
+                return self._read_records(buffer)
+            except ssl.SSLWantReadError:  # a part of a record, or nothing for us
+                pass
+
+    def _read_records(self, buffer: memoryview) -> int:
+        """What has come, while it comes in whole records: a short one is the end of what was sent at a time."""
+        receive = self._sock.recv_into
+        total = count = receive(buffer, min(len(buffer), RECORD))
+        try:
+            while count == RECORD and total + RECORD <= len(buffer):
+                count = receive(buffer[total:], RECORD)
+                total += count
+        except ssl.SSLWantReadError:
+            pass
+        return total
+
+    def recv(self, most: int) -> bytes:
+        buffer = bytearray(most)
+        return bytes(buffer[: self.recv_into(memoryview(buffer))])
+
+    def send_now(self, data: bytes | memoryview) -> int:
+        # What was not taken must be offered again as it is: a record of it may be under way (SSL_write's manual).
+        self._check_open()
+        send, view, sent = self._sock.send, memoryview(data), 0
+        while sent < len(view):
+            count = send(view[sent:])
+            if not count:
+                break
+            sent += count
+        return sent
+
+    def sendall(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        while rest := rest[self.send_now(rest) :]:
+            self._hub.wait(self._writable)
+
+
+def open_stream(sock: Socket) -> Stream:
+    """A stream that owns `sock`, the fastest kind for it."""
+    if type(sock) is socket.socket:
+        return _PlainStream(sock)
+    if isinstance(sock, ssl.SSLSocket):
+        return _TLSStream(sock)
+    return Stream(sock)

@@ -1,4 +1,4 @@
-"""TLS on both sides of a link: whom to trust, what to show, and what a refusal means in plain words."""
+"""TLS for who dials: whom to trust, what to show, and what a refusal means in plain words."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ import binascii
 import hashlib
 import hmac
 import logging
-import re
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import gevent
 from gevent import ssl as gevent_ssl
 
 from hubble.errors import DialError, UsageError
-from hubble.transport.addresses import Socket, endpoint
+from hubble.transport.addresses import Socket
 from hubble.transport.tlsfaults import explain, file_fault
 
 log = logging.getLogger(__name__)
@@ -55,13 +53,13 @@ class TLSOptions:
 def client_context(options: TLSOptions) -> ssl.SSLContext:
     """A context for dialling: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files."""
     context: ssl.SSLContext = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
+    harden(context)
     if options.ca_file is not None:
-        _load_ca(context, options.ca_file)
+        load_ca(context, options.ca_file)
     else:
         context.load_default_certs()
     if options.cert_file is not None:
-        _load_cert(context, options.cert_file, options.key_file)
+        load_cert(context, options.cert_file, options.key_file)
     if options.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -75,7 +73,7 @@ def outproxy_context(options: TLSOptions) -> ssl.SSLContext:
     """
     context = client_context(TLSOptions(insecure=options.insecure))
     if options.ca_file is not None:
-        _load_ca(context, options.ca_file)
+        load_ca(context, options.ca_file)
     return context
 
 
@@ -101,7 +99,7 @@ def wrap(sock: Socket, server_name: str, context: ssl.SSLContext) -> Socket:
     try:
         if isinstance(sock, ssl.SSLSocket):
             return _tls_in_tls(sock, name, context)
-        return _shake_hands(context, sock, server_hostname=name)
+        return shake_hands(context, sock, server_hostname=name)
     except OSError as error:
         raise TLSFailed(explain(error)) from error
     except ValueError as error:  # a server name that cannot be one
@@ -116,88 +114,15 @@ def public_key_digest(certificate: bytes) -> bytes:
     return hashlib.sha256(fields[6 if has_version else 5]).digest()
 
 
-def server_context(
-    cert_file: str, key_file: str | None, client_ca: str | None = None, require_client: bool = False
-) -> ssl.SSLContext:
-    """A context for a listener: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files.
-
-    With `client_ca` (PEM) clients are asked for a certificate, and with `require_client` need one.
-    """
-    context: ssl.SSLContext = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
+def harden(context: ssl.SSLContext) -> None:
+    """TLS 1.2 or later, Python's ciphers, no renegotiation."""
     context.options |= ssl.OP_NO_RENEGOTIATION
-    _load_cert(context, cert_file, key_file)
-    if client_ca is not None:
-        _load_ca(context, client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED if require_client else ssl.CERT_OPTIONAL
-    return context
-
-
-class ServerTLS:
-    """A listener's certificate, which can be reloaded; give it to a gevent server as its `ssl_context`.
-
-    Connections that stand keep what they were made with. `handshake_timeout` is in seconds.
-    """
-
-    def __init__(
-        self,
-        cert_file: str,
-        key_file: str | None = None,
-        client_ca: str | None = None,
-        require_client: bool = False,
-        handshake_timeout: float = 10.0,
-    ) -> None:
-        self._files = (cert_file, key_file, client_ca, require_client)
-        self._handshake_timeout = handshake_timeout
-        self._context = server_context(*self._files)
-
-    def reload(self) -> None:
-        """Read the files again, for connections from now on. Raises `UsageError`, and changes nothing then."""
-        self._context = server_context(*self._files)
-
-    def wrap_socket(self, sock: Socket, server_side: bool = True) -> Socket:
-        """What a gevent server calls, in the connection's greenlet; ends that greenlet if TLS fails."""
-        peer = _peer(sock)
-        try:
-            with gevent.Timeout(self._handshake_timeout, TimeoutError("no handshake in time")):
-                return _shake_hands(self._context, sock, server_side=server_side)
-        except OSError as error:
-            log.info("TLS with %s failed: %s", peer, explain(error, server_side=True))
-            # Port scanners cause this all day; the server would print a traceback for any other exception.
-            raise gevent.GreenletExit from error
-
-
-NAME_TYPES = {
-    "commonName": "CN",
-    "organizationName": "O",
-    "organizationalUnitName": "OU",
-    "countryName": "C",
-    "stateOrProvinceName": "ST",
-    "localityName": "L",
-    "domainComponent": "DC",
-    "userId": "UID",
-}
-
-
-def peer_subject(sock: Socket) -> str | None:
-    """The subject of the client's verified certificate (RFC 4514: `CN=agent1,O=Example`); None without one."""
-    certificate: dict[str, Any] = getattr(sock, "getpeercert", dict)() or {}
-    subject = [attribute for group in certificate.get("subject", ()) for attribute in group]
-    parts = (f"{NAME_TYPES.get(kind, kind)}={_escape(value)}" for kind, value in reversed(subject))
-    return ",".join(parts) or None
-
-
-def _escape(value: str) -> str:
-    escaped = re.sub(r'([,+"\\<>;=]|^[ #]| $)', r"\\\1", value)
-    return "".join(char if char.isprintable() else "".join(f"\\{b:02X}" for b in char.encode()) for char in escaped)
-
-
-def _harden(context: ssl.SSLContext) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])  # the upgrade to WebSocket is HTTP/1.1, and nothing newer
 
 
-def _load_ca(context: ssl.SSLContext, ca_file: str) -> None:
+def load_ca(context: ssl.SSLContext, ca_file: str) -> None:
+    """Trust the certificates in a PEM file. Raises `UsageError`."""
     try:
         context.load_verify_locations(ca_file)
     except OSError as error:
@@ -206,7 +131,8 @@ def _load_ca(context: ssl.SSLContext, ca_file: str) -> None:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
-def _load_cert(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
+def load_cert(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
+    """Show a certificate with its key, both PEM, and perhaps in one file. Raises `UsageError`."""
     what = f"the certificate {cert_file!r}" + (f" with the key {key_file!r}" if key_file else "")
     try:
         context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
@@ -219,15 +145,8 @@ def _no_passphrase() -> str:
     raise UsageError("a key with a passphrase cannot be used: remove it (openssl pkey -in KEY -out NEW)")
 
 
-def _peer(sock: Socket) -> str:
-    try:
-        name = sock.getpeername()
-    except OSError:  # it has hung up already
-        return "a client"
-    return endpoint(name[0], name[1]) if isinstance(name, tuple) else "a local client"
-
-
-def _shake_hands(context: ssl.SSLContext, sock: Socket, **side: Any) -> Socket:
+def shake_hands(context: ssl.SSLContext, sock: Socket, **side: Any) -> Socket:
+    """Wrap a socket, and wait until TLS is agreed upon. Raises `OSError`, and has closed the socket then."""
     wrapped: Socket = context.wrap_socket(sock, do_handshake_on_connect=False, **side)
     try:
         wrapped.do_handshake()  # type: ignore[attr-defined]

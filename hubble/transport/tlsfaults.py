@@ -24,7 +24,7 @@ CERTIFICATE_FAULTS = dict.fromkeys((2, 19, 20, 21), UNKNOWN_ISSUER) | {
 
 NO_TLS = "it does not speak TLS there: are the scheme and the port of the URL right?"
 NO_VERSION = "it has no TLS version or cipher in common with us: TLS 1.2 or later is needed"
-CERTIFICATE_WANTED = "it demands a client certificate: pass one with --cert and --key"
+CERTIFICATE_WANTED = "it demands a client certificate: pass one with --cert and --cert-key"
 CERTIFICATE_REFUSED = "it does not accept our certificate"
 
 HANDSHAKE_FAULTS = {
@@ -35,7 +35,7 @@ HANDSHAKE_FAULTS = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": CERTIFICATE_WANTED,
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no client certificate, and one is demanded",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refused the TLS handshake: "
-    "no cipher in common, or it demands a client certificate (--cert and --key)",
+    "no cipher in common, or it demands a client certificate (--cert and --cert-key)",
     "TLSV1_ALERT_UNKNOWN_CA": CERTIFICATE_REFUSED + ": it does not know the issuer",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": CERTIFICATE_REFUSED + ": it has expired",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": CERTIFICATE_REFUSED + ": it has been revoked",

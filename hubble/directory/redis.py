@@ -1,0 +1,297 @@
+"""The directory of several machines' workers: a Redis server, and in each worker a copy of all that it says.
+
+Whoever is looked for is found in the copy, which the server keeps up to date by its notifications. While the server is
+away the copy serves on; what is claimed meanwhile is known here alone, and told to it when the worker joins again. What
+has changed there meanwhile is found out by reading all of it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import gevent
+import redis
+from gevent.event import Event
+
+from hubble.directory import LEASE, Directory, Registration, Worker
+from hubble.directory import redis_scripts as scripts
+from hubble.directory.redis_server import PATIENCE, client, shown
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RECONNECT_PAUSE = 0.5
+QUIET, SILENT = 5.0, 10.0
+"""Seconds without a notification after which the server is asked for a sign of life, and counts as away."""
+SCAN = 1000
+"""Names that are read at a time."""
+
+
+class _Away(Exception):
+    """The server cannot be asked."""
+
+
+class _Entry(NamedTuple):
+    """A registration and the version it came with; 0 if the server does not know it yet."""
+
+    registration: Registration
+    version: int = 0
+
+
+class RedisDirectory(Directory):
+    """`url` as `redis_server.client` takes it. Its calls take a second at most, and raise nothing.
+
+    Raises UsageError for a URL that is none. A server that is not there yet is waited for in the background.
+    """
+
+    def __init__(self, url: str, *, lease: float = LEASE) -> None:
+        super().__init__()
+        self._redis: Any = client(url)  # the types of its answers say nothing
+        self._where = shown(url)
+        self._lease = lease
+        self._trouble = "not connected yet"
+        self._names: dict[str, _Entry] = {}
+        self._workers: dict[str, Worker] = {}
+        self._mine: dict[str, _Entry] = {}
+        self._must_join = False
+        self._claiming = 0
+        self._failed = Event()
+        self._claim, self._release, self._join, self._leave, self._renew = (
+            self._redis.register_script(text)
+            for text in (scripts.CLAIM, scripts.RELEASE, scripts.JOIN, scripts.LEAVE, scripts.RENEW)
+        )
+        self._ready = Event()
+        self._follower = gevent.spawn(self._follow)
+        self._ready.wait(PATIENCE)
+
+    def __repr__(self) -> str:
+        return f"<RedisDirectory {self._where}>"
+
+    @property
+    def trouble(self) -> str:
+        return self._trouble and "the directory is away"  # the details may be of no concern to who asks
+
+    def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
+        wanted = list(registrations)
+        self._workers[worker.id] = worker
+        names = {registration.name for registration in wanted}
+        unwanted = [entry for name, entry in self._mine.items() if name not in names]
+        arguments = [worker.id, json.dumps([worker.address, worker.node, worker.remote])]
+        for registration in wanted:
+            arguments += [registration.name, str(registration.epoch), registration.owner]
+        try:
+            flat = self._ask(lambda: self._join(args=arguments))
+        except _Away:
+            self._must_join = True
+            for registration in wanted:
+                self._keep(_Entry(registration), mine=True)
+            return []
+        self._must_join = False
+        for entry in unwanted:
+            self._drop(entry.registration)
+        entries = [_entry(name, text) for name, text in zip(flat[::2], flat[1::2], strict=True)]
+        for entry in entries:
+            self._keep(entry, mine=entry.registration.worker == worker.id)
+        return [entry.registration for entry in entries if entry.registration.worker != worker.id]
+
+    def renew(self, worker: Worker) -> bool:
+        if self._trouble:
+            return True  # nothing can be said: the worker joins when the server is back
+        known = "" if self._claiming else str(len(self._mine))
+        try:
+            renewed = self._ask(lambda: self._renew(args=[worker.id, self._lease, known]))
+        except _Away:
+            return True
+        return bool(renewed) and not self._must_join
+
+    def leave(self, worker_id: str) -> None:
+        self._forget_worker(worker_id)
+        self._try(lambda: self._leave(args=[worker_id]))
+
+    def worker(self, worker_id: str) -> Worker | None:
+        found = self._workers.get(worker_id)
+        if found is None and (text := self._try(lambda: self._redis.hget(scripts.WORKERS, worker_id))):
+            found = self._workers[worker_id] = _worker(worker_id, text)
+        return found
+
+    def workers(self) -> list[Worker]:
+        return sorted(self._workers.values(), key=lambda worker: worker.id)
+
+    def find(self, name: str) -> Registration | None:
+        entry = self._names.get(name)
+        if entry is None and (text := self._try(lambda: self._redis.hget(scripts.NAMES, name))):
+            entry = _entry(name, text)  # its notification is on its way
+        return entry.registration if entry else None
+
+    def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
+        self._claiming += 1
+        try:
+            outcome, text = self._ask(lambda: self._claim(args=_fields(registration) + _fields(replaces)))
+        except _Away:
+            outcome, text = "unknown worker", ""
+        finally:
+            self._claiming -= 1
+        if outcome == "unknown worker":
+            return self._claim_here(registration, replaces)
+        entry = _entry(registration.name, text)
+        self._keep(entry, mine=outcome == "claimed")
+        return entry.registration if outcome == "held" else None
+
+    def release(self, registration: Registration) -> None:
+        self._drop(registration)
+        self._try(lambda: self._release(args=_fields(registration)))
+
+    def close(self) -> None:
+        self._follower.kill()
+        self._redis.close()
+
+    # The copy.
+
+    def _claim_here(self, registration: Registration, replaces: Registration | None) -> Registration | None:
+        """The server cannot decide now: what is known here does, until the worker joins again."""
+        holder = self._names.get(registration.name)
+        if holder is not None and holder.registration != replaces:
+            return holder.registration
+        self._must_join = True
+        self._keep(_Entry(registration), mine=True)
+        return None
+
+    def _keep(self, entry: _Entry, *, mine: bool = False) -> None:
+        name = entry.registration.name
+        self._names[name] = entry
+        if mine:
+            self._mine[name] = entry
+        else:
+            self._mine.pop(name, None)
+
+    def _drop(self, registration: Registration) -> None:
+        for entries in (self._names, self._mine):
+            entry = entries.get(registration.name)
+            if entry is not None and entry.registration == registration:
+                del entries[registration.name]
+
+    def _forget_worker(self, worker_id: str) -> None:
+        self._workers.pop(worker_id, None)
+        for entries in (self._names, self._mine):
+            for name in [name for name, entry in entries.items() if entry.registration.worker == worker_id]:
+                del entries[name]
+
+    def _learn(self, text: str) -> None:
+        """Take in a notification."""
+        what, which, entry, version = json.loads(text)
+        if what == "worker":
+            if entry:
+                self._workers[which] = _worker(which, entry)
+            else:
+                self._workers.pop(which, None)
+            return
+        known = self._names.get(which)
+        if known is not None and version <= known.version:
+            return  # older than what an answer has told already
+        mine = self._mine.get(which)
+        if not entry:
+            if mine is None:  # a name of ours that was dropped there is told again by the next join
+                self._names.pop(which, None)
+            return
+        self._names[which] = new = _entry(which, entry)
+        if mine is not None and new.registration.worker != mine.registration.worker:
+            del self._mine[which]
+            gevent.spawn(self.on_taken, new.registration)
+
+    # The server.
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """The server's answer. Raises _Away at once while it is known to be away, or after a second."""
+        if self._trouble:
+            raise _Away
+        try:
+            with gevent.Timeout(PATIENCE, redis.TimeoutError("no answer")):
+                return question()
+        except (redis.RedisError, OSError) as error:
+            self._lose(error)
+            raise _Away from error
+
+    def _try(self, question: Callable[[], Any]) -> Any:
+        """The server's answer, or None."""
+        try:
+            return self._ask(question)
+        except _Away:
+            return None
+
+    def _lose(self, error: Exception) -> None:
+        if str(error) != self._trouble:
+            log.error("the directory at %s is away: %s; what is known here serves on", self._where, error)
+        self._trouble = str(error) or "away"
+        self._must_join = True
+        self._failed.set()
+
+    def _follow(self) -> None:
+        """Keep the copy up to date, for ever."""
+        while True:
+            self._failed.clear()
+            try:
+                with self._redis.pubsub(ignore_subscribe_messages=True) as notifications:
+                    self._follow_once(notifications)
+            except (redis.RedisError, OSError, ValueError) as error:
+                self._lose(error)
+            self._ready.set()
+            gevent.sleep(RECONNECT_PAUSE)
+
+    def _follow_once(self, notifications: Any) -> None:
+        with gevent.Timeout(PATIENCE, redis.TimeoutError("no answer")):
+            notifications.subscribe(scripts.CHANGES)
+        self._read_all()
+        self._redis.incr(scripts.VERSION)  # a server that takes no writes is as good as away
+        if self._trouble:
+            log.info("the directory at %s is there", self._where)
+        self._trouble = ""
+        self._ready.set()
+        heard = asked = time.monotonic()
+        while not self._failed.is_set():
+            message = notifications.get_message(timeout=1.0)
+            now = time.monotonic()
+            if message is not None:
+                heard = now
+                if message["type"] == "message":
+                    self._learn(message["data"])
+            elif now - heard > SILENT:
+                raise redis.TimeoutError("silent")
+            elif now - max(heard, asked) > QUIET:
+                asked = now
+                notifications.ping()
+
+    def _read_all(self) -> None:
+        """Read everything anew. What changes meanwhile is notified, and taken in afterwards."""
+        names: dict[str, _Entry] = {}
+        cursor = None
+        while cursor != 0:
+            cursor, page = self._redis.hscan(scripts.NAMES, cursor or 0, count=SCAN)
+            names.update((name, _entry(name, text)) for name, text in page.items())
+        workers = self._redis.hgetall(scripts.WORKERS)
+        for name, entry in self._mine.items():
+            known = names.get(name)
+            is_known = known is not None and known.registration == entry.registration
+            self._mine[name] = known if known is not None and is_known else _Entry(entry.registration)
+        self._names = {**self._mine, **names}
+        self._workers = {worker_id: _worker(worker_id, text) for worker_id, text in workers.items()}
+
+
+def _fields(registration: Registration | None) -> list[str]:
+    if registration is None:
+        return []
+    return [registration.name, registration.worker, str(registration.epoch), registration.owner]
+
+
+def _entry(name: str, text: str) -> _Entry:
+    worker, epoch, owner, version = json.loads(text)
+    return _Entry(Registration(name, worker, int(epoch), owner), version)
+
+
+def _worker(worker_id: str, text: str) -> Worker:
+    address, node, remote = json.loads(text)
+    return Worker(worker_id, address, node, remote)

@@ -1,0 +1,83 @@
+"""From the text of an --events option to a logger."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+from hubble.errors import UsageError
+from hubble.events.feed import EventLogger
+from hubble.events.files import FileLogger, StdoutLogger
+from hubble.events.spool import Spool
+from hubble.events.sqlite import SQLiteLogger
+from hubble.events.syslog import DEFAULT_PATH, SyslogLogger
+from hubble.events.webhook import WebhookLogger, shown
+
+FORMS = "stdout, PATH, sqlite:PATH, https://HOST/PATH, syslog:[HOST:PORT|PATH] or python:package.module:Class"
+
+
+def event_logger(text: str, *, spool: Path | None = None, secret: bytes = b"") -> EventLogger:
+    """The logger that `text` names, in one of FORMS. Raises UsageError.
+
+    spool, secret: a webhook's directory for what waits, and the key of its signatures.
+    """
+    scheme, colon, rest = text.partition(":")
+    if text == "stdout":
+        return StdoutLogger()
+    if not colon:
+        return _file(text)
+    match scheme:
+        case "sqlite" if rest:
+            return SQLiteLogger(Path(rest))
+        case "https" | "http":
+            return WebhookLogger(text, secret=secret, spool=Spool(spool) if spool else None)
+        case "syslog":
+            return SyslogLogger(_syslog_address(rest))
+        case "python":
+            return load_python_logger(rest)
+    if "/" in scheme:  # a path that holds a colon
+        return _file(text)
+    raise UsageError(f"events cannot be sent to {text!r}: give {FORMS}")
+
+
+def shown_target(text: str) -> str:
+    """The text of an --events option without what may be secret in it."""
+    return shown(text) if text.startswith(("https:", "http:")) else text
+
+
+def load_python_logger(reference: str) -> EventLogger:
+    """An instance of the user's class "package.module:Class", which has a method `log`. Raises UsageError.
+
+    Modules are also looked for in the working directory.
+    """
+    module_name, colon, class_name = reference.partition(":")
+    if not (module_name and colon and class_name):
+        raise UsageError(f"cannot load an event logger from {reference!r}: write it as python:package.module:Class")
+    directory = str(Path.cwd())
+    if directory not in sys.path:
+        sys.path.append(directory)
+    try:
+        found = getattr(importlib.import_module(module_name), class_name, None)
+        logger: EventLogger | None = found() if callable(found) else None
+    except Exception as error:  # the user's code: whatever it raises, the proxy does not start
+        raise UsageError(f"cannot load {reference}: {type(error).__name__}: {error}") from error
+    if logger is None or not callable(getattr(logger, "log", None)):
+        raise UsageError(f"cannot load {reference}: it is no class with a method log(event)")
+    return logger
+
+
+def _file(text: str) -> FileLogger:
+    if not text:
+        raise UsageError(f"events to where? Give {FORMS}")
+    return FileLogger(Path(text))
+
+
+def _syslog_address(text: str) -> str | tuple[str, int]:
+    if not text or text.startswith("/"):
+        return text or DEFAULT_PATH
+    match = re.fullmatch(r"(?P<host>\[[^]]+\]|[^:]+):(?P<port>\d{1,5})", text)
+    if match is None or int(match["port"]) > 65535:
+        raise UsageError(f"syslog:{text} should look like syslog:, syslog:/dev/log or syslog:host:514")
+    return match["host"].strip("[]"), int(match["port"])

@@ -1,0 +1,193 @@
+"""Hands events to loggers, each in a greenlet of its own, so that none of them harms a session or another logger."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import gevent
+from gevent.event import Event as Flag
+
+from hubble.events.model import Event
+
+log = logging.getLogger(__name__)
+
+QUEUE_SIZE = 20_000
+"""Events that may wait for a logger; those that come then are dropped, and counted."""
+BATCH = 1_000
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between log lines about the same logger's failures."""
+
+
+class EventLogger(Protocol):
+    """What can be installed: anything with this method. It may block its greenlet, and may raise."""
+
+    def log(self, event: Event) -> None:
+        """Is told of one event."""
+
+
+class Feed:
+    """The queue towards one logger, and the greenlet that empties it.
+
+    A logger may have more than `log`: `log_all(events)` is preferred if it is there, `reopen()` is called when the
+    proxy reloads, `close()` at the end, and `dropped` (a number) is added to the feed's own count.
+    """
+
+    def __init__(self, logger: EventLogger, name: str = "", *, size: int = QUEUE_SIZE) -> None:
+        self.name = name or type(logger).__name__
+        self.failures = 0
+        """How often the logger raised."""
+        self._logger = logger
+        self._size = size
+        self._waiting: deque[Event] = deque()
+        self._overflowed = 0
+        self._there = Flag()
+        self._idle = Flag()
+        self._idle.set()
+        self._complained = -COMPLAINT_INTERVAL
+        self._greenlet = gevent.spawn(self._run)
+
+    @property
+    def dropped(self) -> int:
+        """How many events have not reached what the logger writes to."""
+        return self._overflowed + int(getattr(self._logger, "dropped", 0))
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait."""
+        return len(self._waiting)
+
+    def put(self, event: Event) -> None:
+        """Never blocks, never raises."""
+        if len(self._waiting) >= self._size:
+            self._overflowed += 1
+            self._complain("is too slow: events are dropped")
+            return
+        self._waiting.append(event)
+        if not self._there.is_set():
+            self._there.set()
+            self._idle.clear()
+
+    def reopen(self) -> None:
+        """Have the logger open its files again, if it can."""
+        self._guarded(getattr(self._logger, "reopen", _nothing))
+
+    def close(self, timeout: float) -> None:
+        """Log what waits, for at most `timeout` seconds, and end. What is left then counts as dropped."""
+        self._idle.wait(timeout)
+        self._overflowed += len(self._waiting)
+        self._waiting.clear()
+        self._greenlet.kill(timeout=1.0)
+        with gevent.Timeout(2.0, False):
+            self._guarded(getattr(self._logger, "close", _nothing))
+
+    def _run(self) -> None:
+        while True:
+            self._there.wait()
+            while self._waiting:
+                self._log(self._take())
+            self._there.clear()
+            self._idle.set()
+
+    def _take(self) -> list[Event]:
+        waiting = self._waiting
+        return [waiting.popleft() for _ in range(min(len(waiting), BATCH))]
+
+    def _log(self, events: list[Event]) -> None:
+        log_all = getattr(self._logger, "log_all", None)
+        if log_all is not None:
+            self._guarded(lambda: log_all(events))
+            _let_others_run()
+            return
+        for event in events:
+            self._guarded(lambda event=event: self._logger.log(event))  # type: ignore[misc]  # the default is no argument
+            _let_others_run()
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # anybody's code: whatever it raises, the proxy goes on
+            self.failures += 1
+            self._complain(f"failed: {type(error).__name__}: {error}")
+
+    def _complain(self, what: str) -> None:
+        now = time.monotonic()
+        if now - self._complained >= COMPLAINT_INTERVAL:
+            self._complained = now
+            log.error("event logger %s %s (%d events dropped so far)", self.name, what, self.dropped)
+
+
+class Events:
+    """The loggers of one proxy, and those installed for the whole process."""
+
+    def __init__(self) -> None:
+        self._feeds: list[Feed] = []
+        self._of_process: dict[int, Feed] = {}
+
+    def install(self, logger: EventLogger, name: str = "") -> Feed:
+        """Have the logger told of every event from now on."""
+        feed = Feed(logger, name)
+        self._feeds.append(feed)
+        return feed
+
+    def log(self, event: Event) -> None:
+        """Tell every logger of the event, soon. Never blocks, never raises."""
+        for feed in self._feeds:
+            feed.put(event)
+        if _installed or self._of_process:
+            for feed in self._process_feeds():
+                feed.put(event)
+
+    def feeds(self) -> list[Feed]:
+        """Those of this proxy, then those of the process."""
+        return [*self._feeds, *self._process_feeds()]
+
+    def reopen(self) -> None:
+        """Have every logger open its files again."""
+        for feed in self.feeds():
+            feed.reopen()
+
+    def close(self, timeout: float = 3.0) -> None:
+        """Log what waits, for at most `timeout` seconds in all, and let the loggers go."""
+        feeds = self.feeds()
+        gevent.joinall([gevent.spawn(feed.close, timeout) for feed in feeds])
+        self._feeds.clear()
+        self._of_process.clear()
+
+    def _process_feeds(self) -> list[Feed]:
+        for logger in _installed:
+            if id(logger) not in self._of_process:
+                self._of_process[id(logger)] = Feed(logger)
+        return list(self._of_process.values())
+
+
+_installed: list[EventLogger] = []
+
+
+def install_event_logger(logger: EventLogger) -> None:
+    """Have `logger` told of every event of every proxy in this process: `logger.log(event)`.
+
+    It is called in a greenlet of its own. If it raises, that is logged; if it is slow, up to 20,000 events wait for
+    it, and more are dropped and counted. Installing it twice changes nothing.
+    """
+    if not callable(getattr(logger, "log", None)):
+        raise TypeError(f"{logger!r} is no event logger: it has no method log(event)")
+    if not any(known is logger for known in _installed):
+        _installed.append(logger)
+
+
+def remove_event_logger(logger: EventLogger) -> None:
+    """Undo `install_event_logger`: proxies that start later do not know it any more."""
+    _installed[:] = [known for known in _installed if known is not logger]
+
+
+def _let_others_run() -> None:
+    """Sockets and timers too: `gevent.sleep(0)` would come back before the event loop has looked at them."""
+    gevent.idle(priority=1)
+
+
+def _nothing() -> None:
+    """For loggers that need not be told."""

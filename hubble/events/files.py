@@ -1,0 +1,116 @@
+"""Events as lines of JSON, in a file or on standard output."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from gevent.lock import RLock
+from gevent.threadpool import ThreadPool
+
+from hubble.errors import UsageError
+from hubble.events.model import Event
+from hubble.events.text import lines
+
+log = logging.getLogger(__name__)
+
+
+class LineLogger:
+    """Writes to a file descriptor, from a thread of its own: disks and pipes can block.
+
+    What cannot be written (a full disk) is counted in `dropped`; the next events are tried again. Several workers may
+    append to one file: each line stays whole.
+    """
+
+    def __init__(self, descriptor: int, what: str) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._what = what
+        self._torn = False
+        self._failing = False
+        self._thread = ThreadPool(1)
+        self._lock = RLock()
+
+    def log(self, event: Event) -> None:
+        """Write one event."""
+        self.log_all([event])
+
+    def log_all(self, events: Sequence[Event]) -> None:
+        """Write events."""
+        data = lines(events)
+        with self._lock:
+            written, error = self._thread.apply(self._write, (data,))
+        self.dropped += len(data) - written
+        self._say(error)
+
+    def close(self) -> None:
+        """Nothing is held back that would have to be written now."""
+
+    def _write(self, data: list[bytes]) -> tuple[int, OSError | None]:
+        """In the thread: how many lines were written whole, and what went wrong then."""
+        rest = memoryview(b"".join([b"\n", *data] if self._torn else data))
+        lead = len(rest) - sum(map(len, data))
+        done = 0
+        try:
+            while done < len(rest):
+                done += os.write(self._descriptor, rest[done:])
+            self._torn = False
+        except OSError as error:
+            # What was written of a line stays: the next line begins on a new one.
+            self._torn = (self._torn and not done) or (done > 0 and rest[done - 1] != ord("\n"))
+            return _whole(data, done - lead), error
+        return len(data), None
+
+    def _say(self, error: OSError | None) -> None:
+        """A line in the log when it begins to fail, and when that is over."""
+        if error is not None and not self._failing:
+            log.error("events cannot be written to %s: %s", self._what, error.strerror)
+        elif error is None and self._failing:
+            log.warning("events are written to %s again; %d were lost so far", self._what, self.dropped)
+        self._failing = error is not None
+
+
+class StdoutLogger(LineLogger):
+    """Standard output."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "standard output")
+
+
+class FileLogger(LineLogger):
+    """A file, appended to; opened again by `reopen`, after it was rotated. Raises UsageError if it cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(self._open(), str(path))
+
+    def reopen(self) -> None:
+        """Go on in the file that has the name now. Raises UsageError, and goes on in the old one."""
+        descriptor = self._open()
+        with self._lock:
+            old, self._descriptor = self._descriptor, descriptor
+            self._torn = False
+            os.close(old)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise UsageError(f"the event file {self._path} cannot be written: {error.strerror}") from error
+
+
+def _whole(data: list[bytes], size: int) -> int:
+    """How many of the lines are within the first `size` bytes."""
+    for number, text in enumerate(data):
+        size -= len(text)
+        if size < 0:
+            return number
+    return len(data)

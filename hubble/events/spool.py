@@ -1,0 +1,86 @@
+"""Batches of events that wait on disk for their receiver."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hubble.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+MAX_BYTES = 256 * 1024 * 1024
+
+
+class Spool:
+    """Batches in a directory, one file each, oldest first. Several processes may share it; it is private (0700).
+
+    Raises UsageError if the directory cannot be used.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._directory = directory
+        self._max_bytes = max_bytes
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._size = sum(path.stat().st_size for path in self._files())
+        except OSError as error:
+            raise UsageError(f"the spool directory {directory} cannot be used: {error.strerror}") from error
+
+    def __len__(self) -> int:
+        return len(self._files())
+
+    def add(self, batch: bytes) -> bool:
+        """Keep a batch; False if there is no room for it."""
+        if self._size + len(batch) > self._max_bytes:
+            return False
+        name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+        temporary = self._directory / f".{name}"
+        try:
+            temporary.write_bytes(batch)
+            temporary.rename(self._directory / f"{name}.json")
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            log.error("a batch of events cannot be kept in %s: %s", self._directory, error.strerror)
+            return False
+        self._size += len(batch)
+        return True
+
+    @contextmanager
+    def oldest(self) -> Iterator[tuple[str, bytes] | None]:
+        """The name and bytes of the oldest batch that no other process holds, held meanwhile; None if there is none.
+
+        `done` takes it away.
+        """
+        for path in self._files():
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:  # another process has just delivered it
+                continue
+            with file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                if os.fstat(file.fileno()).st_nlink:  # else it was delivered before we had the lock
+                    yield path.stem, file.read()
+                    return
+        yield None
+
+    def done(self, name: str) -> None:
+        """The batch was delivered, or never will be."""
+        path = self._directory / f"{name}.json"
+        try:
+            self._size = max(0, self._size - path.stat().st_size)
+            path.unlink()
+        except FileNotFoundError:
+            pass
+
+    def _files(self) -> list[Path]:
+        return sorted(self._directory.glob("*.json"))

@@ -1,0 +1,88 @@
+"""Events in an SQLite database: one table, its frequent questions indexed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from gevent.threadpool import ThreadPool
+
+from hubble.errors import UsageError
+from hubble.events.model import Event, as_dict
+
+BUSY_TIMEOUT = 5.0
+"""Seconds that a writer waits for the other workers' writes."""
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY,
+    time REAL NOT NULL,
+    event TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    session TEXT,
+    source TEXT,
+    gateway TEXT,
+    fields TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_by_time ON events (time);
+CREATE INDEX IF NOT EXISTS events_by_session ON events (session) WHERE session IS NOT NULL;
+CREATE INDEX IF NOT EXISTS events_by_gateway ON events (gateway, time) WHERE gateway IS NOT NULL;
+"""
+INSERT = "INSERT INTO events (time, event, worker, session, source, gateway, fields) VALUES (?, ?, ?, ?, ?, ?, ?)"
+COLUMNS = ("time", "event", "worker", "session", "source", "gateway")
+"""What has a column of its own; `fields` holds the rest as JSON."""
+
+
+class SQLiteLogger:
+    """Appends to the table `events` of the database at `path`, which several workers may share.
+
+    Events are written in transactions, from a thread of its own. Those that cannot be are counted in `dropped`.
+    Raises UsageError for a file that is no database, or cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.dropped = 0
+        self._thread = ThreadPool(1)
+        try:
+            self._database: sqlite3.Connection = self._thread.apply(_opened, (path,))
+        except sqlite3.Error as error:
+            raise UsageError(f"the event database {path} cannot be used: {error}") from error
+
+    def log(self, event: Event) -> None:
+        """Write one event."""
+        self.log_all([event])
+
+    def log_all(self, events: Sequence[Event]) -> None:
+        """Write events, all of them or none. Raises sqlite3.Error."""
+        try:
+            self._thread.apply(self._insert, ([_row(event) for event in events],))
+        except sqlite3.Error:
+            self.dropped += len(events)
+            raise
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._thread.apply(self._database.close)
+
+    def _insert(self, rows: list[tuple[object, ...]]) -> None:
+        with self._database:
+            self._database.executemany(INSERT, rows)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=BUSY_TIMEOUT, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.executescript(SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _row(event: Event) -> tuple[object, ...]:
+    fields = as_dict(event)
+    columns = [fields.pop(name, None) for name in COLUMNS]
+    return (*columns, json.dumps(fields))

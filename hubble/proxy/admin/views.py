@@ -1,0 +1,278 @@
+"""One worker's answers to what an operator may ask, as JSON can carry them.
+
+The other workers get them over the mesh, where a message has at most 1 MiB: lists are cut to LIST_SIZE, texts that
+agents chose to TEXT characters.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import resource
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from hubble import __version__
+from hubble.protocol.messages import ResetReason
+from hubble.proxy.audit import TO_ENTRY, TO_EXIT, Record
+from hubble.proxy.observer import Observer
+from hubble.proxy.relay import end
+from hubble.proxy.routes import Leg, Routes
+
+LIST_SIZE = 400_000
+"""Bytes of JSON."""
+TEXT = 300
+SORT_TEXT = 64
+FLOWS = 60
+
+Row = dict[str, Any]
+Arguments = Mapping[str, Any]
+
+
+class Views:
+    """Answers for one worker. Each method takes and gives what JSON can carry."""
+
+    def __init__(self, observer: Observer, routes: Routes, reload: Callable[[], None]) -> None:
+        self._observer = observer
+        self._audit = observer.audit
+        self._routes = routes
+        self._reload = reload
+
+    def methods(self) -> dict[str, Callable[[Arguments], Any]]:
+        """What other workers may call, by name."""
+        names = (
+            "worker", "metrics", "gateway_keys", "gateway_rows", "session_keys", "session_rows", "flows", "events",
+            "history", "kick_session", "kick_gateway", "block", "reload",
+        )  # fmt: skip
+        return {f"admin_{name}": getattr(self, name) for name in names}
+
+    # Looking.
+
+    def worker(self, arguments: Arguments) -> Row:
+        """What there is to know of this worker."""
+        me, observer = self._observer.me, self._observer
+        return {
+            "worker": me.id,
+            "node": me.node,
+            "slot": observer.slot,
+            "pid": os.getpid(),
+            "version": __version__,
+            "started": observer.started,
+            "gateways": len(observer.gateways or ()),
+            "sessions_open": self._audit.open,
+            "sessions_suspended": self._audit.suspended,
+            "loop_lag": observer.history.lag if observer.history is not None else 0.0,
+            "memory": _memory(),
+            "cpu_seconds": time.process_time(),
+            "events_dropped": sum(feed.dropped for feed in observer.events.feeds()),
+        }
+
+    def metrics(self, arguments: Arguments) -> Any:
+        """Every family (metrics.Exported)."""
+        return self._observer.metrics.export()
+
+    def gateway_keys(self, arguments: Arguments) -> Row:
+        """`total`, and in `keys` the first `count`, each as [what it is sorted by, name]."""
+        wanted = _wanted(arguments, lambda leg: (leg.name, leg.address, leg.identity))
+        legs = [leg for leg in self._observer.gateways or () if wanted(leg)]
+        return _keys(legs, arguments, GATEWAY_SORTS, lambda leg: leg.name)
+
+    def gateway_rows(self, arguments: Arguments) -> list[Row]:
+        """Of the gateways `names` those that are here, as many as fit."""
+        gateways = self._observer.gateways
+        assert gateways is not None
+        found = (gateways.get(name) for name in arguments["names"])
+        return fitting(self._gateway(leg) for leg in found if leg is not None)
+
+    def session_keys(self, arguments: Arguments) -> Row:
+        """The same for sessions; also `state` and `gateway` (either end) may be asked for."""
+        wanted = _wanted(arguments, _session_texts)
+        state, gateway = arguments.get("state"), arguments.get("gateway")
+        records = [
+            record
+            for record in self._audit
+            if wanted(record)
+            and (not state or _state(record) == state)
+            and (not gateway or gateway in (record.source, record.gateway))
+        ]
+        return _keys(records, arguments, SESSION_SORTS, lambda record: record.id)
+
+    def session_rows(self, arguments: Arguments) -> list[Row]:
+        """Of the sessions `names` those that are here, as many as fit."""
+        found = (self._audit.get(UUID(name).bytes) for name in arguments["names"])
+        return fitting(self._session(record) for record in found if record is not None)
+
+    def flows(self, arguments: Arguments) -> list[Row]:
+        """Which gateways talk to which, those with most sessions first: at most FLOWS."""
+        flows: dict[tuple[str, str], list[float]] = {}
+        for record in self._audit:
+            flow = flows.setdefault((record.source, record.gateway), [0, 0.0])
+            flow[0] += 1
+            flow[1] += sum(record.rate)
+        most = heapq.nlargest(FLOWS, flows.items(), key=lambda item: item[1])
+        return fitting(
+            {"source": cut(source), "gateway": cut(gateway), "sessions": sessions, "rate": rate}
+            for (source, gateway), (sessions, rate) in most
+        )
+
+    def events(self, arguments: Arguments) -> list[Row]:
+        """The latest events: `limit`, `after`, `kinds`, `about` as Tail.latest has them."""
+        found = self._observer.tail.latest(
+            arguments["limit"],
+            after=arguments.get("after", {}).get(self._observer.me.id, 0),
+            kinds=frozenset(arguments.get("kinds", ())),
+            about=arguments.get("about", ""),
+        )
+        return fitting({name: cut(value) for name, value in event.items()} for event in found)
+
+    def history(self, arguments: Arguments) -> list[Row]:
+        """The points of the last 15 minutes, those later than `after`."""
+        after = arguments.get("after", 0)
+        history = self._observer.history
+        return [point for point in history.as_json() if point["time"] > after] if history is not None else []
+
+    # Doing.
+
+    def kick_session(self, arguments: Arguments) -> bool:
+        """End a session by a reset on both sides, and let it not be resumed; whether it was here."""
+        session = UUID(arguments["session"]).bytes
+        record = self._audit.get(session)
+        self._audit.kick(session)
+        if record is not None and record.route is not None:
+            end(self._routes, self._audit, record.route, ResetReason.REVOKED, "ended by the operator")
+        return record is not None
+
+    def kick_gateway(self, arguments: Arguments) -> bool:
+        """Close a gateway's link: it may come back, and its sessions go on then. Whether it was here."""
+        gateways = self._observer.gateways
+        leg = gateways.get(arguments["name"]) if gateways is not None else None
+        if leg is not None:
+            leg.link.close(1008, "kicked by the operator")
+        return leg is not None
+
+    def block(self, arguments: Arguments) -> bool:
+        """Refuse a gateway's registrations from now on, or (`blocked` false) no more. Its sessions are ended."""
+        name, blocked = arguments["name"], arguments["blocked"]
+        self._observer.blocks.set(name, blocked)
+        if not blocked:
+            return False
+        for record in self._audit:
+            if name in (record.source, record.gateway):
+                self.kick_session({"session": record.id})
+        return self.kick_gateway(arguments)
+
+    def reload(self, arguments: Arguments) -> str:
+        """Read again what can be read again: "", or what is wrong with it."""
+        from hubble.errors import HubbleError
+
+        try:
+            self._reload()
+        except HubbleError as error:
+            return str(error)
+        return ""
+
+    # Rows.
+
+    def _gateway(self, leg: Leg) -> Row:
+        return {
+            "name": cut(leg.name),
+            "address": leg.address,
+            "identity": cut(leg.identity),
+            "since": self._audit.registered_at(leg),
+            "resumable": leg.resumable,
+            "round_trip": leg.link.round_trip,
+            "sessions": len(leg.routes),
+            "queued_bytes": leg.link.queued_bytes,
+            "worker": self._observer.me.id,
+            "node": self._observer.me.node,
+        }
+
+    def _session(self, record: Record) -> Row:
+        return {
+            **{name: cut(value) for name, value in record.facts().items()},
+            "state": _state(record),
+            "since": record.opened,
+            "suspended": record.suspended,
+            "resumptions": record.resumptions,
+            "bytes_to_exit": record.passed(TO_EXIT),
+            "bytes_to_entry": record.passed(TO_ENTRY),
+            "rate_to_exit": record.rate[0],
+            "rate_to_entry": record.rate[1],
+            "worker": self._observer.me.id,
+            "node": self._observer.me.node,
+        }
+
+
+GATEWAY_SORTS: dict[str, Callable[[Leg], Any]] = {
+    "name": lambda leg: leg.name[:SORT_TEXT],
+    "sessions": lambda leg: len(leg.routes),
+    "round_trip": lambda leg: leg.link.round_trip or 0.0,
+    "epoch": lambda leg: leg.epoch,
+}
+SESSION_SORTS: dict[str, Callable[[Record], Any]] = {
+    "since": lambda record: record.opened,
+    "bytes": lambda record: record.passed(TO_EXIT) + record.passed(TO_ENTRY),
+    "rate": lambda record: sum(record.rate),
+    "source": lambda record: record.source[:SORT_TEXT],
+    "gateway": lambda record: record.gateway[:SORT_TEXT],
+    "host": lambda record: record.host[:SORT_TEXT],
+    "resumptions": lambda record: record.resumptions,
+}
+
+
+def cut(value: Any) -> Any:
+    """A text that is not too long; anything else as it is."""
+    return value[:TEXT] if isinstance(value, str) else value
+
+
+def fitting(rows: Iterable[Row]) -> list[Row]:
+    """The first of the rows, as many as have room in a message; at least one."""
+    fit: list[Row] = []
+    size = 0
+    for row in rows:
+        size += len(json.dumps(row))
+        if fit and size > LIST_SIZE:
+            break
+        fit.append(row)
+    return fit
+
+
+def _wanted(arguments: Arguments, texts: Callable[[Any], tuple[str, ...]]) -> Callable[[Any], bool]:
+    """Whether one of an item's texts holds what is searched for."""
+    search = arguments.get("search", "").casefold()
+    return lambda item: not search or any(search in text.casefold() for text in texts(item))
+
+
+def _session_texts(record: Record) -> tuple[str, ...]:
+    return record.id, record.source, record.source_ip, record.identity, record.gateway, f"{record.host}:{record.port}"
+
+
+def _state(record: Record) -> str:
+    return "open" if record.suspended is None else "suspended"
+
+
+def _keys(
+    items: list[Any], arguments: Arguments, sorts: Mapping[str, Callable[[Any], Any]], name: Callable[[Any], str]
+) -> Row:
+    key = sorts[arguments["sort"]]
+    choose = heapq.nlargest if arguments["descending"] else heapq.nsmallest
+    first = choose(arguments["count"], items, key=lambda item: (key(item), name(item)))
+    return {"total": len(items), "keys": [[key(item), name(item)] for item in first]}
+
+
+@cache
+def _page_size() -> int:
+    return resource.getpagesize()
+
+
+def _memory() -> int:
+    """Bytes that are resident."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _page_size()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,58 @@
+"""What nobody may have too much of, whatever the policy says. A refusal costs little, and says why.
+
+A gateway's link is at one worker, so what is counted for a gateway is counted there for the whole proxy. What is
+counted for an address, or in all, each worker bounds for itself at its share.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+REMEMBERED = 100_000
+"""Keys that a meter remembers; those longest unused are forgotten first, and begin anew."""
+
+
+@dataclass(frozen=True)
+class AbuseLimits:
+    """For one gateway: sessions at once, and new ones a second. For one address: registrations a minute.
+
+    strangers: links in all that have not said yet who they are.
+    """
+
+    sessions: int = 10_000
+    sessions_per_second: int = 500
+    registrations_per_minute: int = 120
+    strangers: int = 5_000
+
+    def share(self, workers: int) -> AbuseLimits:
+        """What one of several workers may allow of that which is counted across them; at least 1."""
+        return AbuseLimits(
+            self.sessions,
+            self.sessions_per_second,
+            max(1, self.registrations_per_minute // workers),
+            max(1, self.strangers // workers),
+        )
+
+
+class Meter:
+    """Allows each key `rate` events a second over time, and `burst` at once (a token bucket)."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def allows(self, key: Hashable) -> bool:
+        """Whether another event of `key` is allowed now; if so it is counted."""
+        now = self._clock()
+        left, since = self._buckets.pop(key, (self._burst, now))
+        left = min(self._burst, left + (now - since) * self._rate)
+        allowed = left >= 1
+        self._buckets[key] = (left - allowed, now)
+        if len(self._buckets) > REMEMBERED:
+            self._buckets.popitem(last=False)
+        return allowed

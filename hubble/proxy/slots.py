@@ -1,0 +1,41 @@
+"""Small numbers for the workers of a machine: 0 and up, each used again once its worker is gone.
+
+A worker's id is new each time it starts, so a label with it would grow without bound; its slot would not.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+MOST = 1024
+
+
+class Slot:
+    """The lowest number that no other worker with the same directory holds, for as long as this process lives."""
+
+    def __init__(self, runtime_dir: Path | None) -> None:
+        self.number = 0
+        self._descriptor = -1
+        if runtime_dir is not None:
+            directory = runtime_dir / "slots"
+            directory.mkdir(mode=0o700, exist_ok=True)
+            self._take(directory)
+
+    def release(self) -> None:
+        """Let another worker have it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _take(self, directory: Path) -> None:
+        for self.number in range(MOST):
+            descriptor = os.open(directory / str(self.number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                continue
+            self._descriptor = descriptor
+            return
