@@ -31,7 +31,7 @@ setup(
     author="The Hubble authors",
     license="MIT",
     packages=find_packages(include=["hubble", "hubble.*"]),
-    package_data={"hubble": ["py.typed"]},
+    package_data={"hubble": ["py.typed"], "hubble.policy.lua": ["*.lua"], "hubble.proxy.dashboard": ["*"]},
     include_package_data=True,
     python_requires=">=3.11",
     install_requires=[
@@ -41,8 +41,12 @@ setup(
         "lupa>=2.2,<3",
         "requests>=2.31,<3",
         "msgpack>=1.0.5,<2",
+        "prometheus-client>=0.20,<1",
+        "urllib3>=2.6,<3",
     ],
     extras_require={
+        "cluster": ["redis>=5,<9"],
+        "ntlm": ["pyspnego>=0.10,<1"],
         "dev": [
             "pytest>=8",
             "pytest-timeout>=2.3",
@@ -50,6 +54,7 @@ setup(
             "ruff>=0.6",
             "mypy>=1.10",
             "import-linter>=2.1",
+            "trustme>=1.1",
             "types-requests",
         ],
     },

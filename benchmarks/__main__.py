@@ -19,7 +19,19 @@ from benchmarks.figures import Figure, table
 from benchmarks.lab import Lab
 from benchmarks.processes import BenchmarkError
 
-NAMES = ("throughput", "latency", "connections", "isolation", "sharing", "longpath", "resumption", "memory")
+NAMES = (
+    "throughput",
+    "latency",
+    "connections",
+    "isolation",
+    "sharing",
+    "longpath",
+    "resumption",
+    "memory",
+    "mesh",
+    "idle",
+    "tls",
+)
 
 
 def main() -> int:

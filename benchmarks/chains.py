@@ -11,7 +11,7 @@ from benchmarks.load import Address
 from benchmarks.processes import BenchmarkError, Process
 from benchmarks.tunnel import Tunnel
 
-DIRECT, SOCAT, HUBBLE = "no tunnel", "socat chain", "Hubble"
+DIRECT, SOCAT, HUBBLE, HUBBLE_TLS = "no tunnel", "socat chain", "Hubble", "Hubble, TLS"
 RELAYS = 3  # what carries a byte in Hubble's place: entry, proxy, exit
 LISTENING = re.compile(r"listening on .*:(\d+)")
 
@@ -60,13 +60,13 @@ def socat(lab: Lab, *services: int) -> Chain:
     return chain
 
 
-def hubble(lab: Lab, *services: int) -> Chain:
+def hubble(lab: Lab, *services: int, tls: bool = False) -> Chain:
     """A proxy, an exit agent, and an entry agent with a rule for each service."""
-    tunnel = Tunnel(lab)
+    tunnel = Tunnel(lab, tls=tls)
     proxy = tunnel.start_proxy()
     tunnel.start_agent("exit", proxy)
     ports = tunnel.start_agent("entry", proxy, *(f"0:exit:127.0.0.1:{port}" for port in services))
-    return Chain(HUBBLE, [("127.0.0.1", port) for port in ports], tunnel.processes)
+    return Chain(HUBBLE_TLS if tls else HUBBLE, [("127.0.0.1", port) for port in ports], tunnel.processes)
 
 
 def _socat_command(port: int) -> list[str]:

@@ -23,7 +23,7 @@ def run(lab: Lab) -> list[Figure]:
         rate = Figure(f"{streams} at once", "MB/s", (HUBBLE, SOCAT), demand)
         cost = Figure(f"{streams} at once", "CPU s/GB", (HUBBLE, SOCAT))
         for chain in lab.alternate(chains):
-            measured, cpu_seconds = _upload(lab, chain, streams)
+            measured, cpu_seconds = upload(lab, chain, streams)
             rate.add(chain.name, measured["rate"] / 1e6)
             if chain.processes:
                 cost.add(chain.name, cpu_seconds / (measured["bytes"] / 1e9))
@@ -31,7 +31,7 @@ def run(lab: Lab) -> list[Figure]:
     return figures
 
 
-def _upload(lab: Lab, chain: Chain, streams: int) -> tuple[dict[str, float], float]:
+def upload(lab: Lab, chain: Chain, streams: int) -> tuple[dict[str, float], float]:
     """What the load measured, and the processor time that the chain took for it.
 
     The second clock is read while the connections are open: a socat's time is gone with the child that served one.

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import trustme
+
 from benchmarks.lab import Lab
 from benchmarks.processes import Process
 
@@ -14,19 +16,24 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Tunnel:
-    """A proxy and its agents, by name in `processes`, started one by one."""
+    """A proxy and its agents, by name in `processes`, started one by one; their links may be TLS."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, *, tls: bool = False) -> None:
         self.lab = lab
         self.processes: dict[str, Process] = {}
+        self._scheme = "wss" if tls else "ws"
+        self._certificate = _new_certificate(lab) if tls else None
 
-    def start_proxy(self, listen: str = "127.0.0.1:0") -> str:
+    def start_proxy(self, listen: str = "127.0.0.1:0", *options: str) -> str:
         """Start the proxy; returns the address it listens on, "host:port"."""
-        return str(self._start("proxy", "-authgrant", "-listen", listen)["listen"])
+        tls = ("--tls-cert", self._certificate) if self._certificate else ()
+        return str(self._start("proxy", "-authgrant", "-listen", listen, *tls, *options)["listen"])
 
     def start_agent(self, name: str, address: str, *rules: str) -> list[int]:
         """Start an agent that dials `address`, wait until it is registered; returns its rules' ports."""
-        ports = self._start("agent", "-url", f"ws://{address}", "-name", name, *rules, known_as=name)
+        trusted = ("-ca", self._certificate) if self._certificate else ()
+        url = f"{self._scheme}://{address}"
+        ports = self._start("agent", "-url", url, "-name", name, *trusted, *rules, known_as=name)
         agent = self.processes[name]
         agent.wait_until(lambda: "registered as" in agent.log.read_text() or None, "registered")
         return [rule["port"] for rule in ports["rules"]]
@@ -47,3 +54,10 @@ class Tunnel:
         ]
         process = self.processes[name] = self.lab.start(name, command)
         return process.wait_until(lambda: json.loads(ports.read_text()) if ports.exists() else None, "listening")
+
+
+def _new_certificate(lab: Lab) -> str:
+    """A file with a key and a certificate for this machine, which is its own authority."""
+    file = lab.file("certificate", ".pem")
+    trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(file)
+    return str(file)

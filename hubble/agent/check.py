@@ -1,13 +1,14 @@
-"""The way from here to the proxy, tried phase by phase: how long each takes, and what to do about the one that fails."""
+"""The way from here to the proxy, tried phase by phase: how long each takes, and what to do where one fails."""
 
 from __future__ import annotations
 
 import logging
 import secrets
-import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gevent
 from gevent.server import StreamServer
@@ -28,11 +29,12 @@ log = logging.getLogger(__name__)
 
 THROUGHPUT_SECONDS = 2.0
 PATIENCE = 15.0
+PINGS = 5
 BLOCK = bytes(64 * 1024)
 
 ADVICE = {
     Refusal.UNSPECIFIED: "ask who runs the proxy",
-    Refusal.UNAUTHORIZED: "are -name and -key (or the client certificate) right? Who runs the proxy sees why in its log",
+    Refusal.UNAUTHORIZED: "are -name and -key (or the certificate) right? Who runs the proxy sees why in its log",
     Refusal.NAME_TAKEN: "an agent of this name is running: check with a name of its own, or stop that agent",
     Refusal.VERSION: "the proxy is of another generation: agent and proxy must speak the same protocol",
     Refusal.POLICY_ERROR: "the proxy's policy has failed: who runs the proxy sees why in its log",
@@ -57,13 +59,14 @@ class _LeftOut(Exception):
 class Check:
     """Tries the way to the proxy at `url`; with a `name` it registers there, and sends bytes to itself.
 
-    Raises UsageError for a URL that cannot be meant.
+    Raises UsageError for a URL, or a proxy on the way, that cannot be meant.
     """
 
     def __init__(self, url: str, name: str = "", key: str = "", options: AgentOptions | None = None) -> None:
         self._url, self._name, self._key = url, name, key
         self._options = options or AgentOptions()
-        self._target = parse_url(url)
+        self._target = target = parse_url(url)
+        self._outproxy = choose(self._options.dial.proxy, target.secure, target.host, target.port)
         self._sock: Socket | None = None
         self._leftover = b""
         self._link: Link | None = None
@@ -129,29 +132,31 @@ class Check:
         assert self._sock is not None
         keepalive = self._options.keepalive
         self._link = link = Link(self._sock, Side.CLIENT, leftover=self._leftover, keepalive=keepalive)
+        messages = link.messages()
         if not self._name:
-            gevent.spawn(_read_on, link)
+            gevent.spawn(_read_on, messages)
             raise _LeftOut("not tried without -name (and -key)")
         instance, epoch = secrets.token_bytes(16), int(time.time() * 1000)
         hello = Handshake(self._name, self._key, features=frozenset({RESUMABLE}), instance=instance, epoch=epoch)
         link.send(encode(hello))
         seconds = self._options.hello_timeout
         with gevent.Timeout(seconds, DialError(f"no answer within {seconds:g} s: is it a Hubble proxy?")):
-            answer = decode(next(link.messages()))
+            answer = decode(next(messages))
         if not isinstance(answer, Ack):
             raise ProtocolError(f"answered with {type(answer).__name__}: is it a Hubble proxy?")
         if not answer.ok:
             advice = ADVICE.get(answer.code, ADVICE[Refusal.UNSPECIFIED])
             raise RegistrationRefused(f"{answer.message or 'refused'}: {advice}")
-        gevent.spawn(_read_on, link)
+        gevent.spawn(_read_on, messages)
         self._resumable = RESUMABLE in answer.features
         generation = "sessions survive the loss of a link" if self._resumable else "protocol 0.1: no session survives"
         return f"as {self._name}; {generation}"
 
     def _measure_round_trip(self) -> str:
         assert self._link is not None
-        if not self._link.probe(PATIENCE):
-            raise LinkClosed(self._link.why or f"no sign of life within {PATIENCE:g} s")
+        for _ in range(PINGS):
+            if not self._link.probe(PATIENCE):
+                raise LinkClosed(self._link.why or f"no sign of life within {PATIENCE:g} s")
         trip = self._link.round_trip
         return "" if trip is None else f"{trip * 1000:.1f} ms to the proxy and back at best"
 
@@ -177,13 +182,9 @@ class Check:
                 agent.stop()
         return f"{rate / 1e6:.3g} MB/s to the proxy and, at the same time, back from it"
 
-    @property
-    def _outproxy(self) -> object | None:
-        return choose(self._options.dial.proxy, self._target.secure, self._target.host, self._target.port)
-
     def _first_hop(self) -> tuple[str, int]:
-        proxy = choose(self._options.dial.proxy, self._target.secure, self._target.host, self._target.port)
-        return (self._target.host, self._target.port) if proxy is None else (proxy.host, proxy.port)
+        hop = self._outproxy or self._target
+        return hop.host, hop.port
 
     def _hang_up(self) -> None:
         if self._link is not None:
@@ -230,7 +231,7 @@ class _Sink:
             raise ConnectionError("the session was closed")
 
     def _count(self, sock: Socket, _: object) -> None:
-        with sock:
+        with sock, suppress(OSError):  # the session's end
             sock.sendall(sock.recv(1))
             while data := sock.recv(1 << 18):
                 self._received += len(data)
@@ -247,17 +248,17 @@ def _timed(name: str, phase: Callable[[], str]) -> Step:
     return Step(name, ok, time.monotonic() - started, text)
 
 
-def _read_on(link: Link) -> None:
+def _read_on(messages: Iterator[bytes]) -> None:
     """Heed what comes: the answers to pings."""
     try:
-        for _ in link.messages():
+        for _ in messages:
             pass
     except LinkClosed as error:
         log.debug("the link ended: %s", error)
 
 
-def _describe_tls(sock: Socket) -> str:
-    assert isinstance(sock, ssl.SSLSocket) or hasattr(sock, "version")
+def _describe_tls(sock: Any) -> str:
+    """What was agreed upon, and whose certificate it was; `sock` has the methods of an SSLSocket."""
     version, cipher = sock.version(), sock.cipher()
     certificate = sock.getpeercert() or {}
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]

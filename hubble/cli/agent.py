@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from hubble.agent.access import AccessList
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import FORM, Rule
-from hubble.cli import logs
+from hubble.cli import check, logs
 from hubble.cli.arguments import Parser, seconds, size
 from hubble.cli.dial_options import add_dial_options, dial_options
-from hubble.cli.running import run, stop_on_signals, write_ports
+from hubble.cli.keys import add_key_options, read_key, read_key_file
+from hubble.cli.running import run, spare_the_collector, stop_on_signals, write_ports
 from hubble.errors import UsageError
 from hubble.transport.dial import check_usage, parse_url
 from hubble.transport.link import Keepalive
@@ -26,22 +26,27 @@ DEFAULT = AgentOptions()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the agent; the exit status."""
-    options = parser().parse_intermixed_args(arguments)
+    """Run the agent, or its check; the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if list(given[:1]) == ["check"]:
+        return check.main(given[1:])
+    options = parser().parse_intermixed_args(given)
     logs.set_up(options.log_level, options.log_format)
     return run(PROGRAM, lambda: _serve(options))
 
 
 def parser() -> Parser:
     """The agent's arguments."""
-    parser = Parser(PROGRAM, "The side of Hubble in a private network: dials out to the proxy.")
+    parser = Parser(
+        PROGRAM,
+        "The side of Hubble in a private network: dials out to the proxy. `hubble-agent check` tries the way there.",
+    )
     parser.add_argument("rules", nargs="*", metavar="RULE", help=f"{FORM}: forward a local port")
     parser.option(
         "url", action="append", metavar="URL", help="the proxy: ws://host:port or wss://host; may be given again"
     )
     parser.option("name", metavar="NAME", help="the gateway name to register")
-    parser.option("key", metavar="KEY", help="the key to register with; better by --key-file or HUBBLE_KEY")
-    parser.option("key-file", metavar="FILE", help="read the key to register with from FILE")
+    add_key_options(parser)
     add_dial_options(parser)
     parser.option("allow", action="append", metavar="HOST:PORT",
                   help="connect to this only; may be repeated (docs/policy.md)")  # fmt: skip
@@ -78,34 +83,20 @@ def _serve(options: Namespace) -> None:
         check_usage(parse_url(url), agent_options.dial)
     access = AccessList(options.allow or (), options.deny or ())
     rules = [_with_key_from_file(Rule.parse(text)) for text in options.rules]
-    agent = Agent(options.url, options.name, rules, key=_key(options), options=agent_options, forbids=access.check)
+    agent = Agent(options.url, options.name, rules, key=read_key(options), options=agent_options, forbids=access.check)
     stop_on_signals(agent.stop)
+    spare_the_collector()
     listening = agent.start()
     ports = [{"rule": str(rule), "bind": address, "port": port} for rule, address, port in listening]
     write_ports(options.ports_file, {"rules": ports})
     agent.wait()
 
 
-def _key(options: Namespace) -> str:
-    if options.key is not None and options.key_file is not None:
-        raise UsageError("-key and -key-file exclude each other: give one of them")
-    if options.key_file is not None:
-        return _read_key(options.key_file)
-    return str(options.key if options.key is not None else os.environ.get("HUBBLE_KEY", ""))
-
-
 def _with_key_from_file(rule: Rule) -> Rule:
     """The rule, with the key that its file holds if it says `@file:path`."""
     if not rule.key.startswith(KEY_FILE):
         return rule
-    return dataclasses.replace(rule, key=_read_key(rule.key.removeprefix(KEY_FILE)))
-
-
-def _read_key(path: str) -> str:
-    try:
-        return Path(path).read_text().strip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the key file {path} cannot be read: {error}") from error
+    return dataclasses.replace(rule, key=read_key_file(rule.key.removeprefix(KEY_FILE)))
 
 
 def _agent_options(options: Namespace) -> AgentOptions:

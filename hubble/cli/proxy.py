@@ -6,18 +6,21 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
-from hubble.cli import hash_key, logs
+from hubble.cli import admin_client, hash_key, logs
+from hubble.cli.admin_options import add_admin_options, open_admin
 from hubble.cli.arguments import Parser
 from hubble.cli.cluster_options import add_cluster_options, cluster
+from hubble.cli.events_options import add_events_options
+from hubble.cli.observing import observe
 from hubble.cli.policy_options import add_policy_options, policy
 from hubble.cli.proxy_options import add_world_options, proxy_options
-from hubble.cli.running import run, stop_on_signals, write_ports
+from hubble.cli.running import run, spare_the_collector, stop_on_signals, write_ports
 from hubble.proxy.proxy import DEFAULT_LISTEN, Proxy
 from hubble.transport.addresses import endpoint
 
 PROGRAM = "hubble-proxy"
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"hash-key": hash_key.main}
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"hash-key": hash_key.main, **admin_client.COMMANDS}
 """What `hubble-proxy` does besides serving, by its first argument."""
 
 
@@ -38,12 +41,16 @@ def parser() -> Parser:
     add_policy_options(parser)
     add_world_options(parser)
     add_cluster_options(parser)
+    add_events_options(parser)
+    add_admin_options(parser)
     return parser
 
 
 def _serve(options: Namespace) -> None:
     proxy = Proxy(options.listen, policy(options), options=proxy_options(options), cluster=cluster(options))
+    ports = observe(proxy, options, open_admin(options, None))
     stop_on_signals(proxy.stop)
+    spare_the_collector()
     host, port = proxy.start()
-    write_ports(options.ports_file, {"listen": endpoint(host, port)})
+    write_ports(options.ports_file, {"listen": endpoint(host, port), **ports})
     proxy.wait()

@@ -29,6 +29,7 @@ from hubble.policy.request import (
 )
 
 if TYPE_CHECKING:
+    from hubble.policy.keys import hash_key
     from hubble.policy.lua.limits import Limits
     from hubble.policy.lua.policy import LuaPolicy
     from hubble.policy.rules import RulesPolicy
@@ -37,6 +38,7 @@ _LATER = {
     "Limits": "hubble.policy.lua.limits",
     "LuaPolicy": "hubble.policy.lua.policy",
     "RulesPolicy": "hubble.policy.rules",
+    "hash_key": "hubble.policy.keys",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "failed",
     "granted",
     "guarded",
+    "hash_key",
     "key_digest",
     "load_python_authorizer",
     "set_digest_secret",

@@ -287,6 +287,8 @@ class Session:
             case Credit():
                 self.outgoing.acknowledge(message.received, message.limit)
                 self._settle(now)
+            case Reset() if self.finished:  # The other side did not hear of it in time; nothing is lost.
+                self._end(None)
             case Reset():
                 self._discard()
                 self._end(message.reason, message.text or "reset by the other side")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
@@ -90,6 +91,10 @@ class Site:
         try:
             yield from response.stream(CHUNK, decode_content=False)
             response.release_conn()
+        except (HTTPError, OSError) as error:
+            log.warning("the site %s broke off its answer: %s", self._url, error)
+            # So that the client's connection ends as well, and it does not take this for the whole.
+            raise ConnectionResetError(errno.ECONNRESET, "the site broke off its answer") from error
         finally:
             response.close()
 

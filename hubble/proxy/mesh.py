@@ -191,7 +191,8 @@ class Mesh:
         try:
             worker_id, messages = self._answer(link)
         except HubbleError as error:
-            log.warning("a link that is no worker's was refused: %s", error)
+            level = logging.DEBUG if isinstance(error, LinkClosed) else logging.WARNING  # it went away by itself
+            log.log(level, "a link that is no worker's was refused: %s", error)
             self._drop(link, "not a worker's link")
             return
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import gevent
@@ -25,9 +26,11 @@ def listen_on_path(path: Path) -> Socket:
     return listener
 
 
-def remove_dead(directory: Path) -> None:
-    """Remove the socket files behind which nobody listens: their workers were killed."""
+def remove_dead(directory: Path, living: Collection[str]) -> None:
+    """Remove the socket files behind which nobody listens: their workers were killed. Those of `living` are spared."""
     for path in directory.glob(f"*{SUFFIX}"):
+        if path.stem in living:
+            continue
         try:
             _connect_to_path(str(path), 0.5).close()
         except ConnectionRefusedError:

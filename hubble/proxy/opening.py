@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 AUTHORIZATION_ERROR = "Authorization error."
 UNAUTHORIZED = "Unauthorized"
 NO_GATEWAY = "Gateway not registered"
+NOT_YOURS = "the session belongs to other agents"
 
 
 class Opening:
@@ -87,7 +88,7 @@ class Opening:
             request=request,
         )
         if self._routes.would_steal(route):
-            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "the session belongs to other agents", asked)
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, NOT_YOURS, asked)
             return
         self._routes.propose(route)
         self._audit.proposed(route, initiator, asked)
@@ -108,6 +109,10 @@ class Opening:
         elif route.entry.link.closed:
             exit_leg.link.send(encode(gone(route, of_exit=False)), route.session)
             return
+        elif self._routes.would_steal(route):  # they have opened it since the route was proposed
+            refused = ended(route, of_exit=False, reason=ResetReason.REFUSED, text=NOT_YOURS)
+            exit_leg.link.send(encode(refused), route.session)
+            ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
         else:
             self._routes.lay(route)
         self._audit.answered(route, ack)

@@ -281,10 +281,10 @@ class Proxy:
                 if not self._directory.renew(self._me):
                     log.warning("the directory has lost what this worker told it: it tells it again")
                     self._join()
+                if self._runtime_dir is not None:
+                    remove_dead(self._runtime_dir, {worker.id for worker in self._directory.workers()})
             except DirectoryError as error:
                 log.error("%s", error)
-            if self._runtime_dir is not None:
-                remove_dead(self._runtime_dir)
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -78,6 +78,10 @@ class Route:
         """The leg of one end."""
         return self.exit if of_exit else self.entry
 
+    def has_same_agents(self, other: Route) -> bool:
+        """Whether both are between the same two gateways."""
+        return (self.source, self.destination) == (other.source, other.destination)
+
 
 def worker_leg_name(worker_id: str) -> str:
     """What the leg to another worker is called."""
@@ -143,7 +147,9 @@ class Routes:
     def would_steal(self, route: Route) -> bool:
         """Whether laying `route` would take a session away from the agents that own it."""
         laid = self._laid.get(route.session)
-        if laid is None:
-            return False
-        same_agents = (laid.source, laid.destination) == (route.source, route.destination)
-        return not (same_agents and laid.resumable)
+        if laid is not None and not (laid.resumable and laid.has_same_agents(route)):
+            return True
+        # Proposals of protocol 0.1 have no mark to tell two for one session apart by.
+        key = (route.session, route.path)
+        proposed = route.exit.proposals.get(key) or route.entry.proposals.get(key)
+        return proposed is not None and not proposed.has_same_agents(route)

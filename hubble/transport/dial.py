@@ -157,6 +157,8 @@ def open_websocket(target: Target, options: DialOptions | None = None) -> Upgrad
             raise
     except UsageError as error:  # a file that was usable at the start, see check_usage
         raise DialError(str(error)) from error
+    except OSError as error:  # reset as soon as it was there
+        raise _lost(target, error) from error
     return Upgraded(sock, leftover, (remote[0], remote[1]))
 
 

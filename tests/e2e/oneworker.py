@@ -1,7 +1,7 @@
 """One worker of several that share a runtime directory, each on a port of its own, so that a test chooses among them:
 `python -m tests.e2e.oneworker --ports-file FILE -listen ADDRESS RUNTIME_DIRECTORY`.
 
-SIGTERM drains it, SIGHUP has it reload.
+With `--cluster URL --node NAME` it is one of several machines' workers. SIGTERM drains it, SIGHUP has it reload.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import gevent  # noqa: E402
 
 from hubble.cli.logs import set_up  # noqa: E402
 from hubble.cli.running import stop_on_signals, write_ports  # noqa: E402
+from hubble.proxy.cluster import Cluster  # noqa: E402
 from hubble.proxy.proxy import Proxy  # noqa: E402
 from hubble.transport.addresses import endpoint  # noqa: E402
+
+SECRET = b"what only the machines of this cluster know"
 
 
 def main() -> None:
@@ -27,9 +30,12 @@ def main() -> None:
     parser.add_argument("--ports-file")
     parser.add_argument("-listen")
     parser.add_argument("runtime_directory", type=Path)
+    parser.add_argument("--cluster")
+    parser.add_argument("--node")
     given = parser.parse_args()
     set_up("info", "text")
-    proxy = Proxy(given.listen, runtime_dir=given.runtime_directory)
+    cluster = Cluster(given.cluster, given.node, "127.0.0.1", secret=SECRET) if given.cluster else None
+    proxy = Proxy(given.listen, runtime_dir=given.runtime_directory, cluster=cluster)
     stop_on_signals(lambda: proxy.drain(5.0))
     gevent.signal_handler(signal.SIGHUP, proxy.reload)
     write_ports(given.ports_file, {"listen": endpoint(*proxy.start())})

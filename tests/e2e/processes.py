@@ -129,7 +129,11 @@ class ProxyProcess(HubbleProcess):
 
     @property
     def url(self) -> str:
-        return f"ws://127.0.0.1:{self.port}"
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """The URL for agents that reach the proxy through a port of loopback, its own or a relay's."""
+        return f"{'wss' if '--tls-cert' in self.argv else 'ws'}://127.0.0.1:{port}"
 
     def kill(self) -> None:
         """SIGKILL. No other program on the machine can get the port meanwhile; who connects to it is refused."""

@@ -112,7 +112,7 @@ class Stage:
         if relays:
             entry_relay = self.relay(("127.0.0.1", proxy.port), delay=delay, rate=rate)
             exit_relay = self.relay(("127.0.0.1", proxy.port))
-            entry_url, exit_url = f"ws://127.0.0.1:{entry_relay.port}", f"ws://127.0.0.1:{exit_relay.port}"
+            entry_url, exit_url = proxy.url_at(entry_relay.port), proxy.url_at(exit_relay.port)
         rules = [f"0:exit:127.0.0.1:{port}" for port in service_ports]
         exit_agent = self.agent(exit_url, "exit", *exit_options, log_name=f"{prefix}exit")
         entry = self.agent(entry_url, "entry", *entry_options, *rules, log_name=f"{prefix}entry")

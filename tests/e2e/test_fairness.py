@@ -174,7 +174,7 @@ def test_a_long_path_does_not_slow_one_stream_down(stage: Stage) -> None:
     service = stage.add(Service(count))
     tunnel = stage.tunnel(service.port, relays=True, delay=ROUND_TRIP / 2, rate=RATE)
     plain = stage.relay(("127.0.0.1", service.port), delay=ROUND_TRIP / 2, rate=RATE)
-    seconds = scaled(10, 5)
+    seconds = scaled(12, 8)
     through_plain = upload_rate(plain.port, arrived, seconds)
     stage.close(plain)
     through_tunnel = upload_rate(tunnel.port(), arrived, seconds)

@@ -18,10 +18,14 @@ def _run_module(process: HubbleProcess, module: str) -> None:
 
 
 class WorkerProcess(ProxyProcess):
-    """One worker on a port of its own; those that share a runtime directory are one proxy."""
+    """One worker on a port of its own; those that share a runtime directory are one proxy.
 
-    def __init__(self, directory: Path, runtime: Path, name: str) -> None:
-        super().__init__(directory, str(runtime), name=name)
+    With a `node`, its machine's name, it is one of the cluster whose Redis server has the URL `cluster`.
+    """
+
+    def __init__(self, directory: Path, runtime: Path, name: str, cluster: str = "", node: str = "") -> None:
+        options = ["--cluster", cluster, "--node", node] if cluster else []
+        super().__init__(directory, *options, str(runtime), name=name)
         _run_module(self, "oneworker")
 
 
@@ -38,10 +42,11 @@ class AgentsProcess(HubbleProcess):
         self.log.wait_for("registered as", times=self.count, within=within)
 
 
-def start_workers(stage: Stage, runtime: Path, count: int) -> list[WorkerProcess]:
-    """As many workers of one proxy."""
+def start_workers(stage: Stage, runtime: Path, count: int, cluster: str = "", node: str = "") -> list[WorkerProcess]:
+    """As many workers of one proxy, or of one of its machines."""
     runtime.mkdir(mode=0o700)
-    workers = [WorkerProcess(stage.directory, runtime, f"worker-{number}") for number in range(count)]
+    names = [f"{node}worker-{number}" for number in range(count)]
+    workers = [WorkerProcess(stage.directory, runtime, name, cluster, node) for name in names]
     for worker in workers:
         stage.processes.append(worker)
         stage.add_placeholder(worker)

@@ -83,10 +83,6 @@ class RawServer:
     closed: Event = field(default_factory=Event)
     connections: list[socket.socket] = field(default_factory=list)
 
-    def close_all(self) -> None:
-        for connection in self.connections:
-            connection.close()
-
 
 @contextmanager
 def dripping(pieces: Iterable[bytes], pause: float = 0.0, then_close: bool = False) -> Iterator[RawServer]:

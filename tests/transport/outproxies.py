@@ -71,10 +71,12 @@ def running(command: Sequence[str], port: int, log: Path) -> Iterator[int]:
 
 
 @contextmanager
-def squid(auth: str = "", tls: tuple[str, str] | None = None, hosts: str = "") -> Iterator[int]:
+def squid(
+    auth: str = "", tls: tuple[str, str] | None = None, hosts: str = "", more: Sequence[str] = ()
+) -> Iterator[int]:
     """Squid; `auth` is "", "basic", "digest" or an `auth_param` block, `tls` files for an https_port.
 
-    `hosts` are lines as in /etc/hosts, for names that only this squid can resolve.
+    `hosts` are lines as in /etc/hosts, for names that only this squid can resolve; `more` are lines of squid.conf.
     """
     program = programs.require("squid")
     port = free_port()
@@ -98,6 +100,7 @@ def squid(auth: str = "", tls: tuple[str, str] | None = None, hosts: str = "") -
             "cache deny all",
             "shutdown_lifetime 0 seconds",
             "visible_hostname proxy.example",
+            *more,
         ]
         config = directory / "squid.conf"
         config.write_text("\n".join(lines) + "\n")

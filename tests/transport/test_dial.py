@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import gevent
+import gevent.select
 import pytest
 from gevent.event import Event
 
 from hubble.errors import DialError, UsageError
-from hubble.transport import answer
+from hubble.transport import answer, dial
 from hubble.transport.addresses import Socket
 from hubble.transport.dial import (
     DialOptions,
@@ -288,3 +291,20 @@ class TestDeadlines:
             pytest.raises(DialError, match=r"no TLS handshake within 0\.3 s"),
         ):
             open_websocket(parse_url(f"wss://127.0.0.1:{port}/"), self.quick)
+
+
+def test_a_connection_that_is_reset_at_once_is_a_failed_dial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as the kernel has seen the reset it does not even say who the other side was."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reach_and_lose(target: Target, options: DialOptions) -> Socket:
+            sock = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            accepted.close()
+            gevent.select.select([sock], [], [], 5)
+            return sock
+
+        monkeypatch.setattr(dial, "reach", reach_and_lose)
+        with pytest.raises(DialError, match="the server broke the connection"):
+            open_websocket(target(listener.getsockname()[1]), DIRECT)

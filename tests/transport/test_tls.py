@@ -2,91 +2,34 @@ from __future__ import annotations
 
 import datetime
 import logging
-import shutil
 import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from gevent import socket
-from gevent import ssl as gevent_ssl
 from gevent.server import StreamServer
 
 from hubble.errors import DialError, UsageError
-from hubble.transport.addresses import Socket, connect
-from hubble.transport.dial import DialOptions, Upgraded, open_websocket, parse_url
-from hubble.transport.tls import (
-    ServerTLS,
-    TLSOptions,
-    client_context,
-    peer_subject,
-    public_key_digest,
-    server_context,
-)
-from tests import programs
+from hubble.transport.addresses import Socket
+from hubble.transport.dial import DialOptions, open_websocket, parse_url
+from hubble.transport.servertls import ServerTLS, peer_subject, server_context
+from hubble.transport.tls import TLSOptions, client_context, public_key_digest
 from tests.transport.certificates import Authority, Identity
-from tests.transport.wsserver import HELLO, UpgradingServer, scripted_server, upgrading_server
+from tests.transport.dialling import failure, openssl, pin_by_openssl, succeeds, tls_server
+from tests.transport.wsserver import HELLO, scripted_server, upgrading_server
 
 EC = "ec -pkeyopt ec_paramgen_curve:"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def ca(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
-
-
-@pytest.fixture
-def other_ca(tmp_path: Path) -> Authority:
-    return Authority(tmp_path, "other")
-
-
-@contextmanager
-def tls_server(identity: Identity, **options: Any) -> Iterator[UpgradingServer]:
-    with upgrading_server(ServerTLS(identity.cert, identity.key, **options)) as server:
-        yield server
-
-
-def dial(port: int, host: str = "localhost", **tls: Any) -> Upgraded:
-    return open_websocket(parse_url(f"wss://{host}:{port}/"), DialOptions(proxy="none", tls=TLSOptions(**tls)))
-
-
-def succeeds(port: int, host: str = "localhost", **tls: Any) -> None:
-    upgraded = dial(port, host, **tls)
-    received = upgraded.leftover
-    while len(received) < len(HELLO):
-        received += upgraded.socket.recv(100)
-    upgraded.socket.close()
-    assert received == HELLO
-
-
-def failure(port: int, host: str = "localhost", **tls: Any) -> str:
-    with pytest.raises(DialError) as caught:
-        dial(port, host, **tls)
-    text = str(caught.value)
-    assert text.isprintable()
-    assert "SSL" not in text and "_ssl.c" not in text
-    return text
-
-
 def ago(days: float) -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
-
-
-def openssl(*arguments: str, data: bytes = b"") -> bytes:
-    return subprocess.run([programs.require("openssl"), *arguments], input=data, capture_output=True, check=True).stdout
-
-
-def pin_by_openssl(identity: Identity, form: str = "base64") -> str:
-    """As docs/connecting.md says."""
-    public = openssl("x509", "-in", identity.cert, "-pubkey", "-noout")
-    digest = openssl("dgst", "-sha256", "-binary", data=openssl("pkey", "-pubin", "-outform", "DER", data=public))
-    return "sha256:" + (digest.hex() if form == "hex" else openssl("base64", data=digest).decode().strip())
 
 
 class TestServerCertificate:
@@ -292,7 +235,7 @@ def picky_server(ca: Authority, version: ssl.TLSVersion) -> Iterator[int]:
 
 ELSEWHERE = """
 import sys, gevent
-from hubble.transport.tls import ServerTLS
+from hubble.transport.servertls import ServerTLS
 from tests.transport.wsserver import upgrading_server
 cert, key, ca = sys.argv[1:]
 with upgrading_server(ServerTLS(cert, key, ca, require_client=True)) as server:
@@ -387,71 +330,6 @@ class TestFiles:
     def test_a_file_that_goes_missing_later_is_an_error_to_retry_after(self, ca: Authority) -> None:
         with tls_server(ca.issue("localhost")) as server:
             assert "cannot be used" in failure(server.port, ca_file="nowhere.pem")
-
-
-class TestServerTLS:
-    def test_reloading_serves_new_connections_and_keeps_the_old(self, ca: Authority, tmp_path: Path) -> None:
-        first, second = ca.issue("localhost"), ca.issue("localhost")
-        cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
-        shutil.copy(first.cert, cert)
-        shutil.copy(first.key, key)
-        tls = ServerTLS(cert, key)
-        with upgrading_server(tls) as server:
-            before = dial(server.port, ca_file=ca.file, pins=(pin_by_openssl(first),))
-            shutil.copy(second.cert, cert)
-            shutil.copy(second.key, key)
-            tls.reload()
-            succeeds(server.port, ca_file=ca.file, pins=(pin_by_openssl(second),))
-            before.socket.sendall(b"still here")
-            received = before.leftover
-            while not received.endswith(b"still here"):
-                received += before.socket.recv(100)
-            before.socket.close()
-
-    def test_a_reload_that_fails_changes_nothing(self, ca: Authority, tmp_path: Path) -> None:
-        identity = ca.issue("localhost")
-        tls = ServerTLS(identity.cert, identity.key)
-        with upgrading_server(tls) as server:
-            Path(identity.cert).write_text("half written")
-            with pytest.raises(UsageError):
-                tls.reload()
-            succeeds(server.port, ca_file=ca.file)
-
-    def test_a_scanner_costs_one_line_of_log_and_no_traceback(
-        self, ca: Authority, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-    ) -> None:
-        caplog.set_level(logging.INFO, "hubble.transport.tls")
-        with tls_server(ca.issue("localhost")) as server, connect("127.0.0.1", server.port, 5) as sock:
-            sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            with suppress(ConnectionResetError):
-                while sock.recv(65536):
-                    pass
-        assert "it speaks HTTP without TLS" in caplog.text
-        assert len(caplog.records) == 1
-        assert "Traceback" not in capfd.readouterr().err
-
-    def test_a_client_that_says_nothing_is_cut_off(self, ca: Authority, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.INFO, "hubble.transport.tls")
-        with (
-            tls_server(ca.issue("localhost"), handshake_timeout=0.1) as server,
-            connect("127.0.0.1", server.port, 5) as sock,
-        ):
-            assert sock.recv(100) == b""
-        assert "no handshake in time" in caplog.text
-
-    def test_versions_before_1_2_are_refused(self, ca: Authority) -> None:
-        context = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        with pytest.warns(DeprecationWarning):
-            context.minimum_version = ssl.TLSVersion.TLSv1
-            context.maximum_version = ssl.TLSVersion.TLSv1_1
-        context.set_ciphers("ALL:@SECLEVEL=0")
-        context.load_verify_locations(ca.file)
-        with (
-            tls_server(ca.issue("localhost")) as server,
-            connect("127.0.0.1", server.port, 5) as sock,
-            pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"),
-        ):
-            context.wrap_socket(sock, server_hostname="localhost")
 
 
 def test_it_works_without_monkey_patching(ca: Authority) -> None:

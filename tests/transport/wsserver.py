@@ -11,7 +11,7 @@ from websockets.protocol import CONNECTING
 from websockets.server import ServerProtocol
 
 from hubble.transport.addresses import Socket
-from hubble.transport.tls import ServerTLS
+from hubble.transport.servertls import ServerTLS
 
 HELLO = b"\x81\x05hello"
 """The text frame that the upgrading server sends right behind its answer."""

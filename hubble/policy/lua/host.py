@@ -135,7 +135,8 @@ class Host:
         self._lines = 0
         self._runtime: Runtime | None = None
 
-    def attach(self, runtime: Runtime) -> None:
+    def attach(self, runtime: Runtime | None) -> None:
+        """Tells the runtime whose memory is limited; None once it has run, for each holds the other."""
         self._runtime = runtime
 
     def stop(self, why: str, failure: BaseException | None = None) -> None:

@@ -2,9 +2,10 @@
 
 local lib = ...
 local raw = lib.raw
-local error, type, next, tostring, concat, find, format = raw.error, raw.type, raw.next, raw.tostring, raw.concat, raw.find, raw.format
-local huge = raw.huge
-local decode, quote, number, receive, sort = lib.crossing(lib.decode), lib.crossing(lib.quote), lib.crossing(lib.number), lib.receive, lib.sort
+local error, type, next, tostring, concat = raw.error, raw.type, raw.next, raw.tostring, raw.concat
+local find, format, huge = raw.find, raw.format, raw.huge
+local decode, quote, number = lib.crossing(lib.decode), lib.crossing(lib.quote), lib.crossing(lib.number)
+local receive, sort = lib.receive, lib.sort
 
 local MIXED = "cannot encode mixed or invalid key types"
 local SPARSE = "cannot encode sparse array"

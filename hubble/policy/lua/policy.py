@@ -15,7 +15,7 @@ from gevent.lock import BoundedSemaphore
 from hubble.errors import UsageError
 from hubble.policy.authorizer import Authorizer
 from hubble.policy.digest import without_key
-from hubble.policy.lua.host import OFFLINE, Host
+from hubble.policy.lua.host import OFFLINE, SLICE, Host
 from hubble.policy.lua.http import HttpClient
 from hubble.policy.lua.limits import Limits
 from hubble.policy.lua.runtime import Outcome, Script, ScriptError, compiled, run
@@ -26,19 +26,22 @@ logger = logging.getLogger("hubble.policy")
 
 
 class Turns:
-    """Lets greenlets that are about to compute go on one for each turn of the event loop.
+    """Lets greenlets that are about to compute share a turn of the event loop, of SLICE seconds, or wait for the next.
 
     Hundreds of authorizations that start together would otherwise keep everything else waiting until the last one
     has started.
     """
 
     def __init__(self) -> None:
-        self._turn = BoundedSemaphore(1)
+        self._one = BoundedSemaphore(1)
+        self._began = 0.0
 
     def take(self) -> None:
-        with self._turn:
-            # Above the priority of sockets, so that a busy loop does not put it off.
-            gevent.idle(priority=1)
+        with self._one:
+            if time.monotonic() - self._began >= SLICE:
+                # Above the priority of sockets, so that a busy loop does not put it off.
+                gevent.idle(priority=1)
+                self._began = time.monotonic()
 
 
 class LuaPolicy(Authorizer):

@@ -82,11 +82,13 @@ def run(script: Script, wanted: str, host: Host, memory: int, *, unsafe: bool) -
         result = lua.execute(
             _part("sandbox"),
             *(unsafe, wanted.encode(), script.code, b"@" + script.name.encode()),
-            *(_part("patterns"), _part("json"), _part("http")),
+            *(_part(name) for name in ("patterns", "strings", "json", "http")),
             *(host.tick, host.enter, host.feed, host.log, host.decode, host.quote, host.number, host.stage, host.send),
         )
     except lua51.LuaError as error:  # outside the script: too little memory for the sandbox itself, for one
         return Outcome("error", message=str(error) or type(error).__name__)
+    finally:
+        host.attach(None)
     return _outcome(*_tuple(result))
 
 

@@ -15,7 +15,7 @@
 --   * A limit sets `stopped`, and everything that catches errors raises again while it is set. There are no
 --     finalizers (newproxy is gone) and no error handlers run by C: both would run with hooks switched off.
 
-local unsafe, wanted, script, chunkname, patterns_code, json_code, http_code,
+local unsafe, wanted, script, chunkname, patterns_code, strings_code, json_code, http_code,
   tick, enter, feed, log_line, decode, quote, number, stage, send = ...
 
 local G, error, type, next, select, rawget, tostring, unpack = _G, error, type, next, select, rawget, tostring, unpack
@@ -266,7 +266,8 @@ table.sort, string.rep = sort, rep
 string.upper, string.lower, string.reverse = watched(string.upper), watched(string.lower), watched(string.reverse)
 G.tonumber, G.pcall, G.xpcall, G.require = watched(raw_tonumber), pcall, xpcall, safe_require
 G.log, G.print = log, log.info
-for name, f in next, load_part(patterns_code, "=string") do string[name] = f end
+lib.patterns = load_part(patterns_code, "=patterns")
+for name, f in next, load_part(strings_code, "=strings") do string[name] = f end
 
 -- The script ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import gevent
+from gevent import socket
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
@@ -22,6 +23,12 @@ REQUEST_TIMEOUT = 20.0
 
 class AdminHandler(WSGIHandler):  # type: ignore[misc]  # the library has no types
     """One HTTP connection, which cannot be held for ever by a client that says nothing."""
+
+    def handle(self) -> None:
+        # Head and body are two packets: without this the second waits for the first one's acknowledgement.
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle()
 
     def handle_one_request(self) -> Any:
         with gevent.Timeout(REQUEST_TIMEOUT, False) as self._waiting:

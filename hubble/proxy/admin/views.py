@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from hubble import __version__
+from hubble.protocol.codec import session_text
 from hubble.protocol.messages import ResetReason
 from hubble.proxy.audit import TO_ENTRY, TO_EXIT, Record
 from hubble.proxy.observer import Observer
@@ -80,7 +81,7 @@ class Views:
         """`total`, and in `keys` the first `count`, each as [what it is sorted by, name]."""
         wanted = _wanted(arguments, lambda leg: (leg.name, leg.address, leg.identity))
         legs = [leg for leg in self._observer.gateways or () if wanted(leg)]
-        return _keys(legs, arguments, GATEWAY_SORTS, lambda leg: leg.name)
+        return _keys(legs, arguments, GATEWAY_SORTS, lambda leg: leg.name, str)
 
     def gateway_rows(self, arguments: Arguments) -> list[Row]:
         """Of the gateways `names` those that are here, as many as fit."""
@@ -100,7 +101,7 @@ class Views:
             and (not state or _state(record) == state)
             and (not gateway or gateway in (record.source, record.gateway))
         ]
-        return _keys(records, arguments, SESSION_SORTS, lambda record: record.id)
+        return _keys(records, arguments, SESSION_SORTS, lambda record: record.session, session_text)
 
     def session_rows(self, arguments: Arguments) -> list[Row]:
         """Of the sessions `names` those that are here, as many as fit."""
@@ -257,12 +258,16 @@ def _state(record: Record) -> str:
 
 
 def _keys(
-    items: list[Any], arguments: Arguments, sorts: Mapping[str, Callable[[Any], Any]], name: Callable[[Any], str]
+    items: list[Any],
+    arguments: Arguments,
+    sorts: Mapping[str, Callable[[Any], Any]],
+    name: Callable[[Any], Any],
+    text: Callable[[Any], str],
 ) -> Row:
     key = sorts[arguments["sort"]]
     choose = heapq.nlargest if arguments["descending"] else heapq.nsmallest
     first = choose(arguments["count"], items, key=lambda item: (key(item), name(item)))
-    return {"total": len(items), "keys": [[key(item), name(item)] for item in first]}
+    return {"total": len(items), "keys": [[key(item), text(name(item))] for item in first]}
 
 
 @cache

@@ -36,6 +36,7 @@ function lock(why = "") {
   by("token").focus();
 }
 
+addEventListener("hashchange", () => { token = takeToken(); start(); });
 by("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
   token = by("token").value.trim();

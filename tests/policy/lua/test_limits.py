@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import itertools
 import logging
@@ -12,6 +13,7 @@ from dataclasses import replace
 
 import gevent
 import pytest
+from lupa import lua51
 
 from hubble.policy import AUTHORIZATION_ERROR, Decision, FailClosed
 from tests.policy.lua.conftest import REQUEST, Decide, Make
@@ -209,6 +211,18 @@ class TestMemory:
             decision = decide(lua, memory=3_000_000, cpu=5.0)
         assert decision.allowed or decision.detail == MEMORY or CPU[:15] in decision.detail
 
+    def test_a_runtime_is_freed_with_its_run(self, make: Make) -> None:
+        """At once, and not when Python next looks for cycles: each holds hundreds of kilobytes."""
+        policy = make('local json = require("json") function connect() error(json.encode({1})) end')
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                policy.connect(REQUEST)
+            assert not [each for each in gc.get_objects() if isinstance(each, lua51.LuaRuntime)]
+        finally:
+            gc.enable()
+
     def test_too_little_for_the_sandbox_itself(self, make: Make) -> None:
         policy = make("function connect() return true end")
         policy._limits = type(policy._limits)(memory=1000)
@@ -301,9 +315,13 @@ class TestRest:
         assert len(caplog.records) == 5
         assert max(len(record.getMessage()) for record in caplog.records) < 1100
 
-    def test_a_killed_greenlet_ends(self, make: Make) -> None:
+    @pytest.mark.parametrize(
+        "call", ['http.get("URL")', 'http.request_batch({ { "get", "URL" }, { "get", "URL" } })'], ids=["one", "batch"]
+    )
+    def test_a_killed_greenlet_ends(self, make: Make, call: str) -> None:
         with dripping([]) as server, gevent.Timeout(5):
-            policy = make(f'{HTTP} function connect() while true do pcall(http.get, "{server.url}") end end')
+            call = call.replace("URL", server.url)
+            policy = make(f"{HTTP} function connect() while true do pcall(function() {call} end) end end")
             task = gevent.spawn(policy.connect, REQUEST)
             while not server.connections:
                 gevent.sleep(0.01)

@@ -13,12 +13,13 @@ from lupa import lua51
 import hubble.policy.lua
 
 COMPARE = b"""
-local code, steps = ...
+local patterns, strings, steps = ...
 local lib = { look = function() end, settled = function() end, steps = steps, raw = {
   error = error, type = type, tostring = tostring, unpack = unpack, pcall = pcall, byte = string.byte,
   char = string.char, sub = string.sub, concat = table.concat, setmetatable = setmetatable, floor = math.floor,
   tonumber = tonumber, find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub } }
-local ours = loadstring(code, "=string")(lib)
+lib.patterns = loadstring(patterns, "=patterns")(lib)
+local ours = loadstring(strings, "=strings")(lib)
 
 local function shown(...)
   local out = {}
@@ -74,8 +75,9 @@ Compare = Callable[..., tuple[bytes, bytes]]
 
 def load(steps: int) -> tuple[Compare, object, object]:
     lua = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
-    source = (Path(hubble.policy.lua.__file__).parent / "patterns.lua").read_bytes()
-    return lua.execute(COMPARE, source, steps)  # type: ignore[no-any-return]
+    here = Path(hubble.policy.lua.__file__).parent
+    parts = [(here / name).read_bytes() for name in ("patterns.lua", "strings.lua")]
+    return lua.execute(COMPARE, *parts, steps)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module", params=[0, 10**6], ids=["in Lua", "in C if cheap"])

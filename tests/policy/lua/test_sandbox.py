@@ -11,6 +11,7 @@ import pytest
 from hubble.policy import FailClosed
 from hubble.policy.lua import runtime
 from tests.policy.lua.conftest import REQUEST, Decide, Make
+from tests.policy.servers import python_path
 
 ABSENT = [
     "io", "dofile", "loadfile", "python", "module", "newproxy", "gcinfo", "os.execute", "os.exit", "os.getenv",
@@ -216,7 +217,7 @@ def test_lupa_is_imported_only_where_lua_runs() -> None:
     code = (
         "import sys, hubble.policy; sys.exit(any(m in sys.modules for m in ('lupa', 'requests', 'gevent.threadpool')))"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], env=python_path(), check=True, timeout=30)
 
 
 def test_scripts_are_compiled_once() -> None:

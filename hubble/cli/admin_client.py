@@ -1,0 +1,232 @@
+"""hubble-proxy status, gateways, sessions, kick, drain and events: a running proxy's API in the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from hubble.cli.admin_options import default_runtime_dir, parse_address
+from hubble.cli.arguments import Parser, seconds
+from hubble.cli.running import run
+from hubble.cli.tables import age, bytes_text, clock, event_text, millis, table
+from hubble.errors import HubbleError, UsageError
+from hubble.proxy.admin.access import Access, read_token
+from hubble.transport.addresses import endpoint
+
+PROGRAM = "hubble-proxy"
+TIMEOUT = 15.0
+CLEAR = "\x1b[H\x1b[2J"
+
+Row = dict[str, Any]
+
+
+class ApiError(HubbleError):
+    """The proxy's API cannot be reached, or has refused."""
+
+
+class Client:
+    """Asks one proxy."""
+
+    def __init__(self, access: Access) -> None:
+        self._url = f"http://{access.address}"
+        self._session = requests.Session()
+        self._session.trust_env = False  # an HTTP proxy has no business here
+        self._session.headers["Authorization"] = f"Bearer {access.token}"
+
+    def get(self, path: str, **query: Any) -> Any:
+        """What the API says. Raises ApiError."""
+        return self._ask("GET", path, params=query)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Have something done. Raises ApiError."""
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            answer = self._session.request(method, f"{self._url}/api/{path}", timeout=TIMEOUT, **arguments)
+        except requests.RequestException as error:
+            raise ApiError(f"the proxy at {self._url} cannot be reached: {type(error).__name__}") from error
+        if answer.status_code == 401:
+            raise ApiError(f"the proxy at {self._url} does not accept this token")
+        try:
+            content = answer.json()
+        except ValueError as error:
+            raise ApiError(f"{self._url} is no Hubble proxy's API") from error
+        if not answer.ok:
+            raise ApiError(content.get("error", answer.reason))
+        return content
+
+
+# The commands: each says what to ask, and shows the answer as lines.
+
+
+def _status(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    status, workers = client.get("status"), client.get("workers")["items"]
+    lines = [
+        f"Hubble {status['version']}, up {age(status['started'])}",
+        f"gateways   {status['gateways']}",
+        f"sessions   {status['sessions_open']} open, {status['sessions_suspended']} suspended",
+        f"traffic    {bytes_text(status['rate_to_exit'])}/s to exits, "
+        f"{bytes_text(status['rate_to_entry'])}/s to entries",
+        f"latency    {millis(status['round_trip'])} round trip, {millis(status['loop_lag'])} event loop",
+        "",
+        *table(
+            ["node", "worker", "pid", "up", "gateways", "sessions", "memory"],
+            [
+                [row["node"] or "-", row["slot"], row["pid"], age(row["started"]), row["gateways"],
+                 row["sessions_open"] + row["sessions_suspended"], bytes_text(row["memory"])]
+                for row in workers
+            ],
+        ),
+    ]  # fmt: skip
+    return {**status, "items": workers}, lines
+
+
+def _gateways(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    page = client.get("gateways", **_page(options, "name"))
+    rows = [
+        [row["name"], row["address"], row["identity"] or "-", age(row["since"]), millis(row["round_trip"]),
+         row["sessions"], row["node"] or "-"]
+        for row in page["items"]
+    ]  # fmt: skip
+    heads = ["gateway", "address", "identity", "for", "round trip", "sessions", "node"]
+    return page, [*table(heads, rows), *_more(page, options)]
+
+
+def _sessions(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    page = client.get("sessions", **_page(options, "since"), gateway=options.gateway or "", state=options.state or "")
+    rows = [
+        [row["session"], row["source"], row["gateway"], endpoint(row["host"], row["port"]), row["state"],
+         age(row["since"]), bytes_text(row["bytes_to_exit"]), bytes_text(row["bytes_to_entry"]),
+         bytes_text(row["rate_to_exit"] + row["rate_to_entry"]) + "/s"]
+        for row in page["items"]
+    ]  # fmt: skip
+    heads = ["session", "from", "to", "destination", "state", "for", "to exit", "to entry", "rate"]
+    return page, [*table(heads, rows), *_more(page, options)]
+
+
+def _events(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    found = client.get("events", limit=options.limit, kind=options.kind or "", about=options.about or "")
+    found["items"].reverse()
+    return found, [f"{clock(event['time'])}  {event_text(event)}" for event in found["items"]]
+
+
+def _kick(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    if len(options.what) == 36 and options.what.count("-") == 4 and not options.block:
+        return client.post(f"sessions/{options.what}/kick", {}), [f"session {options.what} was ended"]
+    done = client.post(f"gateways/{'block' if options.block else 'kick'}", {"name": options.what})
+    return done, [f"gateway {options.what} {'is blocked' if options.block else 'was kicked'}"]
+
+
+def _unblock(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    return client.post("gateways/unblock", {"name": options.what}), [f"gateway {options.what} may register again"]
+
+
+def _reload(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    done = client.post("reload", {})
+    if done["problems"]:
+        raise ApiError("; ".join(done["problems"]))
+    return done, ["reloaded"]
+
+
+def _drain(client: Client, options: Namespace) -> tuple[Any, list[str]]:
+    return client.post("drain", {"seconds": options.seconds}), [f"draining, for at most {options.seconds:g} s"]
+
+
+Command = Callable[[Client, Namespace], tuple[Any, list[str]]]
+_COMMANDS: dict[str, tuple[Command, str]] = {
+    "status": (_status, "The proxy in a few numbers, and its workers."),
+    "gateways": (_gateways, "The registered gateways."),
+    "sessions": (_sessions, "The sessions."),
+    "events": (_events, "The latest events."),
+    "kick": (_kick, "Ends a session (its id), or closes the link of a gateway (its name)."),
+    "unblock": (_unblock, "Lets a blocked gateway register again."),
+    "reload": (_reload, "Has the proxy read its files again."),
+    "drain": (_drain, "Has the agents move elsewhere, and the proxy end."),
+}
+LOOKING = ("status", "gateways", "sessions", "events")
+
+
+def command(name: str) -> Callable[[Sequence[str]], int]:
+    """The main function of one of COMMANDS."""
+
+    def main(arguments: Sequence[str]) -> int:
+        options = _parser(name).parse_args(arguments)
+        return run(f"{PROGRAM} {name}", lambda: _perform(name, options))
+
+    return main
+
+
+COMMANDS = {name: command(name) for name in _COMMANDS}
+"""By the first argument of hubble-proxy."""
+
+
+def _parser(name: str) -> Parser:
+    parser = Parser(f"{PROGRAM} {name}", _COMMANDS[name][1])
+    parser.option("admin", metavar="ADDRESS", help="where the proxy's API is, [host]:port")
+    parser.option("admin-token-file", metavar="FILE", help="the token that it wants")
+    parser.option("runtime-dir", metavar="DIR", help="the proxy's runtime directory, which says both; "
+                  f"{default_runtime_dir()} unless given")  # fmt: skip
+    parser.switch("json", help="print JSON")
+    if name in LOOKING:
+        parser.option("watch", nargs="?", type=seconds, const=2.0, metavar="S", help="again and again, each 2 s or S")
+        parser.option("limit", type=int, default=50, metavar="N", help="how many at most; 50 unless given")
+    if name in ("gateways", "sessions"):
+        parser.option("search", metavar="TEXT", help="only those with TEXT in a name or an address")
+        parser.option("sort", metavar="COLUMN", help="what to sort by")
+        parser.switch("descending", help="downwards")
+    if name == "sessions":
+        parser.option("gateway", metavar="NAME", help="only those with this gateway at either end")
+        parser.option("state", choices=("open", "suspended"), metavar="STATE", help="open or suspended")
+    if name == "events":
+        parser.option("kind", metavar="KIND", help="only this kind, such as OpenSession")
+        parser.option("about", metavar="NAME", help="only those about this gateway or session")
+    if name in ("kick", "unblock"):
+        parser.add_argument("what", metavar="SESSION|GATEWAY" if name == "kick" else "GATEWAY")
+    if name == "kick":
+        parser.switch("block", help="end a gateway's sessions too, and let it not register again")
+    if name == "drain":
+        parser.option("seconds", type=seconds, default=30.0, metavar="S", help="at most so long; 30 unless given")
+    return parser
+
+
+def _perform(name: str, options: Namespace) -> None:
+    client = Client(_access(options))
+    while True:
+        content, lines = _COMMANDS[name][0](client, options)
+        text = json.dumps(content) if options.json else "\n".join(lines)
+        watching = getattr(options, "watch", None)
+        print(CLEAR + text if watching and not options.json and sys.stdout.isatty() else text, flush=True)
+        if not watching:
+            return
+        time.sleep(watching)
+
+
+def _access(options: Namespace) -> Access:
+    """From the options, or from what the proxy has left in its runtime directory. Raises UsageError."""
+    directory = Path(options.runtime_dir) if options.runtime_dir else default_runtime_dir()
+    if options.admin and options.admin_token_file:
+        return Access(endpoint(*parse_address(options.admin)), read_token(Path(options.admin_token_file)))
+    if options.admin and not options.runtime_dir:
+        raise UsageError("--admin needs --admin-token-file, or --runtime-dir")
+    access = Access.read(directory)
+    return Access(endpoint(*parse_address(options.admin)), access.token) if options.admin else access
+
+
+def _page(options: Namespace, sort: str) -> Row:
+    return {
+        "search": options.search or "", "sort": options.sort or sort, "limit": options.limit,
+        "order": "desc" if options.descending else "asc",
+    }  # fmt: skip
+
+
+def _more(page: Row, options: Namespace) -> list[str]:
+    hidden = page["total"] - len(page["items"])
+    return [f"and {hidden} more (--search, --limit)"] if hidden > 0 else []

@@ -1,0 +1,146 @@
+"""Real nginx, HAProxy and Caddy in front, with the configurations in examples/; TLS ends there, on a path prefix.
+
+The agents come from ::1 and the front servers from 127.0.0.1, so that the log shows whom the proxy takes for whom.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from tests.e2e import fronts
+from tests.e2e.fronts import IDLE
+from tests.e2e.processes import ProxyProcess
+from tests.e2e.scale import MB
+from tests.e2e.services import Exchange, Service, echo
+from tests.e2e.sockets import connect, echoed
+from tests.e2e.stage import Stage
+from tests.e2e.traffic import exchange
+from tests.programs import require
+from tests.transport.certificates import Authority, Identity
+
+Front = Callable[..., AbstractContextManager[int]]
+
+FRONTS = pytest.mark.parametrize(
+    "front", [fronts.nginx, fronts.haproxy, fronts.caddy], ids=lambda front: front.__name__
+)
+BEHIND = ("--path", "/hubble", "--trusted-proxy", "127.0.0.1", "--trusted-proxy", "::ffff:127.0.0.1")
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def identity(ca: Authority) -> Identity:
+    return ca.issue("::1", "localhost")
+
+
+def proxy(stage: Stage, *options: str) -> ProxyProcess:
+    return stage.proxy("--ping-interval", "0.5", *BEHIND, *options)
+
+
+def agents(stage: Stage, port: int, ca: Authority, service: int, *options: str) -> tuple[Any, Any]:
+    url, options = f"wss://[::1]:{port}/hubble", ("-ca", ca.file, "--proxy", "none", *options)
+    exit_agent = stage.agent(url, "exit", *options)
+    return stage.agent(url, "entry", f"0:exit:127.0.0.1:{service}", *options), exit_agent
+
+
+@FRONTS
+def test_sessions_pass_and_the_client_is_known(
+    stage: Stage, ca: Authority, identity: Identity, front: Front, tmp_path: Path
+) -> None:
+    seed = random.randrange(2**32)
+    service = stage.add(Exchange())
+    hubble = proxy(stage)
+    with front(hubble.port, identity) as port:
+        # What an agent says of itself must not be believed, although its front server is.
+        lies = ("--header", "X-Forwarded-For: 127.0.0.2", "--header", "Forwarded: for=127.0.0.2")
+        entry, _ = agents(stage, port, ca, service.port, *lies)
+        hubble.log.wait_for(r"gateway exit: registered from ::1")
+        hubble.log.wait_for(r"gateway entry: registered from ::1")
+        exchange(entry.port(), seed, 5 * MB)
+        assert not service.failures
+        curl = [require("curl"), "-sS", "--cacert", ca.file, "--noproxy", "*"]
+        url = f"https://[::1]:{port}/hubble/healthz"
+        assert subprocess.run([*curl, url], capture_output=True, timeout=20, check=True).stdout == b"ok\n"
+        _end(stage)
+
+
+@FRONTS
+def test_an_idle_link_lives_by_its_pings(stage: Stage, ca: Authority, identity: Identity, front: Front) -> None:
+    service = stage.add(Service(echo))
+    hubble = proxy(stage)
+    with front(hubble.port, identity) as port:
+        entry, exit_agent = agents(stage, port, ca, service.port, "--ping-interval", "0.5")
+        with connect(entry.port()) as sock:
+            assert echoed(sock, b"before") == b"before"
+            gevent.sleep(2 * IDLE + 1)  # the length of the pause, not a wait for anything
+            assert echoed(sock, b"after") == b"after"
+        for agent in (entry, exit_agent):
+            assert len(agent.log.matches("registered as")) == 1
+        _end(stage)
+
+
+@pytest.mark.parametrize("front", [fronts.nginx, fronts.haproxy], ids=lambda front: front.__name__)
+def test_without_pings_the_same_link_would_be_cut(
+    stage: Stage, ca: Authority, identity: Identity, front: Front
+) -> None:
+    """That is: the time-outs of the test above are there."""
+    hubble = stage.proxy("--ping-interval", "60", *BEHIND)
+    with front(hubble.port, identity) as port:
+        agent = stage.agent(f"wss://[::1]:{port}/hubble", "a", "-ca", ca.file, "--ping-interval", "60")
+        agent.log.wait_for("the link to the proxy was lost", within=5 * IDLE)
+        _end(stage)
+
+
+@FRONTS
+def test_their_default_time_outs_will_do(stage: Stage, ca: Authority, identity: Identity, front: Front) -> None:
+    """Hubble's own pings are more frequent than any of them: nothing is to be set at either side."""
+    service = stage.add(Service(echo))
+    hubble = stage.proxy(*BEHIND)
+    with front(hubble.port, identity, idle=None) as port:
+        entry, _ = agents(stage, port, ca, service.port)
+        with connect(entry.port()) as sock:
+            assert echoed(sock, b"hello") == b"hello"
+        _end(stage)
+
+
+@FRONTS
+def test_a_session_outlives_the_proxy_behind(stage: Stage, ca: Authority, identity: Identity, front: Front) -> None:
+    service = stage.add(Service(echo))
+    hubble = proxy(stage)
+    with front(hubble.port, identity) as port:
+        entry, _ = agents(stage, port, ca, service.port)
+        with connect(entry.port()) as sock:
+            assert echoed(sock, b"before") == b"before"
+            hubble.restart()
+            assert echoed(sock, b"after") == b"after"
+        _end(stage)
+
+
+@pytest.mark.parametrize("header", ["send-proxy", "send-proxy-v2"])
+def test_the_proxy_protocol(stage: Stage, ca: Authority, identity: Identity, header: str) -> None:
+    """HAProxy passes TLS through, and says whom it speaks for."""
+    service = stage.add(Service(echo))
+    tls = ("--tls-cert", identity.cert, "--tls-key", identity.key)
+    hubble = stage.proxy("--trusted-proxy", "127.0.0.1", "--proxy-protocol", *tls)
+    with fronts.haproxy(hubble.port, identity, idle=None, example="haproxy-tcp.cfg", header=header) as port:
+        entry, _ = agents(stage, port, ca, service.port)
+        hubble.log.wait_for(r"gateway exit: registered from ::1")
+        with connect(entry.port()) as sock:
+            assert echoed(sock, b"hello") == b"hello"
+        _end(stage)
+
+
+def _end(stage: Stage) -> None:
+    """Everything leaves in order while its front server is still there."""
+    assert stage.end() == []

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from hubble.errors import UsageError
+from hubble.events.sqlite import SQLiteLogger
+from tests.events.samples import EVENTS, SESSION
+
+
+def test_events_can_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    logger, other = SQLiteLogger(path), SQLiteLogger(path)  # as two workers have it
+    logger.log_all(EVENTS)
+    other.log(EVENTS[0])
+    logger.close()
+    with sqlite3.connect(path) as database:
+        rows = database.execute("SELECT event, fields FROM events WHERE session = ?", (SESSION["session"],)).fetchall()
+        assert [kind for kind, _ in rows] == [e.kind for e in EVENTS if hasattr(e, "session")]
+        total, duration = database.execute(
+            "SELECT count(*), sum(json_extract(fields, '$.duration')) FROM events"
+        ).fetchone()
+        assert (total, duration) == (len(EVENTS) + 1, 86.5 + 3600.5)
+        assert json.loads(rows[0][1])["host"] == "10.0.0.5"
+    other.close()
+
+
+def test_a_database_that_fails_counts_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "events.sqlite"
+    logger = SQLiteLogger(path)
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE events RENAME TO away")
+    with pytest.raises(sqlite3.OperationalError):
+        logger.log_all(EVENTS[:3])
+    assert logger.dropped == 3
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE away RENAME TO events")
+    logger.log(EVENTS[0])
+    assert logger.dropped == 3
+    logger.close()
+
+
+def test_what_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("no database at all " * 100)
+    with pytest.raises(UsageError, match="not a database"):
+        SQLiteLogger(path)

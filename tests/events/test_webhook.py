@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gevent.pywsgi import WSGIServer
+
+from hubble.errors import UsageError
+from hubble.events.spool import Spool
+from hubble.events.webhook import WebhookLogger
+from tests.events.samples import EVENTS
+from tests.proxy.tunnels import eventually
+
+SECRET = b"a secret of the receiver's"
+
+
+class Receiver:
+    """Answers with `status`, and keeps what it accepts: (headers, body)."""
+
+    def __init__(self) -> None:
+        self.status = "204 No Content"
+        self.accepted: list[tuple[dict[str, str], bytes]] = []
+        self.asked = 0
+        self.server = WSGIServer(("127.0.0.1", 0), self._serve, log=None)
+        self.server.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/hook?token=abc"
+
+    def _serve(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        body = environ["wsgi.input"].read()
+        self.asked += 1
+        if self.status.startswith("2"):
+            headers = {key: value for key, value in environ.items() if key.startswith("HTTP_")}
+            self.accepted.append((headers, body))
+        start_response(self.status, [("Content-Length", "0")])
+        return []
+
+    def kinds(self) -> list[str]:
+        return [event["event"] for _, body in self.accepted for event in json.loads(body)["events"]]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.server.stop()
+
+
+def test_a_batch_is_signed(receiver: Receiver) -> None:
+    logger = WebhookLogger(receiver.url, secret=SECRET)
+    logger.log_all(EVENTS)
+    headers, body = receiver.accepted[0]
+    assert receiver.kinds() == [event.kind for event in EVENTS]
+    seconds, signed = (part.partition("=")[2] for part in headers["HTTP_X_HUBBLE_SIGNATURE"].split(","))
+    assert signed == hmac.new(SECRET, seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
+    assert headers["HTTP_X_HUBBLE_DELIVERY"]
+
+
+def test_without_a_spool_it_is_tried_again(receiver: Receiver) -> None:
+    import gevent
+
+    logger = WebhookLogger(receiver.url, retry=0.02)
+    receiver.status = "503 Service Unavailable"
+    waiting = gevent.spawn(logger.log_all, EVENTS[:2])
+    eventually(lambda: receiver.asked >= 3, "it is tried again")
+    receiver.status = "200 OK"
+    waiting.get(timeout=5)
+    assert receiver.kinds() == [event.kind for event in EVENTS[:2]]
+    assert logger.dropped == 0
+
+
+def test_what_the_receiver_refuses_is_counted(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:
+    logger = WebhookLogger(receiver.url)
+    for receiver.status in ("400 Bad Request", "302 Found"):
+        logger.log_all(EVENTS[:3])
+    assert logger.dropped == 6
+    assert "refuses events: 400" in caplog.text
+    assert "token" not in caplog.text
+
+
+def test_the_spool_keeps_batches_in_order_over_a_restart(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.status = "500 Internal Server Error"
+    first = WebhookLogger(receiver.url, spool=Spool(tmp_path), retry=0.02)
+    for event in EVENTS[:5]:
+        first.log(event)
+    first.close()
+    assert len(Spool(tmp_path)) == 5 and first.dropped == 0
+    second = WebhookLogger(receiver.url, spool=Spool(tmp_path), retry=0.02)
+    second.log(EVENTS[5])
+    receiver.status = "204 No Content"
+    eventually(lambda: len(receiver.accepted) == 6, "everything is delivered")
+    assert receiver.kinds() == [event.kind for event in EVENTS[:6]]
+    eventually(lambda: not len(Spool(tmp_path)), "the spool is empty")
+    second.log(EVENTS[6])
+    eventually(lambda: len(receiver.accepted) == 7, "it goes straight on")
+    second.close()
+
+
+def test_two_workers_deliver_each_batch_once(receiver: Receiver, tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for number in range(40):
+        assert spool.add(b'{"events": [{"event": "%d"}]}' % number)
+    loggers = [WebhookLogger(receiver.url, spool=Spool(tmp_path)) for _ in range(2)]
+    eventually(lambda: not len(spool), "the spool is empty")
+    assert sorted(map(int, receiver.kinds())) == list(range(40))
+    for logger in loggers:
+        logger.close()
+
+
+def test_a_full_spool_counts_what_it_cannot_keep(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.status = "500 Internal Server Error"
+    logger = WebhookLogger(receiver.url, spool=Spool(tmp_path, max_bytes=1000), retry=5)
+    for _ in range(4):
+        logger.log_all(EVENTS[3:5])
+    assert logger.dropped >= 2
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 1000
+    logger.close()
+
+
+@pytest.mark.parametrize("url", ["http://example.com/hook", "https://", "https:///path"])
+def test_what_is_no_receiver(url: str) -> None:
+    with pytest.raises(UsageError, match="should look like https://host/path"):
+        WebhookLogger(url)

@@ -1,0 +1,577 @@
+"""Agents, links and a proxy, as a model without sockets and without a clock: the surroundings of sessions.
+
+Every message stands in some queue until a test delivers it, so that a test decides what overtakes what, what is lost,
+and who learns of it when. The rules are the project's (docs/protocol.md): on one link the messages of one session
+stay in order, but for CREDIT, which may overtake, and RESET, which drops what is queued before it; a proxy lays a route
+when the exit's Ack passes, and takes a session's messages only from the two links of its route.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from hubble.errors import ProtocolError
+from hubble.protocol.credit import Budget, Window
+from hubble.protocol.messages import (
+    Ack,
+    Credit,
+    Done,
+    Eof,
+    Initiator,
+    Message,
+    Refusal,
+    Reset,
+    ResetReason,
+    Stream,
+    Suspend,
+)
+from hubble.protocol.session import Ended, Path, Session, Suspended
+
+KIB = 1024
+LANE_SIZE = 3
+"""Messages from which on an agent puts no more of a stream into a lane."""
+PATTERN = random.Random(1).randbytes(1 << 16) * 32
+
+
+class Queue:
+    """One direction of a link."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[bytes, deque[Message]] = {}
+        self.urgent: deque[Message] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self.urgent) or any(self.lanes.values())
+
+    def put(self, message: Message) -> None:
+        session = message.session  # type: ignore[union-attr]
+        if isinstance(message, Credit):
+            self.urgent.append(message)
+            return
+        lane = self.lanes.setdefault(session, deque())
+        if isinstance(message, Reset):
+            lane.clear()
+        lane.append(message)
+
+    def waiting(self) -> list[deque[Message]]:
+        """The lanes, and the urgent messages, that hold something."""
+        return [lane for lane in (self.urgent, *self.lanes.values()) if lane]
+
+    def is_full(self, session: bytes) -> bool:
+        return len(self.lanes.get(session, ())) >= LANE_SIZE
+
+    def truncate(self, keep: Callable[[int], int]) -> None:
+        """Everything from some point on vanishes; `keep` tells of a number of messages how many are left."""
+        for lane in self.waiting():
+            for _ in range(len(lane) - keep(len(lane))):
+                lane.pop()
+
+
+class Link:
+    """Between an agent and the proxy. Once cut it takes nothing; what is left of its queues still arrives."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.up, self.down = Queue(), Queue()
+        self.cut = False
+        self.known_to_proxy = True
+        """Whether the proxy believes that this link is there."""
+
+    def send_up(self, message: Message) -> None:
+        if not self.cut:
+            self.up.put(message)
+
+    def send_down(self, message: Message) -> None:
+        if not self.cut:
+            self.down.put(message)
+
+
+@dataclass(eq=False)
+class Route:
+    session: bytes
+    entry: Link
+    exit: Link
+    done: set[bool] = field(default_factory=set)
+
+    def link(self, of_exit: bool) -> Link:
+        return self.exit if of_exit else self.entry
+
+
+class Proxy:
+    """Passes messages on, and never keeps one."""
+
+    def __init__(self) -> None:
+        self.registered: dict[str, Link] = {}
+        self.routes: dict[bytes, Route] = {}
+        self.proposals: dict[int, Route] = {}
+        self.deciding: list[tuple[Link, Initiator]] = []
+        self._marks = 0
+        self._answered: set[tuple[bytes, bool]] = set()
+
+    def register(self, link: Link) -> None:
+        older = self.registered.get(link.agent.name)
+        self.registered[link.agent.name] = link
+        if older:
+            self.lost(older)
+
+    def restart(self) -> None:
+        """It knows nothing any more; its links are cut already."""
+        for link in self.registered.values():
+            link.known_to_proxy = False
+        self.registered.clear()
+        self.routes.clear()
+        self.proposals.clear()
+        self.deciding.clear()
+        self._answered.clear()
+
+    def lost(self, link: Link) -> None:
+        """The proxy has noticed that a link is gone."""
+        if not link.known_to_proxy:
+            return
+        link.known_to_proxy = False
+        link.cut = True
+        if self.registered.get(link.agent.name) is link:
+            del self.registered[link.agent.name]
+        for mark, route in list(self.proposals.items()):
+            if link in (route.entry, route.exit):
+                del self.proposals[mark]
+                if route.exit is link:
+                    route.entry.send_down(Ack(route.session, False, "away", Refusal.NO_GATEWAY))
+        for route in list(self.routes.values()):
+            if link in (route.entry, route.exit):
+                del self.routes[route.session]
+                of_exit = route.exit is link
+                route.link(not of_exit).send_down(Suspend(route.session, of_exit))
+
+    def receive(self, link: Link, message: Message) -> None:
+        match message:
+            case Initiator():
+                self._answered.discard((message.session, False))
+                self.deciding.append((link, message))  # the policy may take its time
+            case Ack():
+                self._answered.discard((message.session, True))
+                self._acknowledge(link, message)
+            case _:
+                self._pass_on(link, message)
+
+    def decide(self, number: int) -> None:
+        """The policy has granted one of the Initiators."""
+        link, initiator = self.deciding.pop(number)
+        exit_link = self.registered.get("exit")
+        if not link.known_to_proxy:
+            return
+        if exit_link is None:
+            link.send_down(Ack(initiator.session, False, "away", Refusal.NO_GATEWAY))
+            return
+        self._marks += 1
+        self.proposals[self._marks] = Route(initiator.session, link, exit_link)
+        exit_link.send_down(replace(initiator, path=self._marks))
+
+    def _acknowledge(self, link: Link, ack: Ack) -> None:
+        route = self.proposals.pop(ack.path, None)
+        if route is None or route.exit is not link:
+            if ack.ok:
+                link.send_down(Suspend(ack.session, False))
+            return
+        if ack.ok:
+            self.routes[ack.session] = route
+        route.entry.send_down(replace(ack, path=0))
+
+    def _pass_on(self, link: Link, message: Message) -> None:
+        assert isinstance(message, Stream | Credit | Eof | Reset | Done | Suspend)
+        session, from_exit = message.session, message.from_exit
+        route = self.routes.get(session)
+        if route is None or route.link(from_exit) is not link:
+            if isinstance(message, Stream | Eof) and (session, from_exit) not in self._answered:
+                self._answered.add((session, from_exit))
+                link.send_down(Suspend(session, not from_exit))
+            return
+        if isinstance(message, Reset):
+            del self.routes[session]
+        elif isinstance(message, Done):
+            route.done.add(from_exit)
+            if len(route.done) == 2:
+                del self.routes[session]
+        route.link(not from_exit).send_down(message)
+
+
+class End:
+    """A session with its application, whose bytes are a known pattern, and the shell around both."""
+
+    def __init__(self, agent: Agent, session: Session, start: int) -> None:
+        self.agent = agent
+        self.session = session
+        self.start = start
+        """Where in PATTERN the application's bytes begin."""
+        self.peer: End | None = None
+        self.written = 0
+        self.wrote_end = False
+        self.failed = False
+        self.read = 0
+        self.read_end = False
+        self.ended: Ended | None = None
+
+    # What the application does.
+
+    def write(self, size: int) -> None:
+        size = min(size, self.session.room)
+        if size and not self.wrote_end:
+            begin = self.start + self.written
+            self.session.write(PATTERN[begin : begin + size])
+            self.written += size
+            self.turn()
+
+    def finish(self) -> None:
+        if self.session.established and not self.wrote_end and not self.ended and not self.failed:
+            self.wrote_end = True
+            self.session.finish()
+            self.turn()
+
+    def fail(self) -> None:
+        if not self.ended:
+            self.failed = True
+            self.session.fail(ResetReason.LOCAL_RESET)
+            self.turn()
+
+    @property
+    def readable(self) -> bool:
+        """Whether `take` has something to do."""
+        return bool(self.session.incoming._chunks) or self.session.stream_ended
+
+    def take(self, now: float, most: int) -> None:
+        """Read once: what comes out must be what the other side wrote, and its end must be the end."""
+        data = self.session.next_bytes(most)
+        if data is not None:
+            assert self.peer and not self.read_end
+            begin = self.peer.start + self.read
+            assert data == PATTERN[begin : begin + len(data)], "other bytes than were sent"
+            self.read += len(data)
+            assert self.read <= self.peer.written
+            self.session.consumed(len(data), now)
+        elif self.session.stream_ended:
+            assert self.peer and not self.read_end and not self.failed and not self.ended
+            assert self.peer.wrote_end and self.read == self.peer.written, "an end before the end"
+            self.read_end = True
+            self.session.consumed(1, now)
+        self.turn()
+
+    # The shell.
+
+    @property
+    def complete(self) -> bool:
+        """Whether both applications have got all that the other has sent, and its end."""
+        peer = self.peer
+        return peer is not None and all(
+            receiver.read_end and sender.wrote_end and receiver.read == sender.written
+            for sender, receiver in ((self, peer), (peer, self))
+        )
+
+    def receive(self, message: Message, now: float) -> None:
+        self.session.receive(message, now)
+        self.turn()
+
+    def turn(self) -> None:
+        link = self.agent.link
+        session = self.session
+        while link and (message := session.next_message(0 if link.up.is_full(session.id) else 6 * KIB)):
+            link.send_up(message)
+        for event in session.events():
+            if isinstance(event, Suspended):
+                self.agent.suspended(self)
+            elif isinstance(event, Ended):
+                self.ended = event
+                self.agent.forget(self)
+                assert event.reason is not ResetReason.PROTOCOL_ERROR, event.text
+                assert event.reason is not None or self.complete, "a clean end, but something is missing"
+
+
+class Agent:
+    """One of the two agents: `entry` opens sessions, `exit` serves them."""
+
+    def __init__(self, name: str, network: Network) -> None:
+        self.name = name
+        self.network = network
+        self.link: Link | None = None
+        self.ends: dict[bytes, End] = {}
+
+    def receive(self, message: Message, now: float) -> None:
+        match message:
+            case Ack():
+                self.network.acknowledged(message)
+            case Initiator():
+                self.network.initiators.append(message)
+                self.network.initiated(message)
+            case _:
+                end = self.ends.get(message.session)  # type: ignore[union-attr]
+                if end:
+                    end.receive(message, now)
+                elif isinstance(message, Stream | Eof | Done):
+                    self.say_unknown(message.session)
+
+    def say_unknown(self, session: bytes) -> None:
+        if self.link:
+            self.link.send_up(Reset(session, self.name == "exit", ResetReason.UNKNOWN_SESSION))
+
+    def lose_link(self, now: float) -> None:
+        """The agent has noticed that its link is gone."""
+        self.link = None
+        for end in list(self.ends.values()):
+            end.session.path_lost(now, "the link was lost")
+            end.turn()
+
+    def suspended(self, end: End) -> None:
+        """An entry resumes it: here, when a test lets it."""
+
+    def forget(self, end: End) -> None:
+        self.ends.pop(end.session.id, None)
+
+
+@dataclass
+class Conditions:
+    """What one run of the model is like."""
+
+    resume_timeout: float
+    window: int = 32 * KIB
+    largest: int = 128 * KIB
+    credit: int = 128 * KIB
+    keep: int = 64 * KIB
+
+
+class Network:
+    """Two agents, a proxy and the sessions between them."""
+
+    def __init__(self, conditions: Conditions, sessions: int) -> None:
+        self.now = 0.0
+        self.conditions = conditions
+        self.proxy = Proxy()
+        self.entry, self.exit = Agent("entry", self), Agent("exit", self)
+        self.agents = (self.entry, self.exit)
+        self.links: list[Link] = []
+        self.process = {agent.name: Budget(conditions.credit) for agent in self.agents}
+        self.credit = {name: Budget(conditions.credit * 3 // 4, process) for name, process in self.process.items()}
+        self.keep = {agent.name: Budget(conditions.keep) for agent in self.agents}
+        self.ends: list[End] = []
+        self.initiators: list[Initiator] = []
+        self.acks: list[Ack] = []
+        self.refused_at_once: set[bytes] = set()
+        self.dialling: dict[bytes, Initiator] = {}
+        self._answering: dict[tuple[bytes, int], End] = {}
+        for agent in self.agents:
+            self.dial(agent)
+        for number in range(sessions):
+            self.open(bytes([number + 1]) * 16)
+
+    # Links.
+
+    def dial(self, agent: Agent) -> None:
+        """The agent registers over a new link; one that it had is left behind, and its sessions lose their path."""
+        if agent.link:
+            agent.lose_link(self.now)
+        agent.link = Link(agent)
+        self.links.append(agent.link)
+        self.proxy.register(agent.link)
+        for end in agent.ends.values():
+            self.retry(end)
+
+    def cut(self, link: Link, keep: Callable[[int], int]) -> None:
+        """Messages vanish from some point on, in each direction; nobody knows yet."""
+        link.cut = True
+        link.up.truncate(keep)
+        link.down.truncate(keep)
+
+    def kill_proxy(self, keep: Callable[[int], int]) -> None:
+        for link in self.links:
+            link.up = Queue()
+            self.cut(link, keep)
+        self.proxy.restart()
+
+    def queues(self) -> Iterator[tuple[Link, Queue, deque[Message]]]:
+        """Every lane from which a message may arrive next: at the proxy, or at an agent that still reads its link."""
+        for link in self.links:
+            if link.known_to_proxy:
+                yield from ((link, link.up, lane) for lane in link.up.waiting())
+            if link.agent.link is link:
+                yield from ((link, link.down, lane) for lane in link.down.waiting())
+
+    def deliver(self, link: Link, queue: Queue, lane: deque[Message]) -> None:
+        message = lane.popleft()
+        if queue is link.up:
+            self.proxy.receive(link, message)
+        else:
+            link.agent.receive(message, self.now)
+        for end in list(link.agent.ends.values()):
+            end.turn()  # its lane may have room again
+
+    def whole_links(self) -> list[Link]:
+        return [agent.link for agent in self.agents if agent.link and not agent.link.cut]
+
+    def agents_to_notice(self) -> list[Agent]:
+        """The agents that do not know yet that their link is gone."""
+        return [agent for agent in self.agents if agent.link and agent.link.cut]
+
+    def links_to_notice(self) -> list[Link]:
+        """The links of which the proxy does not know yet that they are gone."""
+        return [link for link in self.links if link.cut and link.known_to_proxy]
+
+    def agents_without_link(self) -> list[Agent]:
+        return [agent for agent in self.agents if agent.link is None]
+
+    def forget_dead_links(self) -> None:
+        self.links = [link for link in self.links if link.known_to_proxy or link.agent.link is link]
+
+    # Sessions.
+
+    def new_session(self, agent: Agent, session: bytes, secret: bytes) -> Session:
+        return Session(
+            session,
+            from_exit=agent is self.exit,
+            secret=secret,
+            window=Window(self.credit[agent.name], self.conditions.window, self.conditions.largest),
+            keep=self.keep[agent.name],
+            resume_timeout=self.conditions.resume_timeout,
+        )
+
+    def add(self, agent: Agent, session: Session) -> End:
+        end = agent.ends[session.id] = End(agent, session, start=997 * len(self.ends))
+        self.ends.append(end)
+        return end
+
+    def open(self, session_id: bytes) -> None:
+        self.retry(self.add(self.entry, self.new_session(self.entry, session_id, secret=session_id)))
+
+    def retry(self, end: End) -> None:
+        """The entry asks for a path, if the session waits for one."""
+        link = end.agent.link
+        if link and end.agent is self.entry and end.session.path is Path.WAITING:
+            initiator = Initiator(end.session.id, "host", 1, "exit", terms=end.session.connect(self.now))
+            link.send_up(initiator)
+            end.turn()
+
+    def acknowledged(self, ack: Ack) -> None:
+        """An Ack has come to the entry."""
+        end = self.entry.ends.get(ack.session)
+        if end is None:
+            if ack.ok:
+                self.entry.say_unknown(ack.session)
+            return
+        if not ack.ok:
+            if not end.session.established and not end.session.refused(ack.code, ack.message, self.now):
+                self.refused_at_once.add(ack.session)
+            elif end.session.established:
+                end.session.refused(ack.code, ack.message, self.now)
+        else:
+            assert ack.terms
+            self.acks.append(ack)
+            if end.session.connected(ack.terms, self.now):
+                end.peer = self._answering[ack.session, ack.terms.attempt]
+                end.peer.peer = end
+        end.turn()
+
+    def initiated(self, initiator: Initiator) -> None:
+        """An Initiator has come to the exit."""
+        assert initiator.terms
+        end = self.exit.ends.get(initiator.session)
+        dialled_for = self.dialling.get(initiator.session)
+        if dialled_for:
+            assert dialled_for.terms
+            if initiator.terms.secret == dialled_for.terms.secret:
+                if initiator.terms.attempt > dialled_for.terms.attempt:
+                    self.dialling[initiator.session] = initiator
+            else:
+                self._refuse(initiator)
+        elif end:
+            self._accept(end, initiator)
+        elif initiator.terms.resume:
+            self._refuse(initiator)
+        else:
+            self.dialling[initiator.session] = initiator
+
+    def dialled(self, session: bytes) -> None:
+        """The exit has connected to the destination."""
+        initiator = self.dialling.pop(session)
+        assert initiator.terms
+        end = self.add(self.exit, self.new_session(self.exit, session, initiator.terms.secret))
+        if self.exit.link:
+            self._accept(end, initiator)
+        else:
+            end.session.path_lost(self.now, "the link was lost")
+
+    def _accept(self, end: End, initiator: Initiator) -> None:
+        assert initiator.terms
+        try:
+            terms = end.session.accept(initiator.terms, self.now)
+        except ProtocolError:
+            self._refuse(initiator)
+            if not end.session.established:  # opened for an Initiator of a session that has ended long ago
+                end.session.fail(ResetReason.REFUSED)
+                end.turn()
+            return
+        if terms and end.agent.link:
+            end.peer = next(other for other in self.ends if other.session.id == initiator.session)
+            self._answering[initiator.session, terms.attempt] = end
+            end.agent.link.send_up(Ack(initiator.session, True, terms=terms, path=initiator.path))
+        end.turn()
+
+    def _refuse(self, initiator: Initiator) -> None:
+        if self.exit.link:
+            ack = Ack(initiator.session, False, "unknown", Refusal.UNKNOWN_SESSION, path=initiator.path)
+            self.exit.link.send_up(ack)
+
+    # Time.
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for end in self.ends:
+            deadline = end.session.deadline
+            if deadline is not None and self.now >= deadline:
+                end.session.expire(self.now)
+                end.turn()
+
+    # The end of a run.
+
+    def go_on(self, reads: bool) -> Iterator[None]:
+        """Everything that can arrive does, one message with each step; if `reads`, all that can be read is."""
+        moved = True
+        while moved:
+            moved = False
+            for link, queue, lane in list(self.queues()):
+                if lane:
+                    self.deliver(link, queue, lane)
+                    yield
+                    moved = True
+            for number in reversed(range(len(self.proxy.deciding))):
+                self.proxy.decide(number)
+                yield
+                moved = True
+            for session in list(self.dialling):
+                self.dialled(session)
+                yield
+                moved = True
+            for end in self.ends if reads else ():
+                if end.readable:
+                    end.take(self.now, 64 * KIB)
+                    yield
+                    moved = True
+
+    def settle(self, reads: bool = True) -> None:
+        for _ in self.go_on(reads):
+            pass
+
+    def heal(self) -> None:
+        """Whoever has lost its link notices, and registers again; both applications say all that they have to say."""
+        for agent in self.agents:
+            if agent.link is None or agent.link.cut:
+                self.dial(agent)
+        self.forget_dead_links()
+        for _ in range(60):
+            self.settle()
+            for end in list(self.entry.ends.values()):
+                self.retry(end)
+            for end in list(self.ends):
+                end.finish()
+            self.wait(0.25)
+            if not any(agent.ends for agent in self.agents):
+                return
