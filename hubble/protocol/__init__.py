@@ -1,11 +1,14 @@
 """The wire protocol as pure code: bytes, messages and time are passed in; nothing here does I/O or reads a clock.
 
 messages    what can be said on a link, as dataclasses
-codec       messages to bytes and back
+codec       messages to bytes and back; the control messages are here
+binary      the messages that a resumable session is made of, to bytes and back
 credit      how much a receiver allows, and the budgets it allows from
 streams     one direction of a session: the bytes kept until they are consumed, the bytes awaited
 session     one resumable session, seen from one of its two ends
 legacy      one session of protocol 0.1, behind the same interface
 fairqueue   the order in which a link's waiting messages are written
+recent      a set that remembers the latest of its members
+peering     what the workers of a proxy say to each other
 backoff     how long to wait before the next attempt
 """

@@ -1,9 +1,7 @@
 """Messages to bytes and back (docs/protocol.md).
 
 A message is one type byte and a body. Control messages have a msgpack map as their body, in msgpack's old raw types,
-with sorted keys, as the original program writes them. The messages that a resumable session is made of are binary:
-their type byte is even when the entry sent them and odd when the exit did, and the session's id follows at once, so
-that a proxy finds the way of a message without decoding it.
+with sorted keys, as the original program writes them. The others are in `binary`.
 """
 
 from __future__ import annotations
@@ -16,22 +14,16 @@ from uuid import UUID
 import msgpack
 
 from hubble.errors import ProtocolError
+from hubble.protocol import binary
+from hubble.protocol.binary import Buffer
 from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
-    Credit,
     Data,
-    Done,
-    Eof,
-    GoAway,
     Handshake,
     Initiator,
     Message,
     Refusal,
-    Reset,
-    ResetReason,
-    Stream,
-    Suspend,
     Terminator,
     Terms,
 )
@@ -40,29 +32,12 @@ MAX_MESSAGE = 1 << 20
 """The longest message, in bytes."""
 MAX_TEXT = 4096
 """The longest text in a control message, in bytes."""
-MAX_RESET_TEXT = 200
+_MAX_INTEGER = (1 << 63) - 1
 
 HANDSHAKE, INITIATOR, DATA, TERMINATOR, CONNECTION_CLOSED, ACK = 1, 2, 3, 4, 5, 255
-STREAM, CREDIT, EOF, RESET, DONE, SUSPEND = 0x10, 0x12, 0x14, 0x16, 0x18, 0x1A
-GOAWAY = 0x20
-FROM_EXIT = 1
-"""The bit of a binary message's type that says who sent it."""
-BINARY_TYPES = range(STREAM, SUSPEND + 2)
-"""The types whose session id stands right behind the type byte, up to SESSION_END."""
-SESSION_END = 17
-
-STREAM_HEADER = struct.Struct("!B16sQ")
-_CREDIT = struct.Struct("!B16sQQ")
-_EOF = struct.Struct("!B16sQ")
-_RESET = struct.Struct("!B16sB")
-_BARE = struct.Struct("!B16s")
-_GOAWAY = struct.Struct("!BH")
-_MAX_OFFSET = (1 << 63) - 1
 _REFUSALS = {int(refusal): refusal for refusal in Refusal}
-_RESET_REASONS = {int(reason): reason for reason in ResetReason}
 
 Fields = dict[bytes, Any]
-Buffer = bytes | bytearray | memoryview
 
 
 def encode(message: Message) -> bytes:
@@ -95,11 +70,6 @@ def decode(data: Buffer) -> Message:
 def session_text(session: bytes) -> str:
     """A session's id as people and protocol 0.1 write it: the text of a UUID."""
     return str(UUID(bytes=session))
-
-
-def stream_header(session: bytes, from_exit: bool, offset: int) -> bytes:
-    """The bytes of a Stream before its payload."""
-    return STREAM_HEADER.pack(STREAM | from_exit, session, offset)
 
 
 # Control messages: a type byte and a msgpack map.
@@ -139,7 +109,7 @@ def _remark(fields: Fields, key: bytes) -> str:
     return value[:MAX_TEXT].decode("utf-8", "replace")
 
 
-def _integer(fields: Fields, key: bytes, most: int = _MAX_OFFSET, least: int = 0) -> int:
+def _integer(fields: Fields, key: bytes, most: int = _MAX_INTEGER, least: int = 0) -> int:
     value = fields.get(key, 0)
     if type(value) is not int or not least <= value <= most:
         raise ProtocolError(f"{key.decode()} is no whole number from {least} to {most}")
@@ -316,85 +286,6 @@ def _encode_connection_closed(message: ConnectionClosed) -> bytes:
     return _pack(CONNECTION_CLOSED, {"GUID": session_text(message.session)})
 
 
-# Binary messages: a type byte, the session's id, fixed fields.
-
-
-def _encode_stream(message: Stream) -> bytes:
-    return b"".join((stream_header(message.session, message.from_exit, message.offset), message.payload))
-
-
-def _decode_stream(data: Buffer) -> Stream:
-    kind, session, offset = STREAM_HEADER.unpack_from(data)
-    payload = memoryview(data)[STREAM_HEADER.size :]
-    if not payload:
-        raise ProtocolError("a STREAM without bytes")
-    _check_offset(offset + len(payload))
-    return Stream(session, bool(kind & FROM_EXIT), offset, payload)
-
-
-def _encode_credit(message: Credit) -> bytes:
-    return _CREDIT.pack(CREDIT | message.from_exit, message.session, message.received, message.limit)
-
-
-def _decode_credit(data: Buffer) -> Credit:
-    kind, session, received, limit = _CREDIT.unpack(data)
-    _check_offset(max(received, limit))
-    return Credit(session, bool(kind & FROM_EXIT), received, limit)
-
-
-def _encode_eof(message: Eof) -> bytes:
-    return _EOF.pack(EOF | message.from_exit, message.session, message.offset)
-
-
-def _decode_eof(data: Buffer) -> Eof:
-    kind, session, offset = _EOF.unpack(data)
-    _check_offset(offset)
-    return Eof(session, bool(kind & FROM_EXIT), offset)
-
-
-def _encode_reset(message: Reset) -> bytes:
-    text = message.text.encode()[:MAX_RESET_TEXT]
-    return _RESET.pack(RESET | message.from_exit, message.session, message.reason) + text
-
-
-def _decode_reset(data: Buffer) -> Reset:
-    kind, session, reason = _RESET.unpack_from(data)
-    text = bytes(data[_RESET.size : _RESET.size + MAX_RESET_TEXT]).decode("utf-8", "replace")
-    known = _RESET_REASONS.get(reason, ResetReason.UNSPECIFIED)
-    return Reset(session, bool(kind & FROM_EXIT), known, text)
-
-
-def _encode_done(message: Done) -> bytes:
-    return _BARE.pack(DONE | message.from_exit, message.session)
-
-
-def _decode_done(data: Buffer) -> Done:
-    kind, session = _BARE.unpack(data)
-    return Done(session, bool(kind & FROM_EXIT))
-
-
-def _encode_suspend(message: Suspend) -> bytes:
-    return _BARE.pack(SUSPEND | message.from_exit, message.session)
-
-
-def _decode_suspend(data: Buffer) -> Suspend:
-    kind, session = _BARE.unpack(data)
-    return Suspend(session, bool(kind & FROM_EXIT))
-
-
-def _encode_goaway(message: GoAway) -> bytes:
-    return _GOAWAY.pack(GOAWAY, message.seconds)
-
-
-def _decode_goaway(data: Buffer) -> GoAway:
-    return GoAway(_GOAWAY.unpack(data)[1])
-
-
-def _check_offset(offset: int) -> None:
-    if offset > _MAX_OFFSET:
-        raise ProtocolError(f"the offset {offset} is out of range")
-
-
 _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     Handshake: _encode_handshake,
     Initiator: _encode_initiator,
@@ -402,13 +293,7 @@ _ENCODERS: dict[type, Callable[[Any], bytes]] = {
     Terminator: _encode_terminator,
     ConnectionClosed: _encode_connection_closed,
     Ack: _encode_ack,
-    Stream: _encode_stream,
-    Credit: _encode_credit,
-    Eof: _encode_eof,
-    Reset: _encode_reset,
-    Done: _encode_done,
-    Suspend: _encode_suspend,
-    GoAway: _encode_goaway,
+    **binary.ENCODERS,
 }
 
 _DECODERS: dict[int, Callable[[Buffer], Message]] = {
@@ -418,14 +303,5 @@ _DECODERS: dict[int, Callable[[Buffer], Message]] = {
     TERMINATOR: lambda data: Terminator(_session(_unpack(data))),
     CONNECTION_CLOSED: lambda data: ConnectionClosed(_session(_unpack(data))),
     ACK: _decode_ack,
-    GOAWAY: _decode_goaway,
+    **binary.DECODERS,
 }
-for _kind, _decoder in (
-    (STREAM, _decode_stream),
-    (CREDIT, _decode_credit),
-    (EOF, _decode_eof),
-    (RESET, _decode_reset),
-    (DONE, _decode_done),
-    (SUSPEND, _decode_suspend),
-):
-    _DECODERS[_kind] = _DECODERS[_kind | FROM_EXIT] = _decoder

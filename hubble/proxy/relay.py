@@ -14,8 +14,9 @@ import gevent
 from gevent.event import Event
 
 from hubble.errors import ProtocolError
-from hubble.protocol import codec
-from hubble.protocol.codec import FROM_EXIT, decode, encode, session_text
+from hubble.protocol import binary
+from hubble.protocol.binary import FROM_EXIT
+from hubble.protocol.codec import decode, encode, session_text
 from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
@@ -38,7 +39,7 @@ LEGACY_BACKLOG = 4 * 1024 * 1024
 """Bytes of a session of protocol 0.1, which has no credit, that may be queued towards its receiver."""
 STALL_TIMEOUT = 30.0
 """Seconds that the sender's link then waits before the session is ended."""
-STREAM_HEADER = codec.STREAM_HEADER.size
+STREAM_HEADER = binary.STREAM_HEADER.size
 
 
 class Relay:
@@ -54,8 +55,8 @@ class Relay:
 
     def serve(self, data: bytes) -> None:
         """Deal with one message that came over the leg. Raises ProtocolError for one that cannot be meant."""
-        if data and data[0] in codec.BINARY_TYPES:
-            if len(data) < codec.SESSION_END:
+        if data and data[0] in binary.BINARY_TYPES:
+            if len(data) < binary.SESSION_END:
                 raise ProtocolError("a message that ends within its session's id")
             self._pass_on(data)
             return
@@ -81,6 +82,8 @@ class Relay:
     def lost(self) -> None:
         """The leg's link is gone: tell the other side of each of its routes."""
         self._opening.exit_lost(self._leg)
+        for room in self._leg.room.values():  # who waits need not wait any more
+            room.set()
         for route in list(self._leg.routes.values()):
             self._routes.remove(route)
             self._audit.path_lost(route, self._leg.link.why or f"the link of {self._leg.name} was lost")
@@ -92,20 +95,20 @@ class Relay:
     # Sessions that can be resumed.
 
     def _pass_on(self, data: bytes) -> None:
-        kind, session = data[0], data[1 : codec.SESSION_END]
+        kind, session = data[0], data[1 : binary.SESSION_END]
         from_exit = bool(kind & FROM_EXIT)
         route = self._routes.get(session)
-        if route is None or route.leg(from_exit) is not self._leg:
+        if route is None or route.leg(from_exit) is not self._leg or not route.resumable:
             self._without_route(kind, session, from_exit, data)
             return
         target = route.leg(not from_exit).link
         kind &= ~FROM_EXIT
-        if kind == codec.STREAM:
+        if kind == binary.STREAM:
             route.passed[from_exit] += len(data) - STREAM_HEADER
             route.messages[from_exit] += 1
             target.send(data, session)
             return
-        if kind == codec.CREDIT:
+        if kind == binary.CREDIT:
             if self._leg.link.is_full(session):
                 route.held_credit[from_exit] = data
                 route.held_since.setdefault(from_exit, time.monotonic())
@@ -117,17 +120,17 @@ class Relay:
 
     def _heed(self, kind: int, route: Route, from_exit: bool, data: bytes) -> None:
         """A message that changes what becomes of the session passes."""
-        if kind == codec.RESET:
+        if kind == binary.RESET:
             route.leg(not from_exit).link.discard(route.session)
             self._routes.remove(route)
             reset = cast(Reset, decode(data))
             self._audit.reset(route, reset.reason, reset.text)
-        elif kind == codec.SUSPEND:
+        elif kind == binary.SUSPEND:
             self._routes.remove(route)
             self._audit.path_lost(route, f"the path behind {route.destination if from_exit else route.source} is lost")
-        elif kind == codec.EOF:
+        elif kind == binary.EOF:
             self._audit.stream_ends(route, from_exit, cast(Eof, decode(data)).offset)
-        elif kind == codec.DONE:
+        elif kind == binary.DONE:
             route.done.add(from_exit)
             if len(route.done) == 2:
                 self._routes.remove(route)
@@ -135,12 +138,14 @@ class Relay:
 
     def _without_route(self, kind: int, session: bytes, from_exit: bool, data: bytes) -> None:
         """The session is not open here: its sender must resume it, if it still wants it."""
-        if kind & ~FROM_EXIT == codec.RESET:
+        if kind & ~FROM_EXIT == binary.RESET:
             proposal = self._routes.proposed_by(self._leg, session)
             if proposal is not None and not from_exit:
                 self._routes.withdraw(proposal)
                 proposal.exit.link.send(data, session)
-        elif kind & ~FROM_EXIT in (codec.STREAM, codec.EOF) and self._answered.add((session, from_exit)):
+        elif from_exit and self._routes.is_proposed_to(self._leg, session):
+            pass  # it will send this again when it has accepted; a Suspend would undo what it is about to set up
+        elif kind & ~FROM_EXIT in (binary.STREAM, binary.EOF) and self._answered.add((session, from_exit)):
             log.debug("a message of session %s, which is not open here", session_text(session))
             self._leg.link.send(encode(Suspend(session, not from_exit)), session)
 
@@ -178,7 +183,7 @@ class Relay:
         """Protocol 0.1 has no credit: its sender's link waits while the receiver does not read, for a while."""
         room = target.room[route.session] = Event()
         try:
-            if target.link.is_full(route.session) and not room.wait(STALL_TIMEOUT):
+            if target.link.is_full(route.session) and not target.link.closed and not room.wait(STALL_TIMEOUT):
                 log.warning("session %s: ended: its receiver has stalled", session_text(route.session))
                 self.end(route, ResetReason.STALLED, "the receiver has read nothing for long")
         finally:

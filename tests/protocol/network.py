@@ -358,7 +358,6 @@ class Network:
         self.acks: list[Ack] = []
         self.refused_at_once: set[bytes] = set()
         self.dialling: dict[bytes, Initiator] = {}
-        self._answering: dict[tuple[bytes, int], End] = {}
         for agent in self.agents:
             self.dial(agent)
         for number in range(sessions):
@@ -419,6 +418,13 @@ class Network:
     def agents_without_link(self) -> list[Agent]:
         return [agent for agent in self.agents if agent.link is None]
 
+    def relink(self) -> None:
+        """Each agent whose link is gone notices it, and registers again."""
+        for agent in self.agents:
+            if agent.link is None or agent.link.cut:
+                self.dial(agent)
+        self.forget_dead_links()
+
     def forget_dead_links(self) -> None:
         self.links = [link for link in self.links if link.known_to_proxy or link.agent.link is link]
 
@@ -438,6 +444,9 @@ class Network:
         end = agent.ends[session.id] = End(agent, session, start=997 * len(self.ends))
         self.ends.append(end)
         return end
+
+    def exit_ends(self) -> list[End]:
+        return [end for end in self.ends if end.agent is self.exit]
 
     def open(self, session_id: bytes) -> None:
         self.retry(self.add(self.entry, self.new_session(self.entry, session_id, secret=session_id)))
@@ -465,9 +474,7 @@ class Network:
         else:
             assert ack.terms
             self.acks.append(ack)
-            if end.session.connected(ack.terms, self.now):
-                end.peer = self._answering[ack.session, ack.terms.attempt]
-                end.peer.peer = end
+            end.session.connected(ack.terms, self.now)
         end.turn()
 
     def initiated(self, initiator: Initiator) -> None:
@@ -484,8 +491,8 @@ class Network:
                 self._refuse(initiator)
         elif end:
             self._accept(end, initiator)
-        elif initiator.terms.resume:
-            self._refuse(initiator)
+        elif initiator.terms.resume or any(each.session.id == initiator.session for each in self.exit_ends()):
+            self._refuse(initiator)  # an Initiator may come late: it must not connect to the destination twice
         else:
             self.dialling[initiator.session] = initiator
 
@@ -494,6 +501,8 @@ class Network:
         initiator = self.dialling.pop(session)
         assert initiator.terms
         end = self.add(self.exit, self.new_session(self.exit, session, initiator.terms.secret))
+        end.peer = next(other for other in self.ends if other.session.id == session)
+        end.peer.peer = end
         if self.exit.link:
             self._accept(end, initiator)
         else:
@@ -505,13 +514,8 @@ class Network:
             terms = end.session.accept(initiator.terms, self.now)
         except ProtocolError:
             self._refuse(initiator)
-            if not end.session.established:  # opened for an Initiator of a session that has ended long ago
-                end.session.fail(ResetReason.REFUSED)
-                end.turn()
             return
         if terms and end.agent.link:
-            end.peer = next(other for other in self.ends if other.session.id == initiator.session)
-            self._answering[initiator.session, terms.attempt] = end
             end.agent.link.send_up(Ack(initiator.session, True, terms=terms, path=initiator.path))
         end.turn()
 
@@ -561,11 +565,8 @@ class Network:
             pass
 
     def heal(self) -> None:
-        """Whoever has lost its link notices, and registers again; both applications say all that they have to say."""
-        for agent in self.agents:
-            if agent.link is None or agent.link.cut:
-                self.dial(agent)
-        self.forget_dead_links()
+        """All links are there again, and both applications say all that they have to say."""
+        self.relink()
         for _ in range(60):
             self.settle()
             for end in list(self.entry.ends.values()):

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hubble.errors import ProtocolError
-from hubble.protocol import codec
+from hubble.protocol import binary, codec
 from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
@@ -204,14 +204,14 @@ def test_a_session_s_id_stands_in_the_bytes_1_to_17_of_every_binary_message() ->
     for vector in EXTENSION:
         if vector["message"] in ("Stream", "Credit", "Eof", "Reset", "Done", "Suspend"):
             data = bytes.fromhex(vector["hex"])
-            assert data[0] in codec.BINARY_TYPES
+            assert data[0] in binary.BINARY_TYPES
             assert data[1:17].hex() == vector["fields"]["session"]
-            assert bool(data[0] & codec.FROM_EXIT) is vector["fields"]["from_exit"]
+            assert bool(data[0] & binary.FROM_EXIT) is vector["fields"]["from_exit"]
 
 
 def test_no_control_message_is_taken_for_a_binary_one() -> None:
     control = {codec.HANDSHAKE, codec.INITIATOR, codec.DATA, codec.TERMINATOR, codec.CONNECTION_CLOSED, codec.ACK}
-    assert not (control | {codec.GOAWAY}) & set(codec.BINARY_TYPES)
+    assert not (control | {binary.GOAWAY}) & set(binary.BINARY_TYPES)
 
 
 def test_a_session_is_written_as_the_text_of_a_uuid() -> None:
@@ -220,7 +220,7 @@ def test_a_session_is_written_as_the_text_of_a_uuid() -> None:
 
 def test_the_header_of_a_stream_is_what_stands_before_its_payload() -> None:
     message = Stream(SESSION, True, 7, b"payload")
-    assert codec.stream_header(SESSION, True, 7) + b"payload" == codec.encode(message)
+    assert binary.stream_header(SESSION, True, 7) + b"payload" == codec.encode(message)
 
 
 def test_a_peer_without_the_extension_is_sent_none_of_its_keys() -> None:
@@ -232,7 +232,7 @@ def test_a_peer_without_the_extension_is_sent_none_of_its_keys() -> None:
 
 
 def test_unknown_reasons_and_codes_are_unspecified() -> None:
-    assert codec.decode(struct.pack("!B16sB", codec.RESET, SESSION, 200)) == Reset(
+    assert codec.decode(struct.pack("!B16sB", binary.RESET, SESSION, 200)) == Reset(
         SESSION, False, ResetReason.UNSPECIFIED
     )
     assert codec.decode(packed(codec.ACK, {"GUID": GUID, "Code": 4711})) == Ack(SESSION, ok=False)
@@ -242,8 +242,8 @@ def test_a_reset_s_text_is_cut_and_never_fails() -> None:
     long = Reset(SESSION, False, ResetReason.LOCAL_RESET, "é" * 500)
     cut = codec.decode(codec.encode(long))
     assert isinstance(cut, Reset)
-    assert cut.text == "é" * (codec.MAX_RESET_TEXT // 2)
-    split = struct.pack("!B16sB", codec.RESET, SESSION, 1) + b"bad \xff utf-8" + b"x" * 1000
+    assert cut.text == "é" * (binary.MAX_RESET_TEXT // 2)
+    split = struct.pack("!B16sB", binary.RESET, SESSION, 1) + b"bad \xff utf-8" + b"x" * 1000
     decoded = codec.decode(split)
     assert isinstance(decoded, Reset)
     assert decoded.text.startswith("bad \ufffd utf-8")
@@ -537,9 +537,9 @@ def test_arbitrary_bytes(data: bytes) -> None:
 
 
 @given(kind=st.sampled_from(sorted(KNOWN_TYPES)), body=st.binary(max_size=200))
-@example(kind=codec.STREAM, body=bytes(24))
-@example(kind=codec.STREAM, body=SESSION + b"\xff" * 9)
-@example(kind=codec.CREDIT, body=b"\xff" * 32)
+@example(kind=binary.STREAM, body=bytes(24))
+@example(kind=binary.STREAM, body=SESSION + b"\xff" * 9)
+@example(kind=binary.CREDIT, body=b"\xff" * 32)
 def test_arbitrary_bytes_behind_a_known_type(kind: int, body: bytes) -> None:
     decodes_or_refuses(bytes([kind]) + body)
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -200,7 +201,7 @@ class AnyUse(RuleBasedStateMachine):
         return None if name == "None" else name
 
 
-TestAnyUse = AnyUse.TestCase
+TestAnyUse = pytest.mark.timeout(settings.default.max_examples)(AnyUse.TestCase)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(min_size=1, max_size=20))), st.integers(1, 40))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -467,7 +467,7 @@ class Direction(RuleBasedStateMachine):
         assert self.keep.taken == self.allow.taken == 0
 
 
-TestDirection = Direction.TestCase
+TestDirection = pytest.mark.timeout(settings.default.max_examples)(Direction.TestCase)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.integers(1, 60), st.integers(1, 60))
