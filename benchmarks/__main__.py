@@ -31,6 +31,7 @@ NAMES = (
     "mesh",
     "idle",
     "tls",
+    "observing",
 )
 
 

@@ -16,11 +16,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Tunnel:
-    """A proxy and its agents, by name in `processes`, started one by one; their links may be TLS."""
+    """A proxy and its agents, started one by one; their links may be TLS.
+
+    By name: `processes`, and in `ports` what their ports files say.
+    """
 
     def __init__(self, lab: Lab, *, tls: bool = False) -> None:
         self.lab = lab
         self.processes: dict[str, Process] = {}
+        self.ports: dict[str, Any] = {}
         self._scheme = "wss" if tls else "ws"
         self._certificate = _new_certificate(lab) if tls else None
 
@@ -53,7 +57,9 @@ class Tunnel:
             str(ports),
         ]
         process = self.processes[name] = self.lab.start(name, command)
-        return process.wait_until(lambda: json.loads(ports.read_text()) if ports.exists() else None, "listening")
+        found = process.wait_until(lambda: json.loads(ports.read_text()) if ports.exists() else None, "listening")
+        self.ports[name] = found
+        return found
 
 
 def _new_certificate(lab: Lab) -> str:

@@ -17,10 +17,12 @@ from hubble.agent.connection import Connection
 from hubble.agent.entry import Entry
 from hubble.agent.exit import Exit, Forbids, forbids_nothing
 from hubble.agent.links import Links
+from hubble.agent.metrics import AgentMetrics
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule, parse_rules
 from hubble.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused, UsageError
 from hubble.protocol.backoff import Backoff
+from hubble.protocol.binary import BINARY_TYPES, FROM_EXIT, SESSION_END
 from hubble.protocol.codec import decode, encode
 from hubble.protocol.credit import Budget
 from hubble.protocol.messages import (
@@ -43,7 +45,8 @@ from hubble.protocol.messages import (
 )
 from hubble.protocol.recent import RecentSet
 from hubble.protocol.session import Path, Session
-from hubble.transport.dial import Target, open_websocket, parse_url
+from hubble.transport.addresses import Socket
+from hubble.transport.dial import Target, check_usage, open_websocket, parse_url
 from hubble.transport.link import Link
 
 log = logging.getLogger(__name__)
@@ -86,6 +89,8 @@ class Agent:
         self._targets = [parse_url(one) for one in ([url] if isinstance(url, str) else url)]
         if not self._targets:
             raise UsageError("the proxy's URL is missing")
+        for target in self._targets:
+            check_usage(target, self.options.dial)
         self._key = key
         self._instance = secrets.token_bytes(16)
         self._epoch = 0
@@ -98,6 +103,7 @@ class Agent:
         self._answered = RecentSet(1024)
         self._stopping = Event()
         self._greenlets: list[gevent.Greenlet] = []
+        self._metrics: AgentMetrics | None = None
         self._ever_registered = False
         self._moved: _Registered | None = None
         self._mover: gevent.Greenlet | None = None
@@ -115,6 +121,10 @@ class Agent:
             log.info("rule %s listens on %s port %d", rule, address, port)
         self._greenlets = [gevent.spawn(self._keep_linked), gevent.spawn(self._watch_deadlines)]
         return listening
+
+    def serve_metrics(self, listener: Socket) -> None:
+        """Answer Prometheus on a listener of its own (docs/metrics.md), until `stop`."""
+        self._metrics = AgentMetrics(listener, self._links.meters, self._connections, lambda: self._links.link)
 
     def wait(self) -> None:
         """Wait until the agent has stopped. With `exit_on_failure`, raises what made the first registration fail."""
@@ -135,6 +145,8 @@ class Agent:
             link.close(1000, "the agent was stopped")
             link.wait_closed(2.0)
         gevent.killall(self._greenlets)
+        if self._metrics is not None:
+            self._metrics.stop()
 
     # The link.
 
@@ -182,11 +194,13 @@ class Agent:
         return None
 
     def _register(self, target: Target) -> _Registered:
-        """A link on which the proxy has accepted this agent. Raises DialError, LinkClosed or RegistrationRefused."""
+        """A link on which the proxy has accepted this agent. Raises DialError, ProtocolError or RegistrationRefused."""
         upgraded = open_websocket(target, self.options.dial)
         link = Link(upgraded.socket, Side.CLIENT, leftover=upgraded.leftover, keepalive=self.options.keepalive)
         try:
             return self._say_hello(target, link)
+        except LinkClosed as error:
+            raise DialError(f"{target} has ended the link before it answered the registration: {error}") from error
         except BaseException:
             link.abort("the registration failed")
             raise
@@ -214,11 +228,14 @@ class Agent:
         self._ever_registered = True
         self._backoff.succeeded()
         link.on_drained = self._lane_drained
+        self._answered = RecentSet(1024)
         self._links.set(link, registered.resumable)
         try:
             self._entry.resume_all(link)
             for data in registered.messages:
-                self._dispatch(link, decode(data))
+                message = self._decode(data)
+                if message is not None:
+                    self._dispatch(link, message)
         except ProtocolError as error:
             link.close(1002, str(error))
             raise
@@ -245,6 +262,19 @@ class Agent:
         self._limit_waiting()
 
     # What comes over it.
+
+    def _decode(self, data: bytes) -> Message | None:
+        """The message; None if another agent has malformed it, which costs its session only. Raises ProtocolError."""
+        try:
+            return decode(data)
+        except ProtocolError as error:
+            if len(data) < SESSION_END or data[0] not in BINARY_TYPES:  # what the proxy itself has made
+                raise
+            connections = self._entry.connections if data[0] & FROM_EXIT else self._exit.connections
+            connection = connections.get(data[1:SESSION_END])
+            if connection is not None:
+                connection.fail(ResetReason.PROTOCOL_ERROR, str(error))
+            return None
 
     def _dispatch(self, link: Link, message: Message) -> None:
         match message:

@@ -19,6 +19,7 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from hubble.agent.metrics import Meters
 from hubble.protocol.backoff import Backoff
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.legacy import LegacySession
@@ -46,6 +47,10 @@ class Owner(Protocol):
     def link(self) -> Link | None:
         """The link to the proxy, while there is one."""
 
+    @property
+    def meters(self) -> Meters:
+        """Where the connection counts what it does."""
+
     def forget(self, connection: Connection) -> None:
         """The connection's session is over."""
 
@@ -65,6 +70,8 @@ class Connection:
         self.label = label
         self.backoff: Backoff | None = None
         """When to try again to resume, while the entry does."""
+        self.bytes_read = self.bytes_written = 0
+        """From and to the local socket."""
         self._owner = owner
         self._stream = open_stream(sock)
         self._rest: bytes | memoryview = b""
@@ -102,6 +109,9 @@ class Connection:
         """End the session by a reset on both sides."""
         self.session.fail(reason, text)
         self.turn()
+        if not self._stream.closed:  # the other side can be told later only; the application need not wait for that
+            self._reset()
+            self._stream.close()
 
     def downgrade(self) -> None:
         """The other end speaks protocol 0.1: go on with a session of that, before any byte has flowed."""
@@ -136,6 +146,7 @@ class Connection:
                     self.session.finish()
                     self.turn()
                     return
+                self.bytes_read += len(data)
                 self.session.write(data)
                 self.turn()
         except OSError as error:
@@ -155,6 +166,7 @@ class Connection:
         if taken < len(data):
             self._rest = memoryview(data)[taken:]
         if taken:
+            self.bytes_written += taken
             session.consumed(taken, time.monotonic())
 
     def _write_socket(self) -> None:
@@ -164,6 +176,7 @@ class Connection:
                 data, self._rest = self._rest or session.next_bytes(WRITE_SIZE), b""
                 if data is not None:
                     self._stream.sendall(data)
+                    self.bytes_written += len(data)
                     session.consumed(len(data), time.monotonic())
                     self._delivered.set()
                     self.turn()
@@ -187,7 +200,10 @@ class Connection:
         while session.unsent or not session.room:
             self._reading = False
             self._readable.clear()
+            waited_for_credit, since = not session.room, time.monotonic()
             self._readable.wait()
+            if waited_for_credit:
+                self._owner.meters.stalled += time.monotonic() - since
             self._reading = True
         return session.room
 
@@ -211,6 +227,7 @@ class Connection:
     def _heed(self, event: Opened | Suspended | Resumed | Ended) -> None:
         match event:
             case Opened():
+                self._owner.meters.connection_opened(self)
                 log.debug("%s: open", self.label, extra=self._fields)
                 self._greenlets = [gevent.spawn(self._read_socket), gevent.spawn(self._write_socket)]
             case Suspended(why):
@@ -218,8 +235,10 @@ class Connection:
                 self._on_suspended(self)
             case Resumed(seconds):
                 self.backoff = None
+                self._owner.meters.resumptions += 1
                 log.info("%s: resumed after %.1f s", self.label, seconds, extra=self._fields)
             case Ended(reason, text):
+                self._owner.meters.connection_closed(self, "closed" if reason is None else reason.name.lower())
                 if reason is None:
                     log.debug("%s: closed", self.label, extra=self._fields)
                 else:

@@ -10,9 +10,11 @@ import uuid
 from collections.abc import Iterable
 
 import gevent
+from gevent.pool import Group
 
 from hubble.agent.connection import Connection, reset
 from hubble.agent.links import Links
+from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule
 from hubble.errors import ListenError
@@ -20,7 +22,7 @@ from hubble.protocol.backoff import Backoff
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.legacy import LegacySession
-from hubble.protocol.messages import Ack, Initiator, Refusal
+from hubble.protocol.messages import Ack, ConnectionClosed, Initiator, Refusal, Reset, ResetReason
 from hubble.protocol.session import OPEN_TIMEOUT, Path, Session
 from hubble.transport.addresses import Socket, endpoint, set_tcp_options
 from hubble.transport.link import Link
@@ -46,7 +48,7 @@ class Entry:
         self._keep = keep
         self._destinations: dict[bytes, Rule] = {}
         self._listeners: list[tuple[Rule, Socket]] = []
-        self._greenlets: list[gevent.Greenlet] = []
+        self._greenlets = Group()
 
     # Listening.
 
@@ -59,12 +61,12 @@ class Entry:
             self.close()
             raise ListenError(f"rule {rule}: {error}") from error
         for rule, listener in self._listeners:
-            self._greenlets.append(gevent.spawn(self._accept, rule, listener))
+            self._greenlets.spawn(self._accept, rule, listener)
         return [(rule, *listener.getsockname()[:2]) for rule, listener in self._listeners]
 
     def close(self) -> None:
-        """Accept no more."""
-        gevent.killall(self._greenlets)
+        """Accept no more, and reset those that wait for a link."""
+        self._greenlets.kill()
         for _, listener in self._listeners:
             listener.close()
 
@@ -76,13 +78,17 @@ class Entry:
                 log.error("rule %s: cannot accept: %s", rule, error)
                 gevent.sleep(0.5)
                 continue
-            gevent.spawn(self._open, rule, sock, endpoint(*address[:2]))
+            self._greenlets.spawn(self._open, rule, sock, endpoint(*address[:2]))
 
     # Opening.
 
     def _open(self, rule: Rule, sock: Socket, client: str) -> None:
         set_tcp_options(sock)
-        link = self._links.wait(self._options.link_wait)
+        try:
+            link = self._links.wait(self._options.link_wait)
+        except gevent.GreenletExit:  # the agent is stopped
+            reset(sock)
+            raise
         if link is None:
             log.warning("rule %s: %s refused: no link to the proxy within %g s", rule, client, self._options.link_wait)
             reset(sock)
@@ -120,12 +126,21 @@ class Entry:
         """The proxy, or the exit, has answered an Initiator."""
         connection = self.connections.get(ack.session)
         if connection is None:
+            if ack.ok:
+                self._turn_down(ack)
             return
         if ack.ok:
             self._accepted(connection, ack)
         else:
             self._refused(connection, ack)
         connection.turn()
+
+    def _turn_down(self, ack: Ack) -> None:
+        """The session has ended meanwhile: the exit would keep it, and its destination, for nothing."""
+        link = self._links.link
+        if link is not None:
+            reset = Reset(ack.session, False, ResetReason.UNKNOWN_SESSION)
+            link.send(encode(reset if ack.terms else ConnectionClosed(ack.session)), ack.session)
 
     def _accepted(self, connection: Connection, ack: Ack) -> None:
         session = connection.session
@@ -171,6 +186,11 @@ class Entry:
     def link(self) -> Link | None:
         """The link to the proxy, while there is one."""
         return self._links.link
+
+    @property
+    def meters(self) -> Meters:
+        """Where connections count what they do."""
+        return self._links.meters
 
     def forget(self, connection: Connection) -> None:
         """The connection's session is over."""

@@ -10,6 +10,7 @@ import gevent
 
 from hubble.agent.connection import Connection
 from hubble.agent.links import Links
+from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
 from hubble.errors import DialError, ProtocolError
 from hubble.protocol.codec import encode, session_text
@@ -69,12 +70,15 @@ class Exit:
 
     def _dial(self, initiator: Initiator) -> None:
         host, port = initiator.host, initiator.port
+        started = time.monotonic()
         try:
             sock = connect(host, port, self._options.dial_timeout, self._checker(host, port))
         except DialError as error:
+            self.meters.dial_failed(time.monotonic() - started, self._options.dial_timeout)
             log.warning("session %s: %s", session_text(initiator.session), error)
             self._refuse(self._dialling.pop(initiator.session), Refusal.DIAL_FAILED, str(error))
             return
+        self.meters.dials.add(time.monotonic() - started)
         self._open(self._dialling.pop(initiator.session), sock)
 
     def _checker(self, host: str, port: int) -> Check:
@@ -155,6 +159,11 @@ class Exit:
     def link(self) -> Link | None:
         """The link to the proxy, while there is one."""
         return self._links.link
+
+    @property
+    def meters(self) -> Meters:
+        """Where connections count what they do."""
+        return self._links.meters
 
     def forget(self, connection: Connection) -> None:
         """The connection's session is over."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gevent
 from gevent.event import Event
 
+from hubble.agent.metrics import Meters
 from hubble.transport.link import Link
 
 
@@ -13,10 +15,12 @@ class Links:
     def __init__(self) -> None:
         self.link: Link | None = None
         self.resumable = False
+        self.meters = Meters()
         self._there = Event()
 
     def set(self, link: Link, resumable: bool) -> None:
         """The proxy has accepted the registration on `link`."""
+        self.meters.registrations += 1
         self.link = link
         self.resumable = resumable
         self._there.set()
@@ -28,5 +32,7 @@ class Links:
 
     def wait(self, timeout: float) -> Link | None:
         """The link, once there is one; None if there is none within `timeout` seconds."""
-        self._there.wait(timeout)
+        with gevent.Timeout(timeout, False):
+            while self.link is None:  # it may be lost again before its waiters run
+                self._there.wait()
         return self.link

@@ -71,6 +71,10 @@ class Meters:
         self.dials = Durations()
         self.dial_failures = Counter[str]()
 
+    def dial_failed(self, seconds: float, timeout: float) -> None:
+        """A destination was not reached, after so long."""
+        self.dial_failures["timeout" if seconds >= timeout else "failed"] += 1
+
     def connection_opened(self, connection: Connection) -> None:
         """Its session is open."""
         self.opened[ROLES[connection.session.from_exit]] += 1
@@ -114,7 +118,7 @@ class AgentMetrics:
 
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(self)  # type: ignore[arg-type]  # it has `collect`, which is all that is asked for
+        registry.register(self)
         start_response("200 OK", [("Content-Type", CONTENT_TYPE)])
         return [generate_latest(registry)]
 
@@ -187,7 +191,7 @@ class AgentMetrics:
         yield dials
         yield labelled(
             CounterMetricFamily, "hubble_agent_dial_failures", "Destinations that were not reached.", ["cause"],
-            ((cause, meters.dial_failures[cause]) for cause in ("forbidden", "timeout", "failed")),
+            ((cause, meters.dial_failures[cause]) for cause in ("timeout", "failed")),
         )  # fmt: skip
         lag = HistogramMetricFamily("hubble_event_loop_lag_seconds", "By how much a timer of the event loop was late.")
         lag.add_metric([], self._lag.buckets(), self._lag.sum)

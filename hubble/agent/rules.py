@@ -58,7 +58,8 @@ class Rule:
             tail = tail[match.end() :] if match else tail
         target = re.fullmatch(r"(?P<gateway>[^:]*):(?P<host>\[[^]]*\]|[^:\[\]]*):(?P<port>\d+)", tail)
         if match is None or target is None:
-            shown = f"{head[: head.find(':') + 1]}***@{tail}" if at else text
+            port = re.match(r"\d{1,5}:|", head)  # nothing else of it: the key may stand anywhere
+            shown = f"{port and port[0]}***@{tail}" if at else text
             raise UsageError(f"rule {shown!r}: not of the form {FORM} (IPv6 addresses in brackets)")
         bind = match["bind"]
         return cls(

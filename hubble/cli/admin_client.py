@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
-from hubble.cli.admin_options import default_runtime_dir, parse_address
-from hubble.cli.arguments import Parser, seconds
+from hubble.cli.admin_options import default_runtime_dir
+from hubble.cli.arguments import Parser, admin_address, seconds
 from hubble.cli.running import run
 from hubble.cli.tables import age, bytes_text, clock, event_text, millis, table
 from hubble.errors import HubbleError, UsageError
@@ -213,11 +213,11 @@ def _access(options: Namespace) -> Access:
     """From the options, or from what the proxy has left in its runtime directory. Raises UsageError."""
     directory = Path(options.runtime_dir) if options.runtime_dir else default_runtime_dir()
     if options.admin and options.admin_token_file:
-        return Access(endpoint(*parse_address(options.admin)), read_token(Path(options.admin_token_file)))
+        return Access(endpoint(*admin_address(options.admin, "--admin")), read_token(Path(options.admin_token_file)))
     if options.admin and not options.runtime_dir:
         raise UsageError("--admin needs --admin-token-file, or --runtime-dir")
     access = Access.read(directory)
-    return Access(endpoint(*parse_address(options.admin)), access.token) if options.admin else access
+    return Access(endpoint(*admin_address(options.admin, "--admin")), access.token) if options.admin else access
 
 
 def _page(options: Namespace, sort: str) -> Row:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from hubble.cli.arguments import Parser
+from hubble.cli.arguments import Parser, admin_address
 from hubble.errors import UsageError
 from hubble.events.choose import shown_target
 from hubble.proxy.admin.access import Access, new_token, read_token
 from hubble.transport.addresses import Socket, endpoint
 from hubble.transport.listen import open_listener
 
-LOOPBACK = "127.0.0.1"
 SECRET = re.compile(r"(^|_)(key|secret|token|password)$")
 """Options that would hold a secret itself; those that end in _file name only where it is."""
 
@@ -28,14 +27,6 @@ def add_admin_options(parser: Parser) -> None:
                   "127.0.0.1 unless given")  # fmt: skip
     parser.option("admin-token-file", metavar="FILE", help="the token that they want; one is made, and printed, unless "
                   "given")  # fmt: skip
-
-
-def parse_address(text: str, option: str = "--admin") -> tuple[str, int]:
-    """The host, loopback unless given, and the port. Raises UsageError."""
-    match = re.fullmatch(r"(?P<host>\[[^]]+\]|[^:\s]*):(?P<port>\d{1,5})", text)
-    if match is None or int(match["port"]) > 65535:
-        raise UsageError(f"{option} {text!r} should look like 127.0.0.1:8081 or :8081")
-    return match["host"].strip("[]") or LOOPBACK, int(match["port"])
 
 
 def open_admin(options: Namespace, runtime_dir: Path | None) -> tuple[Socket, Access] | None:
@@ -49,7 +40,7 @@ def open_admin(options: Namespace, runtime_dir: Path | None) -> tuple[Socket, Ac
             raise UsageError("--admin-token-file has no meaning without --admin")
         return None
     token = read_token(Path(options.admin_token_file)) if options.admin_token_file else new_token()
-    listener = open_listener(*parse_address(options.admin))
+    listener = open_listener(*admin_address(options.admin, "--admin"))
     access = Access(endpoint(*listener.getsockname()[:2]), token)
     if not options.admin_token_file:
         print(f"dashboard: http://{access.address}/#token={token}", file=sys.stderr, flush=True)

@@ -12,13 +12,15 @@ from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import FORM, Rule
 from hubble.cli import check, logs
-from hubble.cli.arguments import Parser, seconds, size
+from hubble.cli.arguments import Parser, admin_address, seconds, size
 from hubble.cli.dial_options import add_dial_options, dial_options
 from hubble.cli.keys import add_key_options, read_key, read_key_file
 from hubble.cli.running import run, spare_the_collector, stop_on_signals, write_ports
 from hubble.errors import UsageError
+from hubble.transport.addresses import endpoint
 from hubble.transport.dial import check_usage, parse_url
 from hubble.transport.link import Keepalive
+from hubble.transport.listen import open_listener
 
 PROGRAM = "hubble-agent"
 KEY_FILE = "@file:"
@@ -70,6 +72,8 @@ def parser() -> Parser:
                   help="how many sessions may wait for their path")  # fmt: skip
     parser.option("waiting-bytes", type=size, default=DEFAULT.waiting_bytes, metavar="BYTES",
                   help="what they may keep meanwhile")  # fmt: skip
+    parser.option("metrics", metavar="ADDRESS",
+                  help="[host]:port of /metrics for Prometheus; the host is 127.0.0.1 unless given")  # fmt: skip
     parser.switch("exit-on-failure", help="end if the first registration fails, instead of trying again")
     return parser
 
@@ -86,9 +90,13 @@ def _serve(options: Namespace) -> None:
     agent = Agent(options.url, options.name, rules, key=read_key(options), options=agent_options, forbids=access.check)
     stop_on_signals(agent.stop)
     spare_the_collector()
+    metrics = open_listener(*admin_address(options.metrics, "--metrics")) if options.metrics else None
     listening = agent.start()
     ports = [{"rule": str(rule), "bind": address, "port": port} for rule, address, port in listening]
-    write_ports(options.ports_file, {"rules": ports})
+    if metrics is not None:
+        agent.serve_metrics(metrics)
+    more = {"metrics": endpoint(*metrics.getsockname()[:2])} if metrics is not None else {}
+    write_ports(options.ports_file, {"rules": ports, **more})
     agent.wait()
 
 

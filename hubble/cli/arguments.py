@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any, NoReturn
 
 from hubble import __version__
+from hubble.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,6 +64,14 @@ def count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} should be a whole number above 0")
     return int(text)
+
+
+def admin_address(text: str, option: str) -> tuple[str, int]:
+    """The host, loopback unless given, and the port of a listener that is not for the public. Raises UsageError."""
+    match = re.fullmatch(r"(?P<host>\[[^]]+\]|[^:\s]*):(?P<port>\d{1,5})", text)
+    if match is None or int(match["port"]) > 65535:
+        raise UsageError(f"{option} {text!r} should look like 127.0.0.1:8081 or :8081")
+    return match["host"].strip("[]") or "127.0.0.1", int(match["port"])
 
 
 def size(text: str) -> int:

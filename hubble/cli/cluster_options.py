@@ -11,6 +11,7 @@ from pathlib import Path
 from hubble.cli.arguments import Parser
 from hubble.errors import UsageError
 from hubble.proxy.cluster import Cluster, default_node
+from hubble.proxy.meshtls import MeshTLS
 
 log = logging.getLogger(__name__)
 
@@ -33,13 +34,17 @@ def add_cluster_options(parser: Parser) -> None:
         help="where other machines reach this one's workers: each takes the first free port from PORT on, or any",
     )
     parser.option("cluster-secret-file", metavar="FILE", help="what only the machines of the cluster know")
+    parser.option("cluster-ca", metavar="FILE",
+                  help="use TLS between machines: the authority (PEM) that issues certificates to them only")  # fmt: skip
+    parser.option("cluster-cert", metavar="FILE", help="this machine's certificate from there, with its chain (PEM)")
+    parser.option("cluster-key", metavar="FILE", help="its key (PEM), unless that is in the same file")
 
 
 def cluster(options: Namespace) -> Cluster | None:
     """What the options say, or None if this is to be the only machine. Raises UsageError."""
     given = options.cluster or os.environ.get(VARIABLE)
     if not given:
-        for name in ("node_name", "advertise", "cluster_secret_file"):
+        for name in ("node_name", "advertise", "cluster_secret_file", "cluster_ca", "cluster_cert", "cluster_key"):
             if getattr(options, name):
                 raise UsageError(f"--{name.replace('_', '-')} has no meaning without --cluster")
         return None
@@ -47,7 +52,15 @@ def cluster(options: Namespace) -> Cluster | None:
     host, port = _advertised(options.advertise or "")
     path = options.cluster_secret_file
     secret = _read(path, "--cluster-secret-file") if path else b""
-    return Cluster(url, options.node_name or default_node(), host, port, secret)
+    return Cluster(url, options.node_name or default_node(), host, port, secret, _tls(options))
+
+
+def _tls(options: Namespace) -> MeshTLS | None:
+    if options.cluster_ca is None and options.cluster_cert is None and options.cluster_key is None:
+        return None
+    if options.cluster_ca is None or options.cluster_cert is None:
+        raise UsageError("TLS between machines needs both --cluster-ca and --cluster-cert")
+    return MeshTLS(options.cluster_cert, options.cluster_key, options.cluster_ca)
 
 
 def _advertised(text: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 import gevent
 
 from hubble.errors import HubbleError, UsageError
+
+log = logging.getLogger(__name__)
 
 SUCCESS, FAILURE, USAGE = 0, 1, 2
 
@@ -55,6 +58,20 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, receive, number)
+
+
+def reload_on_signal(reload: Callable[[], None]) -> None:
+    """Call `reload`, in a greenlet, at each SIGHUP; what cannot be read again stays as it was, and is logged."""
+
+    def try_to_reload() -> None:
+        try:
+            reload()
+        except HubbleError as error:
+            log.error("not reloaded: %s", error)
+        else:
+            log.info("reloaded")
+
+    gevent.signal_handler(signal.SIGHUP, gevent.spawn, try_to_reload)
 
 
 def write_ports(path: str | None, content: dict[str, Any]) -> None:

@@ -58,6 +58,9 @@ class RedisDirectory(Directory):
         self._names: dict[str, _Entry] = {}
         self._workers: dict[str, Worker] = {}
         self._mine: dict[str, _Entry] = {}
+        self._unconfirmed: set[str] = set()
+        """Workers that were known before the server went away, and have not joined again since it is back."""
+        self._confirm_by = 0.0
         self._must_join = False
         self._claiming = 0
         self._failed = Event()
@@ -102,6 +105,9 @@ class RedisDirectory(Directory):
     def renew(self, worker: Worker) -> bool:
         if self._trouble:
             return True  # nothing can be said: the worker joins when the server is back
+        if self._unconfirmed and time.monotonic() > self._confirm_by:
+            for worker_id in list(self._unconfirmed):
+                self._forget_worker(worker_id)
         known = "" if self._claiming else str(len(self._mine))
         try:
             renewed = self._ask(lambda: self._renew(args=[worker.id, self._lease, known]))
@@ -146,6 +152,13 @@ class RedisDirectory(Directory):
         self._drop(registration)
         self._try(lambda: self._release(args=_fields(registration)))
 
+    def hear(self, registration: Registration) -> None:
+        known = self._names.get(registration.name)
+        if self._trouble and (known is None or registration.outdoes(known.registration)):
+            self._names[registration.name] = _Entry(registration)
+            if self._mine.pop(registration.name, None) is not None:
+                gevent.spawn(self.on_taken, registration)
+
     def close(self) -> None:
         self._follower.kill()
         self._redis.close()
@@ -176,6 +189,7 @@ class RedisDirectory(Directory):
                 del entries[registration.name]
 
     def _forget_worker(self, worker_id: str) -> None:
+        self._unconfirmed.discard(worker_id)
         self._workers.pop(worker_id, None)
         for entries in (self._names, self._mine):
             for name in [name for name, entry in entries.items() if entry.registration.worker == worker_id]:
@@ -186,6 +200,8 @@ class RedisDirectory(Directory):
         what, which, entry, version = json.loads(text)
         if what == "worker":
             if entry:
+                if which in self._unconfirmed:
+                    self._forget_worker(which)  # what it has now follows
                 self._workers[which] = _worker(which, entry)
             else:
                 self._workers.pop(which, None)
@@ -266,7 +282,11 @@ class RedisDirectory(Directory):
                 notifications.ping()
 
     def _read_all(self) -> None:
-        """Read everything anew. What changes meanwhile is notified, and taken in afterwards."""
+        """Read everything anew. What changes meanwhile is notified, and taken in afterwards.
+
+        A server that was restarted has forgotten all. Until the others have told it again, for the time of a lease,
+        what was known of them before stays.
+        """
         names: dict[str, _Entry] = {}
         cursor = None
         while cursor != 0:
@@ -277,8 +297,17 @@ class RedisDirectory(Directory):
             known = names.get(name)
             is_known = known is not None and known.registration == entry.registration
             self._mine[name] = known if known is not None and is_known else _Entry(entry.registration)
-        self._names = {**self._mine, **names}
-        self._workers = {worker_id: _worker(worker_id, text) for worker_id, text in workers.items()}
+        mine = {entry.registration.worker for entry in self._mine.values()}
+        self._unconfirmed = self._workers.keys() - workers.keys() - mine
+        self._confirm_by = time.monotonic() + self._lease
+        kept = {
+            name: _Entry(entry.registration)
+            for name, entry in self._names.items()
+            if entry.registration.worker in self._unconfirmed
+        }
+        self._names = {**kept, **self._mine, **names}
+        known_still = {worker_id: self._workers[worker_id] for worker_id in self._unconfirmed}
+        self._workers = known_still | {worker_id: _worker(worker_id, text) for worker_id, text in workers.items()}
 
 
 def _fields(registration: Registration | None) -> list[str]:

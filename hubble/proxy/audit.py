@@ -30,10 +30,12 @@ from hubble.events import (
     SessionSuspended,
 )
 from hubble.policy import ConnectionRequest, Decision, key_digest
+from hubble.policy.request import printable
 from hubble.protocol.codec import session_text
 from hubble.protocol.messages import Ack, Initiator, Refusal, ResetReason
 from hubble.proxy.metrics import Metrics
 from hubble.proxy.routes import Leg, Route
+from hubble.transport.addresses import endpoint
 
 log = logging.getLogger(__name__)
 
@@ -277,6 +279,8 @@ class Audit:
         if not record.resumes:
             result = code.name.lower()
             self.metrics.requests.labels(result).inc()
+            if code not in (Refusal.UNAUTHORIZED, Refusal.POLICY_ERROR):  # the denial has a line of its own
+                _say(record, "%s: not opened: %s", _route_of(record), printable(text))
             self._log_open(record, text or result)
             return
         known = self._records.get(record.session)
@@ -288,6 +292,7 @@ class Audit:
         self._records[record.session] = record
         record.opened = self._clock()
         self.metrics.requests.labels("opened").inc()
+        _say(record, "%s: open", _route_of(record))
         self._log_open(record, "")
 
     def _log_open(self, record: Record, error: str) -> None:
@@ -327,6 +332,7 @@ class Audit:
 
     def _log_resumed(self, record: Record, since: float | None) -> None:
         now = self._clock()
+        _say(record, "resumed%s", f" after {now - since:.1f} s" if since else "")
         self.events.log(
             SessionResumed(
                 time=now, worker=self.worker, **record.facts(), seconds=max(0.0, now - since) if since else 0.0,
@@ -364,6 +370,7 @@ class Audit:
         now = record.suspended = self._clock()
         self._suspended[record.session] = record
         self.metrics.suspensions.inc()
+        _say(record, "suspended: %s", why)
         self.events.log(SessionSuspended(time=now, worker=self.worker, **record.facts(), reason=why))
         if len(self._suspended) > MAX_SUSPENDED:
             self._close(next(iter(self._suspended.values())), "not_resumed", "too many sessions are suspended")
@@ -401,6 +408,11 @@ class Audit:
 
     def _log_close(self, record: Record, reason: str, detail: str) -> None:
         now = self._clock()
+        _say(
+            record, "%s after %.1f s, %d bytes to the exit, %d to the entry",
+            reason if reason == "closed" else f"ended ({printable(detail) or reason})",
+            now - record.opened, record.passed(TO_EXIT), record.passed(TO_ENTRY),
+        )  # fmt: skip
         self.events.log(
             CloseSession(
                 time=now, worker=self.worker, **record.facts(), reason=reason, detail=detail,
@@ -435,3 +447,13 @@ class Audit:
         self._detach(record)
         self._records.pop(record.session, None)
         self._suspended.pop(record.session, None)
+
+
+def _route_of(record: Record) -> str:
+    return printable(f"{record.source} to {record.gateway}, {endpoint(record.host, record.port)}")
+
+
+def _say(record: Record, text: str, *values: object) -> None:
+    """A line in the log about a session."""
+    fields = {"session": record.id, "gateway": record.gateway}
+    log.info(f"session %s: {text}", record.id, *values, extra=fields)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hubble.directory import Directory
 from hubble.errors import ListenError, UsageError
+from hubble.proxy.meshtls import MeshTLS
 from hubble.transport.addresses import Socket, endpoint
 from hubble.transport.listen import open_listener
 
@@ -24,7 +25,8 @@ class Cluster:
 
     directory: the URL of the Redis server, which may hold a password; None: the machines have none in common. node:
     this machine's name. host, port: where other machines reach its workers; each takes the first free port from `port`
-    on, or any if it is 0. secret: at least 16 bytes, the same for all. Raises UsageError.
+    on, or any if it is 0. secret: at least 16 bytes, the same for all. tls: None where the network between the machines is
+    private. Raises UsageError.
     """
 
     directory: str | None = field(default=None, repr=False)
@@ -32,6 +34,7 @@ class Cluster:
     host: str = ""
     port: int = 0
     secret: bytes = field(default=b"", repr=False)
+    tls: MeshTLS | None = None
 
     def __post_init__(self) -> None:
         if self.directory is not None and not self.host:

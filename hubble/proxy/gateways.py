@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class Gateways:
         self._registering = Turns()
         directory.on_taken = self.taken
         if mesh is not None:
-            mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other}
+            mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other, "hear": self._hear}
 
     def __iter__(self) -> Iterator[Leg]:
         return iter(list(self._by_name.values()))
@@ -100,6 +101,9 @@ class Gateways:
                 raise NameTaken(Refusal.BUSY, "the proxy's directory is out of order: try again") from error
         if replaced is not None and replaced.worker != self._me.id:
             gevent.spawn(self._tell_to_evict, replaced)
+        if self._mesh is not None and self._directory.trouble:
+            facts = dataclasses.asdict(self._registration(newcomer))
+            gevent.spawn(self._mesh.call_all, "hear", registration=facts)
 
     def _take(self, newcomer: Leg) -> Registration | None:
         """Get the name from the directory: whom it was taken from, if anybody had it."""
@@ -185,6 +189,11 @@ class Gateways:
         except WorkerUnreachable as error:
             log.debug("gateway %s: %s", holder.name, error)  # its link dies with its worker
 
+    def _hear(self, arguments: dict[str, Any]) -> None:
+        registration = Registration(**arguments["registration"])
+        if registration.worker != self._me.id:
+            self._directory.hear(registration)
+
     def _is_alive(self, arguments: dict[str, Any]) -> bool:
         leg = self._by_name.get(arguments["name"])
         return leg is not None and leg.epoch == arguments["epoch"] and leg.link.probe(self._probe_timeout)
@@ -196,5 +205,4 @@ class Gateways:
 
 
 def _taken(newcomer: Leg) -> NameTaken:
-    log.warning("gateway %s: refused to %s: the name is taken", newcomer.name, newcomer.address)
     return NameTaken(Refusal.NAME_TAKEN, f"the name {newcomer.name} is taken by another agent that is here")

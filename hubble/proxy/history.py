@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gevent
@@ -36,6 +36,9 @@ class Point:
     lag: float
 
 
+NAMES = tuple(field.name for field in fields(Point))
+
+
 class History:
     """Looks at everything each INTERVAL. `points` are the latest, oldest first."""
 
@@ -60,17 +63,18 @@ class History:
         live = (record.route.passed[direction] for record in self._audit if record.route is not None)
         return self._audit.totals["bytes", direction] + sum(live)
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """The points, for other workers."""
-        return [asdict(point) for point in self.points]
+    def as_json(self, after: int) -> list[dict[str, Any]]:
+        """The points later than `after`, for other workers."""
+        return [{name: getattr(point, name) for name in NAMES} for point in self.points if point.time > after]
 
     def _look_regularly(self) -> None:
         last = time.monotonic()
         while True:
             gevent.sleep(INTERVAL - time.time() % INTERVAL)
             now = time.monotonic()
-            self.look(now - last)
-            last = now
+            if now - last > INTERVAL / 2:  # else the timer was a little early, and the next one comes at once
+                self.look(now - last)
+                last = now
 
     def look(self, seconds: float) -> None:
         """Take a point of the last `seconds`, and each session's rate; expire what has to."""

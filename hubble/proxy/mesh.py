@@ -22,6 +22,7 @@ from hubble.errors import HubbleError, LinkClosed, ProtocolError
 from hubble.protocol import peering
 from hubble.protocol.peering import Call, Hello, Reply
 from hubble.proxy.meshsockets import connect
+from hubble.proxy.meshtls import MeshTLS
 from hubble.proxy.routes import Leg, worker_leg_name
 from hubble.proxy.turns import Turns
 from hubble.transport.addresses import Socket
@@ -55,13 +56,21 @@ class Mesh:
     """This worker's links to the others. `methods` are what the others may call here."""
 
     def __init__(
-        self, me: Worker, directory: Directory, serve: Serve, *, secret: bytes = b"", keepalive: Keepalive = KEEPALIVE
+        self,
+        me: Worker,
+        directory: Directory,
+        serve: Serve,
+        *,
+        secret: bytes = b"",
+        tls: MeshTLS | None = None,
+        keepalive: Keepalive = KEEPALIVE,
     ) -> None:
         self.me = me
         self.methods: Methods = {}
         self._directory = directory
         self._serve = serve
         self._secret = secret
+        self._tls = tls
         self._keepalive = keepalive
         self._legs: dict[str, Leg] = {}
         self._dialling = Turns()
@@ -156,7 +165,7 @@ class Mesh:
             sock = connect(worker, self.me.node, HELLO_TIMEOUT)
         except (ConnectionRefusedError, FileNotFoundError) as error:
             raise WorkerGone(f"nobody listens there ({error.strerror})") from error
-        link = self._link(sock, Side.CLIENT)
+        link = self._link(self._tls.dial(sock) if self._tls else sock, Side.CLIENT)
         try:
             return Leg(link, worker_leg_name(worker.id), resumable=True, is_worker=True), self._greet(link, worker.id)
         except BaseException:
@@ -186,9 +195,9 @@ class Mesh:
             log.warning("a link between workers was refused: %d others have not said who they are", self._strangers)
             sock.close()
             return
-        link = self._link(sock, Side.SERVER)
         self._strangers += 1
         try:
+            link = self._link(self._tls.accept(sock) if self._tls else sock, Side.SERVER)
             worker_id, messages = self._answer(link)
         except HubbleError as error:
             level = logging.DEBUG if isinstance(error, LinkClosed) else logging.WARNING  # it went away by itself

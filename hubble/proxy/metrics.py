@@ -66,7 +66,8 @@ class Metrics:
         """Every family, as it is now."""
         return [
             [metric.name, metric.documentation, metric.type,
-             [[sample.name, sample.labels, sample.value] for sample in metric.samples]]
+             [[sample.name, sample.labels, sample.value] for sample in metric.samples
+              if not sample.name.endswith("_created")]]
             for metric in self._registry.collect()
         ]  # fmt: skip
 

@@ -103,21 +103,16 @@ class Opening:
         if route is None:
             return
         route.resumable = ack.terms is not None
-        if not ack.ok:
-            text = session_text(ack.session)
-            log.info("session %s: %s refused: %s", text, exit_leg.name, ack.message, extra={"session": text})
-        elif route.entry.link.closed:
+        if ack.ok and route.entry.link.closed:
             exit_leg.link.send(encode(gone(route, of_exit=False)), route.session)
             return
-        elif self._routes.would_steal(route):  # they have opened it since the route was proposed
+        if ack.ok and self._routes.would_steal(route):  # they have opened it since the route was proposed
             refused = ended(route, of_exit=False, reason=ResetReason.REFUSED, text=NOT_YOURS)
             exit_leg.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
-        else:
+        if ack.ok:
             self._routes.lay(route)
         self._audit.answered(route, ack)
-        if ack.ok:
-            log.debug("session %s: %s to %s", session_text(ack.session), route.entry.name, exit_leg.name)
         if ack.code is Refusal.NO_GATEWAY and exit_leg.is_worker:
             self._gateways.not_there(route.destination, exit_leg)
         route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)

@@ -91,7 +91,8 @@ class Proxy:
         self._me = _new_worker(runtime_dir, self._cluster.node)
         self._directory = _open_directory(runtime_dir, self._cluster)
         alone = isinstance(self._directory, LocalDirectory)
-        self._mesh = None if alone else Mesh(self._me, self._directory, self._serve, secret=self._cluster.secret)
+        secret, tls = self._cluster.secret, self._cluster.tls
+        self._mesh = None if alone else Mesh(self._me, self._directory, self._serve, secret=secret, tls=tls)
         self.observer = Observer(self._me, self._mesh, self._authorizer, runtime_dir)
         audit, limits = self.observer.audit, self._options.limits
         self.gateways = Gateways(self._me, self._directory, self._mesh)
@@ -169,12 +170,20 @@ class Proxy:
         gevent.spawn(self.drain, seconds)
 
     def reload(self) -> None:
-        """Read again what can be read again."""
+        """Read again what can be read again. Raises UsageError for what cannot be used; all else is read the same."""
+        readers = [self._authorizer.reload]
         if self._options.server.tls is not None:
-            self._options.server.tls.reload()
-        self._authorizer.reload()
+            readers.append(self._options.server.tls.reload)
+        problems = []
+        for read_again in readers:
+            try:
+                read_again()
+            except UsageError as error:
+                problems.append(str(error))
         self.observer.events.reopen()
         gevent.spawn(self._revocation.ask_again)
+        if problems:
+            raise UsageError("; ".join(problems))
 
     def stop(self) -> None:
         """Accept no more, tell the agents to go elsewhere, and close their links."""

@@ -130,6 +130,10 @@ class Routes:
         found = [route for route in entry.proposals.values() if route.session == session and route.entry is entry]
         return found[-1] if found else None
 
+    def is_proposed_to(self, exit_leg: Leg, session: bytes) -> bool:
+        """Whether the exit at `exit_leg` has been asked for a session, and has not answered yet."""
+        return any(route.session == session and route.exit is exit_leg for route in exit_leg.proposals.values())
+
     def lay(self, route: Route) -> None:
         """The exit has accepted: from now on the session's messages go this way, and no older one."""
         self.remove(self._laid.get(route.session))

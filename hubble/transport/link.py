@@ -288,8 +288,19 @@ class Link:
             self._end(f"silent for {silence:.0f} s")
             return
         self._looked += 1
-        if self._looked % self._looks == 0:
+        if self._is_ping_due(silence):
             self._ping()
+
+    def _is_ping_due(self, silence: float) -> bool:
+        """The client pings regularly. That is sign of life enough for the server, which has thousands of links.
+
+        It looks a little after the client has pinged, and pings who has been silent, and each client once for the
+        round trip.
+        """
+        if self._side is Side.CLIENT:
+            return self._looked % self._looks == 0
+        is_silent = silence > 0.9 * self._keepalive.interval
+        return self._looked % self._looks == 1 and (is_silent or self.round_trip is None)
 
     def _ping(self) -> None:
         if not self.closed:

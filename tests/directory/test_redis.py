@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+from gevent.server import StreamServer
 
 from hubble.directory import Registration, Worker
 from hubble.directory.redis import RedisDirectory
@@ -112,6 +114,63 @@ def test_names_claimed_while_the_server_is_away_are_published_when_it_is_back(
     wait_until(lambda: there.find("new") == new and here.find("yours") == YOURS and there.find("mine") == MINE)
 
 
+def test_what_a_restarted_server_has_forgotten_stays_known_until_it_is_told_again(
+    pair: tuple[RedisDirectory, RedisDirectory], server: RedisServer
+) -> None:
+    here, there = pair
+    server.kill()
+    wait_away(here, there)
+    server.start()
+    wait_back(here, there)
+    assert here.find("yours") == YOURS and here.worker("two") == TWO
+    moved = dataclasses.replace(YOURS, name="yours now")
+    assert there.join(TWO, [moved]) == []
+    wait_until(lambda: here.find("yours now") == moved)
+    wait_until(lambda: here.find("yours") is None)
+    assert here.worker("two") == TWO
+
+
+def test_who_does_not_tell_it_again_in_time_is_forgotten(
+    pair: tuple[RedisDirectory, RedisDirectory], server: RedisServer
+) -> None:
+    here, there = pair
+    here._lease = 0.5
+    server.kill()
+    wait_away(here, there)
+    server.start()
+    wait_back(here)
+    assert here.join(ONE, [MINE]) == []
+    assert here.find("yours") == YOURS
+
+    def is_forgotten() -> bool:
+        assert here.renew(ONE)
+        return here.find("yours") is None and here.worker("two") is None
+
+    poll(is_forgotten, 5, "the worker is forgotten")
+    assert here.find("mine") == MINE
+
+
+def test_what_another_worker_tells_counts_while_the_server_is_away(
+    pair: tuple[RedisDirectory, RedisDirectory], server: RedisServer
+) -> None:
+    here, there = pair
+    taken: list[Registration] = []
+    here.on_taken = taken.append
+    told = Registration("told", "two", 1, "owner")
+    here.hear(told)
+    assert here.find("told") is None
+    server.kill()
+    wait_away(here, there)
+    here.hear(told)
+    assert here.find("told") == told
+    here.hear(dataclasses.replace(MINE, worker="two", epoch=2, owner="another"))
+    assert here.find("mine") == MINE
+    moved = dataclasses.replace(MINE, worker="two", epoch=2)
+    here.hear(moved)
+    assert here.find("mine") == moved
+    poll(lambda: taken == [moved], 5, "the loser is told")
+
+
 def test_a_name_that_two_have_claimed_meanwhile_stays_with_the_first_to_tell(
     pair: tuple[RedisDirectory, RedisDirectory], server: RedisServer
 ) -> None:
@@ -176,10 +235,33 @@ def test_a_server_that_takes_no_writes_is_away(
     here._redis.config_set("maxmemory", 1)
     assert here.claim(Registration("new", "one", 1, "owner")) is None
     assert here.trouble
-    gevent.sleep(1.2)  # longer than it takes to connect again: it must not count as there
+    gevent.sleep(2)  # longer than it takes to connect again: it must not count as there
     assert here.trouble
     here._redis.config_set("maxmemory", 0)
     wait_back(here)
+
+
+def test_a_server_that_trickles_is_not_waited_for() -> None:
+    """Each of its bytes comes in time, its answer never does."""
+
+    def trickle(sock: socket.socket, _address: object) -> None:
+        sock.sendall(b"$1000000\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(b"x")
+                gevent.sleep(0.2)
+
+    trickler = StreamServer(("127.0.0.1", 0), trickle)
+    trickler.start()
+    directory = RedisDirectory(f"redis://127.0.0.1:{trickler.server_port}")
+    directory._follower.kill()
+    directory._trouble = ""
+    started = time.monotonic()
+    assert directory.find("unknown") is None
+    assert time.monotonic() - started < 1.5
+    assert directory.trouble
+    directory.close()
+    trickler.stop(timeout=0)
 
 
 def test_a_server_that_is_not_there_yet_is_waited_for(server: RedisServer) -> None:

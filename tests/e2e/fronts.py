@@ -30,7 +30,7 @@ http {{
     include {site};
 }}
 """
-CADDY = "{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n}\n"
+CADDY = "{\n\tadmin off\n\tauto_https off\n}\n"
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def caddy(hubble: int, identity: Identity, idle: int | None = None) -> Iterator[
         config = place.directory / "Caddyfile"
         text = place.example("Caddyfile").replace("https://hubble.example.com:", "https://:")
         config.write_text(CADDY + text)
-        command = [program, "run", "--adapter", "caddyfile", "--config", str(config)]
+        home = [f"{variable}={place.directory}" for variable in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")]
+        command = ["env", *home, program, "run", "--adapter", "caddyfile", "--config", str(config)]
         with running(command, place.port, place.directory / "output.log") as port:
             yield port

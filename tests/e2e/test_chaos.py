@@ -19,7 +19,6 @@ import pytest
 import redis
 
 from tests.e2e.relay import Relay
-from tests.e2e.scale import scaled
 from tests.e2e.services import Service, echo
 from tests.e2e.sockets import connect, echoed
 from tests.e2e.stage import Stage
@@ -28,7 +27,7 @@ from tests.e2e.waiting import poll
 from tests.e2e.workers import AgentsProcess, WorkerProcess, start_agents, start_workers
 from tests.redisserver import RedisServer
 
-SECONDS = float(os.environ.get("HUBBLE_CHAOS_SECONDS") or scaled(120.0, 20.0))
+SECONDS = float(os.environ.get("HUBBLE_CHAOS_SECONDS") or 0)
 CALM = 60.0  # seconds that everything may take to be well again afterwards
 PAIRS = 10
 SESSIONS = 10  # of each entry agent
@@ -144,6 +143,7 @@ class Chaos:
         gevent.sleep(self._chance.uniform(least, most))  # the length of an outage, not a wait for anything
 
 
+@pytest.mark.skipif(not SECONDS, reason="say for how long: HUBBLE_CHAOS_SECONDS=120")
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 4 * CALM)
 def test_no_session_notices(stage: Stage, tmp_path: Path) -> None:

@@ -175,11 +175,17 @@ def test_sessions_and_known_gateways_do_not_need_the_directory(stage: Stage, nod
     assert_echo(entry.port())
     local, _ = pair(stage, two.url, two.url, service.port, "new")
     assert_echo(local.port())
+    remote = stage.agent(one.url, "remote", f"0:new:127.0.0.1:{service.port}")
+    assert_echo(remote.port())  # the workers have told each other
     redis.start()
     wait_ready(one, two)
-    remote = stage.agent(one.url, "remote", f"0:new:127.0.0.1:{service.port}")
-    poll(lambda: not refused(remote.port()), 10, "the new gateway is reached from the other machine")
-    assert_echo(entry.port())
+    late = nodes.start("three")
+    newcomer = stage.agent(late.url, "newcomer", f"0:new:127.0.0.1:{service.port}")
+    for _ in range(10):  # the server is told again bit by bit: nobody may notice
+        assert_echo(entry.port())
+        assert_echo(remote.port())
+        gevent.sleep(0.2)
+    poll(lambda: not refused(newcomer.port()), 10, "the new gateway is reached from a machine that has just come")
     conversation.end()
 
 

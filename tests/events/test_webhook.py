@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 from gevent.pywsgi import WSGIServer
 
@@ -61,8 +62,6 @@ def test_a_batch_is_signed(receiver: Receiver) -> None:
 
 
 def test_without_a_spool_it_is_tried_again(receiver: Receiver) -> None:
-    import gevent
-
     logger = WebhookLogger(receiver.url, retry=0.02)
     receiver.status = "503 Service Unavailable"
     waiting = gevent.spawn(logger.log_all, EVENTS[:2])
@@ -125,3 +124,15 @@ def test_a_full_spool_counts_what_it_cannot_keep(receiver: Receiver, tmp_path: P
 def test_what_is_no_receiver(url: str) -> None:
     with pytest.raises(UsageError, match="should look like https://host/path"):
         WebhookLogger(url)
+
+
+def test_what_happens_while_batches_wait_goes_behind_them(receiver: Receiver, tmp_path: Path) -> None:
+    logger = WebhookLogger(receiver.url, spool=Spool(tmp_path), retry=0.3)
+    receiver.status = "500 Internal Server Error"
+    logger.log(EVENTS[0])
+    eventually(lambda: receiver.asked == 2, "the spool has been tried")
+    receiver.status = "204 No Content"
+    logger.log(EVENTS[1])
+    eventually(lambda: len(receiver.accepted) == 2, "both are delivered")
+    assert receiver.kinds() == [EVENTS[0].kind, EVENTS[1].kind]
+    logger.close()

@@ -387,6 +387,19 @@ class Network:
             self.cut(link, keep)
         self.proxy.restart()
 
+    def kill(self, agent: Agent, keep: Callable[[int], int]) -> None:
+        """An agent's process is killed: its sessions are gone, and nobody is told."""
+        if agent.link:
+            self.cut(agent.link, keep)
+            agent.link = None
+        if agent is self.exit:
+            self.dialling.clear()
+        for end in list(agent.ends.values()):
+            end.failed = True
+            end.ended = Ended(ResetReason.AGENT_STOPPED)
+            end.session.abandon()
+            agent.forget(end)
+
     def queues(self) -> Iterator[tuple[Link, Queue, deque[Message]]]:
         """Every lane from which a message may arrive next: at the proxy, or at an agent that still reads its link."""
         for link in self.links:

@@ -27,7 +27,7 @@ sizes = st.integers(1, 20 * KIB)
 HAPPENINGS = [
     *(["deliver"] * 6),
     *["write", "write", "read", "read", "read", "decide", "decide", "reach", "reach"],
-    *["cut", "agent_notices", "proxy_notices", "dial", "dial", "retry", "wait", "wait"],
+    *["cut", "kill_agent", "agent_notices", "proxy_notices", "dial", "dial", "retry", "wait", "wait"],
     *["repeat", "old_initiator", "old_ack", "theft", "late_read"],
 ]
 """What `Survival.happen` does, as often as it stands here."""
@@ -75,7 +75,7 @@ class Survival(RuleBasedStateMachine):
         self.network = Network(Conditions(resume_timeout=60.0), sessions=0)
         self.may_fail = False
 
-    @initialize(patient=st.booleans(), may_fail=st.booleans(), opened=st.sampled_from([True, True, True, False]))
+    @initialize(patient=st.booleans(), may_fail=st.booleans(), opened=st.booleans())
     def begin(self, patient: bool, may_fail: bool, opened: bool) -> None:
         self.network = Network(Conditions(resume_timeout=FOR_EVER if patient else 60.0), sessions=2)
         self.may_fail = may_fail
@@ -113,6 +113,8 @@ class Survival(RuleBasedStateMachine):
         if heals:
             self.network.relink()
         self.network.settle(reads)
+        if heals:
+            self.nobody_waits_in_vain()
 
     @rule(after=st.integers(0, 30), which=choices)
     def calm_for_a_while(self, after: int, which: int) -> None:
@@ -168,6 +170,10 @@ class Survival(RuleBasedStateMachine):
             self.network.kill_proxy(lambda size: keep % (size + 1))
         elif links:
             self.network.cut(one_of(links, which), lambda size: keep % (size + 1))
+
+    def _kill_agent(self, which: int) -> None:
+        if self.may_fail:
+            self.network.kill(one_of(self.network.agents, which), lambda size: which // 2 % (size + 1))
 
     def _agent_notices(self, which: int) -> None:
         agents = self.network.agents_to_notice()
@@ -239,6 +245,9 @@ class Survival(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         network = self.network
+        network.relink()
+        network.settle()
+        self.nobody_waits_in_vain()
         network.heal()
         for end in network.ends:
             lingers = is_exit(end) and end.complete and end.peer and end.peer.ended
@@ -250,6 +259,12 @@ class Survival(RuleBasedStateMachine):
             self.check_result(end)
         for budgets in (network.process, network.credit, network.keep):
             assert [budget.taken for budget in budgets.values()] == [0, 0]
+
+    def nobody_waits_in_vain(self) -> None:
+        """Everything has arrived: who still believes in its path has somebody at the other end of it."""
+        for end in self.ends(is_here):
+            believes = end.session.path is Path.OPEN and not end.session.finished
+            assert not believes or not end.peer or not end.peer.ended, f"{end.agent.name} is not told: {end.session}"
 
     def is_excused(self, end: End) -> bool:
         """Whether something has happened that a session need not survive."""

@@ -19,9 +19,9 @@ from websockets.sync.client import ClientConnection, connect
 from tests.e2e.waiting import poll
 
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-extensions", "--mute-audio", "--hide-scrollbars",
-    "--remote-debugging-port=0", "--remote-allow-origins=*",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--mute-audio",
+    "--hide-scrollbars", "--remote-debugging-port=0", "--remote-allow-origins=*",
 ]  # fmt: skip
 
 

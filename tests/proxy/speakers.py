@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, TypeVar
+from typing import Any
 
 import gevent
 from gevent import socket
 from websockets.protocol import CLIENT, SERVER
 
-from hubble.errors import LinkClosed
-from hubble.protocol.codec import decode, encode
 from hubble.protocol.messages import RESUMABLE, Ack, Handshake, Initiator, Message, Terms
 from hubble.proxy.proxy import Proxy
 from hubble.transport.link import Link
-from tests.e2e.waiting import Changes
+from tests.talk import PATIENCE, Talk
 
-PATIENCE = 20.0
 SECRET = bytes(range(16))
 LIMIT = 1 << 20
 """The credit in the terms of tests."""
 
-M = TypeVar("M", bound=Message)
 
-
-class Speaker:
-    """One link to `proxy`, not registered yet. What it hears is kept in order; while frozen it does not even read."""
+class Speaker(Talk):
+    """An agent's end of a link to `proxy`, not registered yet."""
 
     def __init__(self, proxy: Proxy, address: str = "192.0.2.1") -> None:
         mine, theirs = socket.socketpair()
-        self.link = Link(mine, CLIENT)
-        self.raw: list[bytes] = []
-        """All that was ever heard, as it came."""
-        self._heard: list[Message] = []
-        self._changes = Changes()
+        super().__init__(Link(mine, CLIENT))
         self._server = gevent.spawn(proxy.serve_link, Link(theirs, SERVER), {"REMOTE_ADDR": address})
-        self._reader = gevent.spawn(self._read)
-
-    def say(self, message: Message | bytes, lane: bytes | None = None) -> None:
-        """A message, or bytes instead of one."""
-        self.link.send(message if isinstance(message, bytes) else encode(message), lane or b"everything in order")
-
-    def hear(self, kind: type[M]) -> M:
-        """The next message, which must be of this kind."""
-        self._changes.wait_until(
-            lambda: self._heard or self._reader.ready(), PATIENCE, f"a message comes: {kind.__name__}"
-        )
-        assert self._heard, f"the link ended instead of {kind.__name__}: {self.link.why}"
-        message = self._heard.pop(0)
-        assert isinstance(message, kind), f"{kind.__name__} was expected, but this came: {message}"
-        return message
 
     def nothing_more(self) -> list[Message]:
         """What the proxy has to say about all that was said before: [] is what is hoped for.
@@ -68,13 +44,6 @@ class Speaker:
         self._heard.clear()
         return rest
 
-    def freeze(self) -> None:
-        """Read nothing more: answer no ping either."""
-        self._reader.kill()
-
-    def thaw(self) -> None:
-        self._reader = gevent.spawn(self._read)
-
     def vanish(self) -> None:
         """The link breaks; returns when the proxy has dealt with that."""
         self.link.abort("vanished")
@@ -83,20 +52,9 @@ class Speaker:
 
     def wait_end(self) -> str:
         """Why the link has ended, when both sides are through with it."""
-        gevent.joinall([self._reader, self._server], timeout=PATIENCE)
-        assert self._reader.ready() and self._server.ready(), "the link goes on"
-        return self.link.why
-
-    def _read(self) -> None:
-        try:
-            for data in self.link.messages():
-                self.raw.append(data)
-                self._heard.append(decode(data))
-                self._changes.happened()
-        except LinkClosed:
-            pass
-        finally:
-            self._changes.happened()
+        self._server.join(PATIENCE)
+        assert self._server.ready(), "the proxy still serves the link"
+        return super().wait_end()
 
 
 def agent(

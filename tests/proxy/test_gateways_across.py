@@ -8,17 +8,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import gevent
 import pytest
 
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
-from hubble.directory import Registration, sqlite
+from hubble.directory import LocalDirectory, Registration, sqlite
+from hubble.directory import Worker as DirectoryWorker
 from hubble.proxy import proxy as proxy_module
-from hubble.proxy.gateways import Gateways
+from hubble.proxy.gateways import Gateways, NameTaken
 from hubble.proxy.proxy import Proxy
-from hubble.transport.link import Keepalive
+from hubble.proxy.routes import Leg
+from hubble.transport.link import Keepalive, Link
 from tests.e2e.services import Service, echo
 from tests.e2e.sockets import assert_echo, connect, echoed
 from tests.e2e.waiting import poll
@@ -49,11 +52,10 @@ class Worker:
 
     def hang(self) -> None:
         """Give no sign of life in the directory until `wake`, as a stopped process would."""
-        assert self.proxy._keeper is not None
-        self.proxy._keeper.kill()
+        self.directory.renew = lambda worker: True  # type: ignore[method-assign]
 
     def wake(self) -> None:
-        self.proxy._keeper = gevent.spawn(self.proxy._keep_lease)
+        del self.directory.renew
 
 
 class Site:
@@ -196,6 +198,48 @@ def test_an_eviction_that_never_arrived_is_made_good(site: Site) -> None:
     assert old is not None and held is not None
     assert two.directory.claim(Registration("name", two.id, held.epoch + 1, held.owner), replaces=held) is None
     eventually(lambda: old.link.closed, "the old link is closed")
+
+
+def test_a_worker_that_hears_of_it_evicts_at_once(site: Site) -> None:
+    """As the Redis directory tells it; SQLite's cannot."""
+    one = site.worker()
+    site.agent(one, "name")
+    old = one.gateways.get("name")
+    assert old is not None
+    one.directory.on_taken(Registration("name", one.id, 1, ""))
+    assert not old.link.closed
+    one.directory.on_taken(Registration("name", "another worker", 1, ""))
+    assert old.link.closed
+
+
+def test_two_that_register_at_one_worker_at_once_are_told_apart() -> None:
+    """Though the directory's answer to the first comes after its answers to the second would."""
+
+    class Slow(LocalDirectory):
+        delays = (0.2, 0.01, 0.01, 0.01)
+
+        def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
+            holder = super().claim(registration, replaces)
+            delay, *self.delays = self.delays  # type: ignore[assignment]
+            gevent.sleep(delay)
+            return holder
+
+    class Alive:
+        closed = False
+
+        def probe(self, timeout: float) -> bool:
+            return True
+
+        def abort(self, why: str) -> None:
+            self.closed = True
+
+    gateways = Gateways(DirectoryWorker("one", ""), Slow())
+    legs = [Leg(cast("Link", Alive()), "name", True, bytes([number]) * 16, 1) for number in range(2)]
+    first, second = (gevent.spawn(gateways.register, leg) for leg in legs)
+    gevent.joinall([first, second])
+    assert first.successful()
+    assert isinstance(second.exception, NameTaken)
+    assert gateways.get("name") is legs[0] and not legs[0].link.closed
 
 
 def test_a_stale_entry_is_healed_by_whoever_finds_it(site: Site, service: Service) -> None:

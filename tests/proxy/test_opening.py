@@ -13,7 +13,6 @@ from hubble.protocol.messages import Ack, Initiator, Refusal, Reset, ResetReason
 from hubble.proxy.proxy import Proxy
 from tests.proxy.speakers import (
     LIMIT,
-    PATIENCE,
     SECRET,
     Speaker,
     accept,
@@ -24,6 +23,7 @@ from tests.proxy.speakers import (
     opened,
     opened_legacy,
 )
+from tests.talk import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quick_farewells")
 

@@ -10,7 +10,8 @@ from hubble.policy import Authorizer, ConnectionRequest, Decision, FunctionPolic
 from hubble.protocol.messages import RESUMABLE, Ack, Data, GoAway, Handshake, Initiator, Refusal
 from hubble.proxy.proxy import Proxy, ProxyOptions, parse_listen
 from hubble.proxy.registration import Caller
-from tests.proxy.speakers import PATIENCE, Speaker, agent, introduced, legacy_agent, new_session, opened, our_hello
+from tests.proxy.speakers import Speaker, agent, introduced, legacy_agent, new_session, opened, our_hello
+from tests.talk import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("quick_farewells")
 

@@ -10,6 +10,7 @@ from hubble.directory.sqlite import SQLiteDirectory
 from hubble.errors import LinkClosed
 from hubble.proxy.mesh import Mesh
 from hubble.proxy.meshsockets import listen_on_path
+from hubble.proxy.meshtls import MeshTLS
 from hubble.proxy.routes import Leg
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Keepalive
@@ -28,6 +29,7 @@ class Peer:
         *,
         node: str = "",
         secret: bytes = b"",
+        tls: MeshTLS | None = None,
         keepalive: Keepalive | None = None,
         remote: Socket | None = None,
         advertise: int = 0,
@@ -40,7 +42,7 @@ class Peer:
         self.legs: list[Leg] = []
         self.got: list[bytes] = []
         settings = {"keepalive": keepalive} if keepalive else {}
-        self.mesh = Mesh(self.worker, self.directory, self._serve, secret=secret, **settings)
+        self.mesh = Mesh(self.worker, self.directory, self._serve, secret=secret, tls=tls, **settings)
         self.mesh.methods["name"] = lambda arguments: {"worker": name, **arguments}
         self.mesh.start(*([listen_on_path(self.path)] + ([remote] if remote else [])))
         self.directory.join(self.worker)

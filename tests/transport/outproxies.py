@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gevent import socket
@@ -67,7 +67,8 @@ def running(command: Sequence[str], port: int, log: Path) -> Iterator[int]:
             yield port
         finally:
             # With its helpers; not asked kindly, for squid takes two seconds then.
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 @contextmanager

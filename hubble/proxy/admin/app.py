@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -112,8 +113,7 @@ class AdminApplication:
         return problem(404, "there is nothing here")
 
     def _static(self, environ: Environ, name: str, kind: str) -> Answer:
-        data = resources.files("hubble.proxy").joinpath("dashboard", name).read_bytes()
-        return self._only(environ, "GET", "HEAD") or Answer(200, [data], kind)
+        return self._only(environ, "GET", "HEAD") or Answer(200, [_file(name)], kind)
 
     # The API.
 
@@ -217,6 +217,11 @@ class AdminApplication:
             return None
         allowed = ", ".join(methods)
         return problem(405, f"only {allowed} can be done here", ("Allow", allowed))
+
+
+@cache
+def _file(name: str) -> bytes:
+    return resources.files("hubble.proxy").joinpath("dashboard", name).read_bytes()
 
 
 def _done(was_there: bool, otherwise: str) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from hubble.proxy.metrics import exposition
 TIMEOUT = 3.0
 """Seconds that a worker has to answer; one that does not is left out."""
 ROWS_AT_ONCE = 50
+SETTLED = 1.0
+"""Seconds after which every worker has taken its point of the history."""
 
 Drain = Callable[[float], None]
 
@@ -75,7 +78,9 @@ class Admin:
 
     def history(self, after: int = 0) -> list[Row]:
         """The points of the last 15 minutes, oldest first, those later than `after`."""
-        return merged(list(self._ask("history", after=after).values()))
+        complete = time.time() - SETTLED
+        points = merged(list(self._ask("history", after=after).values()))
+        return [point for point in points if point["time"] <= complete]
 
     def configuration(self) -> Row:
         """What this proxy was told, without secrets."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import gevent
 
 from hubble.proxy.admin.service import Admin, nodes, status
+from hubble.proxy.history import INTERVAL as PERIOD
 
 INTERVAL = 2.0
 GATEWAYS = 50
 EVENTS = 100
-SETTLED = 1.0
-"""Seconds after which every worker has taken its point."""
 MOST = 8
 """Streams at a time."""
 
@@ -50,8 +48,7 @@ class Streams:
     def _view(self, query: dict[str, Any], latest: dict[str, int], after: int) -> dict[str, Any]:
         """`latest`: of each worker, the number of the last event that the page has; it is brought up to date."""
         admin = self._admin
-        workers, history = admin.workers(), admin.history()
-        complete = time.time() - SETTLED
+        workers, history = admin.workers(), admin.history(max(0, after - int(PERIOD)))
         events = admin.events(limit=EVENTS, after=latest)
         for event in events:
             latest[event["worker"]] = max(latest.get(event["worker"], 0), event["number"])
@@ -63,6 +60,6 @@ class Streams:
             "gateways": admin.gateways({**by_name, "offset": query["gateways_offset"], "limit": GATEWAYS}),
             "sessions": admin.sessions({key: value for key, value in query.items() if key != "gateways_offset"}),
             "flows": admin.flows(),
-            "history": [point for point in history if after < point["time"] <= complete],
+            "history": [point for point in history if point["time"] > after],
             "events": events,
         }

@@ -133,9 +133,8 @@ class Views:
 
     def history(self, arguments: Arguments) -> list[Row]:
         """The points of the last 15 minutes, those later than `after`."""
-        after = arguments.get("after", 0)
         history = self._observer.history
-        return [point for point in history.as_json() if point["time"] > after] if history is not None else []
+        return history.as_json(arguments.get("after", 0)) if history is not None else []
 
     # Doing.
 

@@ -54,7 +54,7 @@ export class FlowMap {
   }
 
   node(name, node, x, width, kind) {
-    const y = middle(node) - BOX / 2, letters = Math.floor((width - 46) / 6.6);
+    const y = middle(node) - BOX / 2, letters = Math.floor((width - 40) / 6.6);
     const shown = name.length > letters ? `${name.slice(0, letters - 1)}…` : name;
     const element = draw("g", {
       class: "node", role: "button", tabindex: "0",
