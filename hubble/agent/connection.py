@@ -121,11 +121,14 @@ class Connection:
         legacy.open()
         self.session = legacy
 
-    def turn(self) -> None:
-        """Send what the session has to send, heed what has happened to it, and wake whoever can go on."""
+    def turn(self, *, in_order: bool = False) -> None:
+        """Send what the session has to send, heed what has happened to it, and wake whoever can go on.
+
+        `in_order`: credit waits its turn as well, behind what was sent before. Else it overtakes the session's bytes.
+        """
         session = self.session
         if session.unsent or session.has_news:
-            self._send()
+            self._send(in_order)
             for event in session.events():
                 self._heed(event)
             if session.finished:
@@ -214,7 +217,7 @@ class Connection:
 
     # Inner workings.
 
-    def _send(self) -> None:
+    def _send(self, in_order: bool) -> None:
         link, session = self._owner.link, self.session
         while link is not None:
             message = session.next_message(0 if link.is_full(session.id) else READ_SIZE)
@@ -222,7 +225,7 @@ class Connection:
                 return
             if type(message) is Reset:
                 link.discard(session.id)
-            link.send(encode(message), None if type(message) is Credit else session.id)
+            link.send(encode(message), None if type(message) is Credit and not in_order else session.id)
 
     def _heed(self, event: Opened | Suspended | Resumed | Ended) -> None:
         match event:

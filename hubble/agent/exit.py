@@ -139,7 +139,7 @@ class Exit:
             return
         if terms is not None:
             self._answer(initiator, link, terms)
-            connection.turn()
+            connection.turn(in_order=True)  # the proxy has no way for credit before the answer has passed
 
     # What is said.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from typing import Any, NoReturn
 
 from hubble import __version__
@@ -15,6 +16,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, program: str, description: str) -> None:
         super().__init__(prog=program, description=description, allow_abbrev=False, add_help=False)
+        self._switches: set[str] = set()
         self.option("h", "help", action="help", help="show this help, and end")
         self.option("version", action="version", version=f"{program} {__version__}", help="show the version, and end")
         self.option(
@@ -33,6 +35,12 @@ class Parser(argparse.ArgumentParser):
     def switch(self, name: str, **settings: Any) -> None:
         """An option that is on when given; the original's `-x=true` and `-x=false` are understood."""
         self.option(name, nargs="?", type=boolean, const=True, default=False, metavar="true|false", **settings)
+        self._switches |= {f"-{name}", f"--{name}"}
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but that a switch does not take the argument behind it for its value."""
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([f"{arg}=true" if arg in self._switches else arg for arg in given], namespace)
 
     def error(self, message: str) -> NoReturn:
         """End with status 2 and one line."""

@@ -35,7 +35,7 @@ def add_cluster_options(parser: Parser) -> None:
     )
     parser.option("cluster-secret-file", metavar="FILE", help="what only the machines of the cluster know")
     parser.option("cluster-ca", metavar="FILE",
-                  help="use TLS between machines: the authority (PEM) that issues certificates to them only")  # fmt: skip
+                  help="use TLS between machines: the authority (PEM) that issues to them only")  # fmt: skip
     parser.option("cluster-cert", metavar="FILE", help="this machine's certificate from there, with its chain (PEM)")
     parser.option("cluster-key", metavar="FILE", help="its key (PEM), unless that is in the same file")
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import gevent
@@ -58,15 +59,18 @@ class RedisDirectory(Directory):
         self._names: dict[str, _Entry] = {}
         self._workers: dict[str, Worker] = {}
         self._mine: dict[str, _Entry] = {}
+        self._me = ""
         self._unconfirmed: set[str] = set()
         """Workers that were known before the server went away, and have not joined again since it is back."""
         self._confirm_by = 0.0
         self._must_join = False
         self._claiming = 0
         self._failed = Event()
-        self._claim, self._release, self._join, self._leave, self._renew = (
-            self._redis.register_script(text)
-            for text in (scripts.CLAIM, scripts.RELEASE, scripts.JOIN, scripts.LEAVE, scripts.RENEW)
+        self._claim, self._release, self._renew = (
+            self._redis.register_script(text) for text in (scripts.CLAIM, scripts.RELEASE, scripts.RENEW)
+        )
+        self._join, self._tell, self._drop_there, self._leave = (
+            self._redis.register_script(text) for text in (scripts.JOIN, scripts.TELL, scripts.DROP, scripts.LEAVE)
         )
         self._ready = Event()
         self._follower = gevent.spawn(self._follow)
@@ -81,26 +85,37 @@ class RedisDirectory(Directory):
 
     def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
         wanted = list(registrations)
+        self._me = worker.id
         self._workers[worker.id] = worker
         names = {registration.name for registration in wanted}
-        unwanted = [entry for name, entry in self._mine.items() if name not in names]
-        arguments = [worker.id, json.dumps([worker.address, worker.node, worker.remote])]
-        for registration in wanted:
-            arguments += [registration.name, str(registration.epoch), registration.owner]
+        for entry in [entry for name, entry in self._mine.items() if name not in names]:
+            self._drop(entry.registration)
         try:
-            flat = self._ask(lambda: self._join(args=arguments))
+            entries = self._tell_all(worker, wanted)
         except _Away:
             self._must_join = True
             for registration in wanted:
                 self._keep(_Entry(registration), mine=True)
             return []
         self._must_join = False
-        for entry in unwanted:
-            self._drop(entry.registration)
-        entries = [_entry(name, text) for name, text in zip(flat[::2], flat[1::2], strict=True)]
         for entry in entries:
             self._keep(entry, mine=entry.registration.worker == worker.id)
         return [entry.registration for entry in entries if entry.registration.worker != worker.id]
+
+    def _tell_all(self, worker: Worker, wanted: list[Registration]) -> list[_Entry]:
+        """Join, and tell the server of all registrations: who holds each name then. Raises _Away."""
+        fields = json.dumps([worker.address, worker.node, worker.remote])
+        held = self._ask(lambda: self._join(args=[worker.id, fields]))
+        entries = []
+        for some in _portions(wanted):
+            facts = [fact for one in some for fact in (one.name, str(one.epoch), one.owner)]
+            flat = self._ask(partial(self._tell, args=[worker.id, *facts]))
+            entries += [_entry(name, text) for name, text in zip(flat[::2], flat[1::2], strict=True)]
+        claimed_meanwhile = self._mine.keys()
+        unwanted = sorted(set(held) - {registration.name for registration in wanted} - claimed_meanwhile)
+        for names in _portions(unwanted):
+            self._ask(partial(self._drop_there, args=[worker.id, *names]))
+        return entries
 
     def renew(self, worker: Worker) -> bool:
         if self._trouble:
@@ -117,7 +132,8 @@ class RedisDirectory(Directory):
 
     def leave(self, worker_id: str) -> None:
         self._forget_worker(worker_id)
-        self._try(lambda: self._leave(args=[worker_id]))
+        while self._try(lambda: self._leave(args=[worker_id])):
+            pass  # a portion at a time
 
     def worker(self, worker_id: str) -> Worker | None:
         found = self._workers.get(worker_id)
@@ -214,7 +230,10 @@ class RedisDirectory(Directory):
             if mine is None:  # a name of ours that was dropped there is told again by the next join
                 self._names.pop(which, None)
             return
-        self._names[which] = new = _entry(which, entry)
+        new = _entry(which, entry)
+        if mine is None and new.registration.worker == self._me:
+            return  # given up since; or its answer is on its way
+        self._names[which] = new
         if mine is not None and new.registration.worker != mine.registration.worker:
             del self._mine[which]
             gevent.spawn(self.on_taken, new.registration)
@@ -308,6 +327,10 @@ class RedisDirectory(Directory):
         self._names = {**kept, **self._mine, **names}
         known_still = {worker_id: self._workers[worker_id] for worker_id in self._unconfirmed}
         self._workers = known_still | {worker_id: _worker(worker_id, text) for worker_id, text in workers.items()}
+
+
+def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (items[start : start + scripts.PORTION] for start in range(0, len(items), scripts.PORTION))
 
 
 def _fields(registration: Registration | None) -> list[str]:

@@ -25,8 +25,8 @@ class Cluster:
 
     directory: the URL of the Redis server, which may hold a password; None: the machines have none in common. node:
     this machine's name. host, port: where other machines reach its workers; each takes the first free port from `port`
-    on, or any if it is 0. secret: at least 16 bytes, the same for all. tls: None where the network between the machines is
-    private. Raises UsageError.
+    on, or any if it is 0. secret: at least 16 bytes, the same for all. tls: None where the network between the machines
+    is private. Raises UsageError.
     """
 
     directory: str | None = field(default=None, repr=False)

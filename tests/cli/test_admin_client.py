@@ -129,6 +129,7 @@ def test_a_token_that_was_made_is_printed_once(directory: Path) -> None:
     stage = Stage(directory)
     try:
         proxy = stage.proxy("--admin", "127.0.0.1:0")
+        proxy.log.wait_for("dashboard: ")
         match = re.search(r"dashboard: http://(\S+)/#token=(\S+)", proxy.log.text)
         assert match and match[1] == proxy.ports()["admin"] and len(match[2]) >= 32
         assert proxy.log.text.count(match[2]) == 1

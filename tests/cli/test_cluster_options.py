@@ -11,6 +11,7 @@ from hubble.cli.arguments import Parser
 from hubble.cli.cluster_options import VARIABLE, add_cluster_options, cluster
 from hubble.errors import UsageError
 from hubble.proxy.cluster import Cluster
+from tests.transport.certificates import Authority
 
 URL = "redis://user:geheim@redis.example/1"
 SECRET = "sixteen bytes or more"
@@ -101,3 +102,16 @@ def test_what_cannot_be_meant_is_said_in_one_line(
     with pytest.raises(UsageError, match=complaint) as caught:
         read(*(secret if argument == "SECRET" else argument for argument in arguments))
     assert "\n" not in str(caught.value)
+
+
+def test_tls_between_machines(secret: str, tmp_path: Path) -> None:
+    ca = Authority(tmp_path)
+    identity = ca.issue("any.example")
+    rest = ["--cluster", URL, "--advertise", "192.0.2.1", "--cluster-secret-file", secret]
+    found = read(*rest, "--cluster-ca", ca.file, "--cluster-cert", identity.cert, "--cluster-key", identity.key)
+    assert found is not None and found.tls is not None
+    for given in (["--cluster-ca", ca.file], ["--cluster-cert", identity.cert], ["--cluster-key", identity.key]):
+        with pytest.raises(UsageError, match="needs both --cluster-ca and --cluster-cert"):
+            read(*rest, *given)
+        with pytest.raises(UsageError, match="has no meaning without --cluster"):
+            read(*given)

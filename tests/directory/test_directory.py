@@ -32,8 +32,7 @@ def test_workers_are_there_until_they_leave(directory: Directory) -> None:
     assert directory.worker("one") == ONE
     assert directory.workers() == [ONE, TWO]
     directory.leave("one")
-    assert directory.worker("one") is None
-    assert directory.workers() == [TWO]
+    poll(lambda: directory.worker("one") is None and directory.workers() == [TWO], 5, "it has left")
 
 
 def test_a_name_is_held_by_who_claimed_it_first(directory: Directory) -> None:
@@ -77,7 +76,7 @@ def test_a_workers_registrations_leave_with_it(directory: Directory) -> None:
     directory.claim(FIRST)
     directory.claim(Registration("another", "two"))
     directory.leave("one")
-    assert directory.find("gateway") is None
+    poll(lambda: directory.find("gateway") is None, 5, "its name is free")
     assert directory.find("another") is not None
 
 
@@ -122,6 +121,18 @@ def test_names_of_any_script_and_length(directory: Directory) -> None:
         registration = Registration(name, "one", 2**53 - 1, owner_digest(b"x"))
         assert directory.claim(registration) is None
         assert directory.find(name) == registration
+
+
+def test_a_worker_of_thousands_of_gateways_joins_and_leaves(directory: Directory) -> None:
+    many = [Registration(f"name {number}", "one", 1, "owner") for number in range(2500)]
+    directory.join(TWO)
+    assert directory.join(ONE, many) == []
+    assert directory.find("name 0") == many[0] and directory.find("name 2499") == many[2499]
+    assert directory.join(ONE, many[:10]) == []
+    assert directory.find("name 9") == many[9] and directory.find("name 10") is None
+    directory.join(ONE, many)
+    directory.leave("one")
+    poll(lambda: not any(directory.find(one.name) for one in many[::100]), 5, "its names are free")
 
 
 # Shared by several workers.

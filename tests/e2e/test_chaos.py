@@ -1,8 +1,8 @@
 """Everything that can go wrong, at random, for a while: no session may notice, and nothing may be left behind.
 
 Two machines of two workers each, a Redis server between them, twenty agents that know all four workers, and a hundred
-sessions that never stop talking. For two minutes where every program is required, for twenty seconds on a laptop, or as
-long as HUBBLE_CHAOS_SECONDS says.
+sessions that never stop talking. For as
+long as HUBBLE_CHAOS_SECONDS says; only by request, since it takes long.
 """
 
 from __future__ import annotations

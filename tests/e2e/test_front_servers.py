@@ -10,14 +10,13 @@ import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import gevent
 import pytest
 
 from tests.e2e import fronts
 from tests.e2e.fronts import IDLE
-from tests.e2e.processes import ProxyProcess
+from tests.e2e.processes import AgentProcess
 from tests.e2e.scale import MB
 from tests.e2e.services import Exchange, Service, echo
 from tests.e2e.sockets import connect, echoed
@@ -44,30 +43,26 @@ def identity(ca: Authority) -> Identity:
     return ca.issue("::1", "localhost")
 
 
-def proxy(stage: Stage, *options: str) -> ProxyProcess:
-    return stage.proxy("--ping-interval", "0.5", *BEHIND, *options)
-
-
-def agents(stage: Stage, port: int, ca: Authority, service: int, *options: str) -> tuple[Any, Any]:
+def agents(stage: Stage, port: int, ca: Authority, service: int, *options: str) -> tuple[AgentProcess, AgentProcess]:
+    """The entry and the exit, both by way of the front server."""
     url, options = f"wss://[::1]:{port}/hubble", ("-ca", ca.file, "--proxy", "none", *options)
     exit_agent = stage.agent(url, "exit", *options)
     return stage.agent(url, "entry", f"0:exit:127.0.0.1:{service}", *options), exit_agent
 
 
 @FRONTS
-def test_sessions_pass_and_the_client_is_known(
-    stage: Stage, ca: Authority, identity: Identity, front: Front, tmp_path: Path
+def test_as_shipped_sessions_pass_and_the_client_is_known(
+    stage: Stage, ca: Authority, identity: Identity, front: Front
 ) -> None:
-    seed = random.randrange(2**32)
     service = stage.add(Exchange())
-    hubble = proxy(stage)
-    with front(hubble.port, identity) as port:
+    hubble = stage.proxy(*BEHIND)
+    with front(hubble.port, identity, idle=None) as port:
         # What an agent says of itself must not be believed, although its front server is.
         lies = ("--header", "X-Forwarded-For: 127.0.0.2", "--header", "Forwarded: for=127.0.0.2")
         entry, _ = agents(stage, port, ca, service.port, *lies)
         hubble.log.wait_for(r"gateway exit: registered from ::1")
         hubble.log.wait_for(r"gateway entry: registered from ::1")
-        exchange(entry.port(), seed, 5 * MB)
+        exchange(entry.port(), random.randrange(2**32), 5 * MB)
         assert not service.failures
         curl = [require("curl"), "-sS", "--cacert", ca.file, "--noproxy", "*"]
         url = f"https://[::1]:{port}/hubble/healthz"
@@ -76,17 +71,22 @@ def test_sessions_pass_and_the_client_is_known(
 
 
 @FRONTS
-def test_an_idle_link_lives_by_its_pings(stage: Stage, ca: Authority, identity: Identity, front: Front) -> None:
+def test_a_session_outlives_idleness_and_the_proxy_behind(
+    stage: Stage, ca: Authority, identity: Identity, front: Front
+) -> None:
+    """Its links live by their pings; a killed proxy is behind the same front server when it is back."""
     service = stage.add(Service(echo))
-    hubble = proxy(stage)
+    hubble = stage.proxy("--ping-interval", "0.5", *BEHIND)
     with front(hubble.port, identity) as port:
         entry, exit_agent = agents(stage, port, ca, service.port, "--ping-interval", "0.5")
         with connect(entry.port()) as sock:
             assert echoed(sock, b"before") == b"before"
             gevent.sleep(2 * IDLE + 1)  # the length of the pause, not a wait for anything
             assert echoed(sock, b"after") == b"after"
-        for agent in (entry, exit_agent):
-            assert len(agent.log.matches("registered as")) == 1
+            for agent in (entry, exit_agent):
+                assert len(agent.log.matches("registered as")) == 1
+            hubble.restart()
+            assert echoed(sock, b"after a restart") == b"after a restart"
         _end(stage)
 
 
@@ -99,31 +99,6 @@ def test_without_pings_the_same_link_would_be_cut(
     with front(hubble.port, identity) as port:
         agent = stage.agent(f"wss://[::1]:{port}/hubble", "a", "-ca", ca.file, "--ping-interval", "60")
         agent.log.wait_for("the link to the proxy was lost", within=5 * IDLE)
-        _end(stage)
-
-
-@FRONTS
-def test_they_work_as_shipped(stage: Stage, ca: Authority, identity: Identity, front: Front) -> None:
-    """With their own time-outs, and ours: nothing is to be set at either side."""
-    service = stage.add(Service(echo))
-    hubble = stage.proxy(*BEHIND)
-    with front(hubble.port, identity, idle=None) as port:
-        entry, _ = agents(stage, port, ca, service.port)
-        with connect(entry.port()) as sock:
-            assert echoed(sock, b"hello") == b"hello"
-        _end(stage)
-
-
-@FRONTS
-def test_a_session_outlives_the_proxy_behind(stage: Stage, ca: Authority, identity: Identity, front: Front) -> None:
-    service = stage.add(Service(echo))
-    hubble = proxy(stage)
-    with front(hubble.port, identity) as port:
-        entry, _ = agents(stage, port, ca, service.port)
-        with connect(entry.port()) as sock:
-            assert echoed(sock, b"before") == b"before"
-            hubble.restart()
-            assert echoed(sock, b"after") == b"after"
         _end(stage)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 from gevent.server import StreamServer
 
 from tests.e2e.commands import hubble
-from tests.e2e.services import Service, echo, receive_exactly
+from tests.e2e.scale import MB
+from tests.e2e.services import Exchange, Service, echo, receive_exactly
 from tests.e2e.sockets import connect, echoed
 from tests.e2e.stage import Stage
+from tests.e2e.traffic import exchange
+from tests.transport.certificates import Authority
 from tests.transport.outproxies import IN_URL, squid
 
 IDLE = 2
@@ -40,6 +44,20 @@ class TestSquidThatCutsWhatIsIdle:
             agent = stage.agent(proxy.url, "a", *way)
             agent.log.wait_for("the link to the proxy was lost", within=5 * IDLE)
             assert stage.end() == []
+
+
+def test_tls_through_an_https_proxy(stage: Stage, tmp_path: Path) -> None:
+    """TLS within TLS; the proxy's certificate and Hubble's come from one authority."""
+    service, ca = stage.add(Exchange()), Authority(tmp_path)
+    identity = ca.issue("127.0.0.1")
+    proxy = stage.proxy("--tls-cert", identity.cert, "--tls-key", identity.key)
+    with squid(tls=(identity.cert, identity.key)) as port:
+        way = ("-ca", ca.file, "--proxy", f"https://127.0.0.1:{port}")
+        stage.agent(proxy.url, "exit", *way)
+        entry = stage.agent(proxy.url, "entry", f"0:exit:127.0.0.1:{service.port}", *way)
+        exchange(entry.port(), random.randrange(2**32), 5 * MB)
+        assert not service.failures
+        assert stage.end() == []
 
 
 def test_ipv6_from_end_to_end(stage: Stage) -> None:

@@ -358,10 +358,11 @@ class Network:
         self.acks: list[Ack] = []
         self.refused_at_once: set[bytes] = set()
         self.dialling: dict[bytes, Initiator] = {}
+        self.opened = 0
         for agent in self.agents:
             self.dial(agent)
-        for number in range(sessions):
-            self.open(bytes([number + 1]) * 16)
+        for _ in range(sessions):
+            self.open()
 
     # Links.
 
@@ -461,7 +462,9 @@ class Network:
     def exit_ends(self) -> list[End]:
         return [end for end in self.ends if end.agent is self.exit]
 
-    def open(self, session_id: bytes) -> None:
+    def open(self) -> None:
+        self.opened += 1
+        session_id = bytes([self.opened]) * 16
         self.retry(self.add(self.entry, self.new_session(self.entry, session_id, secret=session_id)))
 
     def retry(self, end: End) -> None:

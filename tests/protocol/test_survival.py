@@ -27,7 +27,7 @@ sizes = st.integers(1, 20 * KIB)
 HAPPENINGS = [
     *(["deliver"] * 6),
     *["write", "write", "read", "read", "read", "decide", "decide", "reach", "reach"],
-    *["cut", "kill_agent", "agent_notices", "proxy_notices", "dial", "dial", "retry", "wait", "wait"],
+    *["cut", "kill_agent", "open", "open", "agent_notices", "proxy_notices", "dial", "dial", "retry", "wait", "wait"],
     *["repeat", "old_initiator", "old_ack", "theft", "late_read"],
 ]
 """What `Survival.happen` does, as often as it stands here."""
@@ -170,6 +170,11 @@ class Survival(RuleBasedStateMachine):
             self.network.kill_proxy(lambda size: keep % (size + 1))
         elif links:
             self.network.cut(one_of(links, which), lambda size: keep % (size + 1))
+
+    def _open(self, which: int) -> None:
+        """In place of a session that is over there is another."""
+        if len(self.network.entry.ends) < 2 and self.network.opened < 10:
+            self.network.open()
 
     def _kill_agent(self, which: int) -> None:
         if self.may_fail:
