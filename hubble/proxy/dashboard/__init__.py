@@ -1,0 +1,1 @@
+"""The dashboard's files: a package, so that they are installed."""
