@@ -11,7 +11,6 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -31,11 +30,10 @@ from hubble.events import (
 )
 from hubble.policy import ConnectionRequest, Decision, key_digest
 from hubble.policy.request import printable
-from hubble.protocol.codec import session_text
 from hubble.protocol.messages import Ack, Initiator, Refusal, ResetReason
 from hubble.proxy.metrics import Metrics
+from hubble.proxy.record import TO_ENTRY, TO_EXIT, Record, route_of, say
 from hubble.proxy.routes import Leg, Route
-from hubble.transport.addresses import endpoint
 
 log = logging.getLogger(__name__)
 
@@ -43,68 +41,10 @@ SUSPENDED_TIMEOUT = 120.0
 """Seconds after which a suspended session is taken for dead: its agents wait for 60, unless told otherwise."""
 MAX_SUSPENDED = 20_000
 KICKED = 10_000
-TO_EXIT, TO_ENTRY = False, True
-"""The directions, as `from_exit` names them."""
 RETRIED = (Refusal.NO_GATEWAY, Refusal.BUSY)
 """Refusals after which the entry tries again to resume."""
 
 TakeElsewhere = Callable[[str], Mapping[str, Any] | None]
-
-
-@dataclass(eq=False, slots=True)
-class Record:
-    """One session: who, where to, since when (seconds since 1970), and how much has passed."""
-
-    session: bytes
-    source: str
-    source_ip: str
-    identity: str
-    gateway: str
-    host: str
-    port: int
-    key: str
-    resumes: bool
-    received: int
-    """Of the exit's stream, what the entry has already."""
-    asked: float
-    """When it was asked for, by the monotonic clock."""
-    opened: float = 0.0
-    suspended: float | None = None
-    """Since when it has no path."""
-    resumptions: int = 0
-    route: Route | None = None
-    rate: tuple[float, float] = (0.0, 0.0)
-    """Bytes a second to the exit and to the entry, of late."""
-    seen: tuple[int, int] = (0, 0)
-    base: list[int] = field(default_factory=lambda: [0, 0])
-    """What the receivers had when the path was set up; by direction."""
-    ends: list[int | None] = field(default_factory=lambda: [None, None])
-    """Where the streams end, if that is known."""
-    moving: gevent.Greenlet | None = None
-
-    @property
-    def id(self) -> str:
-        """As people write it."""
-        return session_text(self.session)
-
-    def passed(self, from_exit: bool) -> int:
-        """Bytes of one stream that have passed, each counted once."""
-        total = self.base[from_exit] + (self.route.passed[from_exit] if self.route is not None else 0)
-        end = self.ends[from_exit]
-        return total if end is None else min(total, end)
-
-    def facts(self) -> dict[str, Any]:
-        """The fields that every event of a session has."""
-        return {
-            "session": self.id,
-            "source": self.source,
-            "source_ip": self.source_ip,
-            "identity": self.identity,
-            "gateway": self.gateway,
-            "host": self.host,
-            "port": self.port,
-            "key": self.key,
-        }
 
 
 class Audit:
@@ -280,7 +220,7 @@ class Audit:
             result = code.name.lower()
             self.metrics.requests.labels(result).inc()
             if code not in (Refusal.UNAUTHORIZED, Refusal.POLICY_ERROR):  # the denial has a line of its own
-                _say(record, "%s: not opened: %s", _route_of(record), printable(text))
+                say(record, "%s: not opened: %s", route_of(record), printable(text))
             self._log_open(record, text or result)
             return
         known = self._records.get(record.session)
@@ -292,7 +232,7 @@ class Audit:
         self._records[record.session] = record
         record.opened = self._clock()
         self.metrics.requests.labels("opened").inc()
-        _say(record, "%s: open", _route_of(record))
+        say(record, "%s: open", route_of(record))
         self._log_open(record, "")
 
     def _log_open(self, record: Record, error: str) -> None:
@@ -332,7 +272,7 @@ class Audit:
 
     def _log_resumed(self, record: Record, since: float | None) -> None:
         now = self._clock()
-        _say(record, "resumed%s", f" after {now - since:.1f} s" if since else "")
+        say(record, "resumed%s", f" after {now - since:.1f} s" if since else "")
         self.events.log(
             SessionResumed(
                 time=now, worker=self.worker, **record.facts(), seconds=max(0.0, now - since) if since else 0.0,
@@ -370,7 +310,7 @@ class Audit:
         now = record.suspended = self._clock()
         self._suspended[record.session] = record
         self.metrics.suspensions.inc()
-        _say(record, "suspended: %s", why)
+        say(record, "suspended: %s", why)
         self.events.log(SessionSuspended(time=now, worker=self.worker, **record.facts(), reason=why))
         if len(self._suspended) > MAX_SUSPENDED:
             self._close(next(iter(self._suspended.values())), "not_resumed", "too many sessions are suspended")
@@ -408,7 +348,7 @@ class Audit:
 
     def _log_close(self, record: Record, reason: str, detail: str) -> None:
         now = self._clock()
-        _say(
+        say(
             record, "%s after %.1f s, %d bytes to the exit, %d to the entry",
             reason if reason == "closed" else f"ended ({printable(detail) or reason})",
             now - record.opened, record.passed(TO_EXIT), record.passed(TO_ENTRY),
@@ -447,13 +387,3 @@ class Audit:
         self._detach(record)
         self._records.pop(record.session, None)
         self._suspended.pop(record.session, None)
-
-
-def _route_of(record: Record) -> str:
-    return printable(f"{record.source} to {record.gateway}, {endpoint(record.host, record.port)}")
-
-
-def _say(record: Record, text: str, *values: object) -> None:
-    """A line in the log about a session."""
-    fields = {"session": record.id, "gateway": record.gateway}
-    log.info(f"session %s: {text}", record.id, *values, extra=fields)

@@ -10,8 +10,9 @@ from typing import Any
 
 import gevent
 
-from hubble.proxy.audit import TO_ENTRY, TO_EXIT, Audit, Record
+from hubble.proxy.audit import Audit
 from hubble.proxy.gateways import Gateways
+from hubble.proxy.record import TO_ENTRY, TO_EXIT, Record
 
 INTERVAL = 5.0
 LENGTH = 180

@@ -13,12 +13,13 @@ from hubble import __version__
 from hubble.directory import Worker
 from hubble.events import Event, Events, ProxyStarted, ProxyStopping, as_dict
 from hubble.policy import Authorizer
-from hubble.proxy.audit import TO_ENTRY, TO_EXIT, Audit
+from hubble.proxy.audit import Audit
 from hubble.proxy.blocks import Blocks
 from hubble.proxy.gateways import Gateways
 from hubble.proxy.history import History
 from hubble.proxy.mesh import Mesh
 from hubble.proxy.metrics import Metrics, build_info, counters, gauge, gauges
+from hubble.proxy.record import TO_ENTRY, TO_EXIT
 from hubble.proxy.slots import Slot
 from hubble.proxy.tail import Tail
 

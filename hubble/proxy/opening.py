@@ -30,6 +30,7 @@ AUTHORIZATION_ERROR = "Authorization error."
 UNAUTHORIZED = "Unauthorized"
 NO_GATEWAY = "Gateway not registered"
 NOT_YOURS = "the session belongs to other agents"
+UNKNOWN = "the session is unknown there"
 
 
 class Opening:
@@ -49,7 +50,15 @@ class Opening:
         """An agent asks for a session. The policy may take its time: run this in a greenlet of its own."""
         asked = time.monotonic()
         request = _request(entry, initiator)
-        denied = self._over_limit(entry, request) or self._denied(request, initiator)
+        over_limit = self._over_limit(entry, initiator, request)
+        if over_limit:
+            self._refuse(entry, initiator, *over_limit, asked)
+            return
+        entry.asking.add(initiator.session)
+        try:
+            denied = self._denied(request, initiator)
+        finally:
+            entry.asking.discard(initiator.session)
         if denied:
             self._refuse(entry, initiator, *denied, asked)
             return
@@ -90,6 +99,10 @@ class Opening:
         if self._routes.would_steal(route):
             self._refuse(entry, initiator, Refusal.BAD_REQUEST, NOT_YOURS, asked)
             return
+        if initiator.terms is not None and initiator.terms.resume and not exit_leg.resumable:
+            # To an exit of protocol 0.1 it would be a new session, for which the policy has not been asked.
+            self._refuse(entry, initiator, Refusal.UNKNOWN_SESSION, UNKNOWN, asked)
+            return
         self._routes.propose(route)
         self._audit.proposed(route, initiator, asked)
         passed_on = dataclasses.replace(initiator, path=route.path)
@@ -101,6 +114,7 @@ class Opening:
         """An exit has answered an Initiator."""
         route = self._routes.answered(exit_leg, ack.session, ack.path)
         if route is None:
+            self._turn_down(exit_leg, ack)
             return
         route.resumable = ack.terms is not None
         if ack.ok and route.entry.link.closed:
@@ -117,6 +131,12 @@ class Opening:
             self._gateways.not_there(route.destination, exit_leg)
         route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)
 
+    def _turn_down(self, exit_leg: Leg, ack: Ack) -> None:
+        """Nobody waits for the answer any more. An exit that is not told keeps the session, and its connection."""
+        if ack.ok and self._routes.get(ack.session) is None and not self._routes.is_proposed_to(exit_leg, ack.session):
+            message = Terminator(ack.session) if ack.terms is None else Suspend(ack.session, False)
+            exit_leg.link.send(encode(message), ack.session)
+
     def exit_lost(self, exit_leg: Leg) -> None:
         """The exit's link is gone: its unanswered Initiators are refused."""
         for route in list(exit_leg.proposals.values()):
@@ -126,15 +146,18 @@ class Opening:
                 self._audit.answered(route, ack)
                 route.entry.link.send(encode(ack), route.session)
 
-    def _over_limit(self, entry: Leg, request: ConnectionRequest) -> tuple[Refusal, str] | None:
-        """Which limit a new session would pass, or None. What resumes was let in before."""
-        if request.resumes:
-            return None
-        if len(entry.routes) + len(entry.proposals) >= self._limits.sessions:
+    def _over_limit(self, entry: Leg, initiator: Initiator, request: ConnectionRequest) -> tuple[Refusal, str] | None:
+        """Which limit the session would pass, or None.
+
+        That it resumes is only what its entry says, so it counts as well. All of an agent's sessions may resume at
+        once, however: what comes too fast is told to come again, and has a meter of its own.
+        """
+        if entry.has_other_sessions(initiator.session, self._limits.sessions):
             return Refusal.LIMIT, f"{entry.name} has {self._limits.sessions} sessions already"
-        if not self._rate.allows(entry.name):
-            return Refusal.LIMIT, f"{entry.name} opens more than {self._limits.sessions_per_second} sessions a second"
-        return None
+        if self._rate.allows((entry.name, request.resumes)):
+            return None
+        code = Refusal.BUSY if request.resumes else Refusal.LIMIT
+        return code, f"{entry.name} opens more than {self._limits.sessions_per_second} sessions a second"
 
     def _denied(self, request: ConnectionRequest, initiator: Initiator) -> tuple[Refusal, str] | None:
         """Why the session is denied, or None."""

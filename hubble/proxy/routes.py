@@ -15,7 +15,7 @@ from hubble.policy import ConnectionRequest, RegistrationRequest
 from hubble.transport.link import Link
 
 if TYPE_CHECKING:
-    from hubble.proxy.audit import Record
+    from hubble.proxy.record import Record
 
 MAX_NAME = 255
 
@@ -37,8 +37,17 @@ class Leg:
     """Whether the other end is another worker of this proxy, and no agent."""
     routes: dict[bytes, Route] = field(default_factory=dict, repr=False)
     proposals: dict[tuple[bytes, int], Route] = field(default_factory=dict, repr=False)
+    asking: set[bytes] = field(default_factory=set, repr=False)
+    """The sessions about which the policy is being asked, for this leg."""
     room: dict[bytes, Event] = field(default_factory=dict, repr=False)
     """For a session of protocol 0.1 whose sender waits: set when its lane here has room again."""
+
+    def has_other_sessions(self, session: bytes, number: int) -> bool:
+        """Whether `number` sessions besides this one are open, proposed, or asked about over this leg."""
+        if len(self.routes) + len(self.proposals) + len(self.asking) < number:
+            return False
+        sessions = {*self.routes, *(key[0] for key in self.proposals), *self.asking}
+        return len(sessions - {session}) >= number
 
 
 @dataclass(eq=False)

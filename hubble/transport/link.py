@@ -93,6 +93,7 @@ class Link:
         self._probing = 0
         self._closing: tuple[int, str] | None = None
         self._heard_at = clock()
+        self._reading = False
         keep_queue_short(sock)
         limit_silence(sock, self._keepalive.silence)
         self._writer = gevent.spawn(self._write)
@@ -182,7 +183,9 @@ class Link:
         if self._leftover:
             data, self._leftover = memoryview(self._leftover), b""
         else:
+            self._reading = True
             data = _receive_buffer[: self._stream.recv_into(_receive_buffer)]
+            self._reading = False
         if not data:
             self._end("the other side closed the connection")
             raise LinkClosed(self.why)
@@ -194,8 +197,8 @@ class Link:
             self._heed(frame)
         if framing.has_output:
             self._schedule()
-        if framing.is_flooded:
-            self._end("the other side sends pings and does not read the answers")
+            if framing.is_flooded:
+                self._end("the other side sends pings and does not read the answers")
         if framing.failure is not None:
             self._give_up(f"the other side broke the WebSocket protocol: {framing.failure}")
         return messages
@@ -284,7 +287,7 @@ class Link:
     def _beat(self) -> None:
         """The timer: runs in the hub, so it must not block."""
         silence = self._clock() - self._heard_at
-        if silence >= self._keepalive.silence:
+        if silence >= self._keepalive.silence and self._reading:  # else it is the owner who does not listen
             self._end(f"silent for {silence:.0f} s")
             return
         self._looked += 1

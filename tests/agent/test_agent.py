@@ -124,6 +124,22 @@ class TestRegistering:
             assert longest / 2 <= pause <= longest
         assert len({pause / min(30.0, 0.5 * 2**number) for number, pause in enumerate(pauses)}) > 1  # jitter
 
+    def test_the_pauses_begin_anew_after_a_success(self, fake: FakeProxy) -> None:
+        fake.shut()
+        agent = Agent(fake.url, "agent")
+        agent._stopping = impatient = Impatient(10**9)
+        agent.start()
+        poll(lambda: len(impatient.waits) > 6, PATIENCE, "some attempts fail")
+        fake.open()
+        call = fake.accept()
+        poll(lambda: agent._links.link, PATIENCE, "it is linked")
+        failures = len(impatient.waits)
+        assert impatient.waits[-1] > 5
+        call.cut()
+        fake.accept()
+        agent.stop()
+        assert impatient.waits[failures] <= 0.5
+
     def test_several_proxies_are_all_tried(self, fake: FakeProxy, nobody: str) -> None:
         for _ in range(5):
             with started([nobody, fake.url], "agent", linked=False, options={"retry_first": 30.0}):  # type: ignore[arg-type]
@@ -320,6 +336,28 @@ class TestStopping:
                 running.agent.stop()
                 assert call.hear(Reset) == Reset(session, False, ResetReason.AGENT_STOPPED, "the agent was stopped")
                 assert_reset(client, PATIENCE)
+
+    def test_a_reset_does_not_wait_behind_its_sessions_bytes(
+        self, fake: FakeProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hubble.transport.link.CLOSE_TIMEOUT", PATIENCE)
+        with started(fake.url, "agent", RULE, linked=False) as running:
+            call = fake.accept()
+            with connect(running.port) as client:
+                session = call.open().session
+                call.freeze()
+                client.sendall(bytes(900_000))
+                link = running.agent._links.link
+                assert link is not None
+                poll(lambda: link.is_full(session), PATIENCE, "the lane is full")
+                queued = link.queued(session)
+                stopping = gevent.spawn(running.agent.stop)
+                poll(lambda: link.queued(session) < queued, PATIENCE, "what was queued is thrown away")
+                call.thaw()
+                while isinstance(message := call.hear_any(), Stream):
+                    pass
+                assert message == Reset(session, False, ResetReason.AGENT_STOPPED, "the agent was stopped")
+                stopping.get(timeout=PATIENCE)
 
     def test_resets_a_session_that_waits_for_its_path(self, fake: FakeProxy) -> None:
         with started(fake.url, "agent", RULE, linked=False) as running:

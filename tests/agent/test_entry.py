@@ -39,6 +39,8 @@ from tests.talk import PATIENCE
 pytestmark = pytest.mark.usefixtures("quick_farewells")
 
 RULE = "0:s3cret@exit:host:22"
+DATA = bytes(range(256)) * 1000
+"""As much as the first credit allows, nearly."""
 ABORTIVE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -167,6 +169,45 @@ class TestBytes:
         assert call.hear(Stream).payload == b"0123456789"
         call.say(Credit(asked.session, True, 10, 12))
         assert call.hear(Stream) == Stream(asked.session, False, 10, b"ab")
+
+    @pytest.fixture
+    def slow(self, call: Call, entry: Started, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+        """A connection of which the kernels take only some KB ahead of its reader."""
+        monkeypatch.setattr(
+            "hubble.agent.entry.set_tcp_options",
+            lambda sock: sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192),
+        )
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(PATIENCE)
+            client.connect(("127.0.0.1", entry.port))
+            yield client
+
+    def test_arrive_whole_at_a_slow_application(self, call: Call, slow: socket.socket) -> None:
+        session = self.pour(call, slow, DATA)
+        call.say(Eof(session, True, len(DATA)))
+        assert receive_all(slow) == DATA[1:]
+
+    def test_that_an_application_does_not_read_hold_up_no_other(
+        self, call: Call, slow: socket.socket, entry: Started
+    ) -> None:
+        self.pour(call, slow, DATA)
+        with connect(entry.port) as other:
+            asked = call.hear_any()
+            while not isinstance(asked, Initiator):
+                asked = call.hear_any()
+            call.say(Ack(asked.session, True, terms=Terms(1, 0, LIMIT)))
+            call.say(Stream(asked.session, True, 0, b"x"))
+            assert receive_exactly(other, 1) == b"x"
+
+    def pour(self, call: Call, slow: socket.socket, data: bytes) -> bytes:
+        """Send much to an application, which reads the first byte only; its session."""
+        session = call.open().session
+        call.say(Stream(session, True, 0, data[:1]))
+        assert receive_exactly(slow, 1) == data[:1]  # the agent's writer is idle again
+        for offset in range(1, len(data), 60_000):
+            call.say(Stream(session, True, offset, data[offset : offset + 60_000]))
+        return session
 
     def test_that_were_consumed_are_credited(self, call: Call, client: socket.socket, session: bytes) -> None:
         for offset in range(0, 128 * 1024, 32 * 1024):

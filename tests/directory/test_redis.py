@@ -292,6 +292,23 @@ def test_nothing_is_left_of_a_closed_directory(server: RedisServer) -> None:
     watcher.close()
 
 
+def test_a_user_needs_no_more_than_the_manual_says(server: RedisServer) -> None:
+    """docs/operating.md"""
+    root = RedisDirectory(server.url)
+    rights = "~hubble:* resetchannels &hubble:changes -@all +@read +@write +@scripting +@pubsub +@connection +time"
+    root._redis.execute_command("ACL", "SETUSER", "hubble", "on", ">secret", *rights.split())
+    directory = RedisDirectory(f"redis://hubble:secret@127.0.0.1:{server.port}/0")
+    assert directory.join(ONE, [MINE]) == []
+    assert directory.claim(Registration("new", "one", 1, "owner")) is None
+    assert directory.find("unknown") is None
+    directory.release(Registration("new", "one", 1, "owner"))
+    assert directory.renew(ONE)
+    directory.leave("one")
+    assert not directory.trouble
+    directory.close()
+    root.close()
+
+
 def test_passwords_are_used_and_never_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     server = RedisServer(tmp_path, password="Geheim%20nis".replace("%20", "-"))
     caplog.set_level(logging.DEBUG)

@@ -8,9 +8,9 @@ import uuid
 from typing import Any, cast
 
 from hubble.events import OpenSession
-from hubble.proxy.audit import Record
 from hubble.proxy.history import INTERVAL, LENGTH, Point
 from hubble.proxy.proxy import Proxy
+from hubble.proxy.record import Record
 from hubble.proxy.routes import Leg
 
 ENTRIES = ["laptop-anna", "laptop-jonas", "ci-runner-1", "ci-runner-2", "backup", "monitoring", "phone-mia", "kiosk"]

@@ -9,8 +9,9 @@ from gevent.event import Event
 
 from hubble.policy import Authorizer, ConnectionRequest, Decision, DenyAll, FunctionPolicy, granted
 from hubble.protocol.codec import session_text
-from hubble.protocol.messages import Ack, Initiator, Refusal, Reset, ResetReason, Stream, Suspend, Terms
-from hubble.proxy.proxy import Proxy
+from hubble.protocol.messages import Ack, Initiator, Refusal, Reset, ResetReason, Stream, Suspend, Terminator, Terms
+from hubble.proxy.limits import AbuseLimits
+from hubble.proxy.proxy import Proxy, ProxyOptions
 from tests.proxy.speakers import (
     LIMIT,
     SECRET,
@@ -148,9 +149,11 @@ class TestTheExit:
         )
 
     def test_the_entrys_own_mark_and_source_are_not_believed(self, entry: Speaker, exit_agent: Speaker) -> None:
-        entry.say(initiator(new_session(), path=99, source="somebody else"))
-        passed_on = exit_agent.hear(Initiator)
+        session = new_session()
+        entry.say(initiator(session, path=99, source="somebody else"))
+        passed_on = accept(exit_agent, session)
         assert passed_on.path not in (0, 99) and passed_on.source == "entry"
+        assert entry.hear(Ack).path == 0
 
     def test_its_answer_reaches_the_entry_without_the_mark(self, entry: Speaker, exit_agent: Speaker) -> None:
         session = new_session()
@@ -184,12 +187,34 @@ class TestTheExit:
         path = exit_agent.hear(Initiator).path
         entry.vanish()
         exit_agent.say(Ack(session, True, terms=Terms(1, 0, LIMIT), path=path))
-        said = exit_agent.nothing_more()
-        assert said in ([], [Suspend(session, False)])  # it must ask again, or its time runs out
+        assert exit_agent.hear(Suspend) == Suspend(session, False)  # or it would keep the session for nothing
 
-    def test_an_answer_nobody_asked_for_does_nothing(self, proxy: Proxy, exit_agent: Speaker) -> None:
-        exit_agent.say(Ack(new_session(), True, terms=Terms(1, 0, LIMIT), path=5))
+    def test_so_is_one_of_protocol_0_1(self, old_entry: Speaker, old_exit: Speaker) -> None:
+        session = new_session()
+        old_entry.say(Initiator(session, "host", 22, "old exit"))
+        old_exit.hear(Initiator)
+        old_entry.vanish()
+        old_exit.say(Ack(session, True))
+        assert old_exit.hear(Terminator) == Terminator(session)
+
+    def test_a_late_answer_does_not_undo_the_next_attempt(self, proxy: Proxy, exit_agent: Speaker) -> None:
+        entry, session = agent(proxy, "entry"), new_session()
+        entry.say(initiator(session))
+        late = exit_agent.hear(Initiator)
+        entry.vanish()
+        entry = agent(proxy, "entry")
+        entry.say(initiator(session, attempt=2, resume=False))
+        asked = exit_agent.hear(Initiator)
+        exit_agent.say(Ack(session, True, terms=Terms(1, 0, LIMIT), path=late.path))
+        exit_agent.say(Ack(session, True, terms=Terms(2, 0, LIMIT), path=asked.path))
+        assert entry.hear(Ack).ok
         assert exit_agent.nothing_more() == []
+
+    def test_an_answer_nobody_asked_for_opens_nothing(self, proxy: Proxy, exit_agent: Speaker) -> None:
+        session = new_session()
+        exit_agent.say(Ack(session, True, terms=Terms(1, 0, LIMIT), path=5))
+        exit_agent.say(Ack(session, False, "no", path=5))
+        assert exit_agent.nothing_more() == [Suspend(session, False)]
         assert len(proxy.routes) == 0
 
     def test_a_second_answer_does_nothing(self, proxy: Proxy, entry: Speaker, exit_agent: Speaker) -> None:
@@ -227,6 +252,12 @@ class TestProtocol01:
     def test_an_old_entry_may_reach_our_exit(self, old_entry: Speaker, exit_agent: Speaker) -> None:
         opened_legacy(old_entry, exit_agent)
 
+    def test_an_old_exit_is_never_asked_to_resume(self, entry: Speaker, old_exit: Speaker) -> None:
+        # It would open a new session, though the policy was asked whether an old one may go on.
+        answer = refusal(entry, initiator(new_session(), "old exit", attempt=2))
+        assert answer == ("the session is unknown there", Refusal.UNKNOWN_SESSION)
+        assert old_exit.nothing_more() == []
+
     def test_an_exit_cannot_make_an_old_entrys_session_resumable(self, old_entry: Speaker, exit_agent: Speaker) -> None:
         session = new_session()
         old_entry.say(Initiator(session, "host", 22, "exit"))
@@ -261,6 +292,7 @@ class TestUntilTheExitAccepts:
         entry.say(Reset(session, False, ResetReason.LOCAL_RESET, "gone"))
         assert exit_agent.hear(Reset).text == "gone"
         exit_agent.say(Ack(session, True, terms=Terms(1, 0, LIMIT), path=asked.path))
+        assert exit_agent.hear(Suspend) == Suspend(session, False)
         assert exit_agent.nothing_more() == [] and entry.nothing_more() == []
 
 
@@ -318,7 +350,7 @@ class TestAttackers:
         entry.say(initiator(session))
         asked = exit_agent.hear(Initiator)
         thief.say(Ack(session, True, terms=Terms(1, 0, LIMIT), path=asked.path))
-        assert thief.nothing_more() == []
+        assert thief.nothing_more() == [Suspend(session, False)]
         assert entry.nothing_more() == []
         exit_agent.say(Ack(session, True, terms=Terms(1, 0, LIMIT), path=asked.path))
         assert entry.hear(Ack).ok
@@ -368,3 +400,58 @@ def test_a_crowd_opens_at_once(proxy: Proxy, entry: Speaker, exit_agent: Speaker
     assert {entry.hear(Ack).session for _ in sessions} == set(sessions)
     assert len(proxy.routes) == 300
     gevent.idle()
+
+
+class TestTheLimits:
+    """On what one gateway may open, whatever it calls it."""
+
+    @pytest.fixture
+    def bounded(self) -> Callable[..., tuple[Speaker, Speaker]]:
+        """An entry and an exit at a proxy with limits, and perhaps a policy."""
+        proxies: list[Proxy] = []
+
+        def start(policy: Authorizer | None = None, **limits: int) -> tuple[Speaker, Speaker]:
+            proxy = Proxy("127.0.0.1:0", policy, options=ProxyOptions(limits=AbuseLimits(**limits)))
+            proxies.append(proxy)
+            proxy.start()
+            return agent(proxy, "entry"), agent(proxy, "exit")
+
+        yield start  # type: ignore[misc]
+        for proxy in proxies:
+            proxy.stop()
+
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_sessions_are_counted_however_they_are_called(
+        self, bounded: Callable[..., tuple[Speaker, Speaker]], resume: bool
+    ) -> None:
+        entry, exit_agent = bounded(sessions=1)
+        opened(entry, exit_agent)
+        assert refusal(entry, initiator(new_session(), resume=resume))[1] is Refusal.LIMIT
+
+    def test_a_session_that_is_asked_about_counts(self, bounded: Callable[..., tuple[Speaker, Speaker]]) -> None:
+        free = Event()
+        entry, exit_agent = bounded(FunctionPolicy(lambda request: free.wait(PATIENCE)), sessions=1)
+        first = new_session()
+        entry.say(initiator(first))
+        assert refusal(entry, initiator(new_session()))[1] is Refusal.LIMIT
+        free.set()
+        accept(exit_agent, first)
+        assert entry.hear(Ack).ok
+
+    def test_a_session_may_resume_while_its_old_route_is_there(
+        self, bounded: Callable[..., tuple[Speaker, Speaker]]
+    ) -> None:
+        entry, exit_agent = bounded(sessions=1)
+        session = opened(entry, exit_agent)
+        opened(entry, exit_agent, session=session, attempt=2)
+
+    def test_what_resumes_too_fast_is_told_to_come_again(self, bounded: Callable[..., tuple[Speaker, Speaker]]) -> None:
+        entry, _ = bounded(sessions_per_second=1)
+        codes = [refusal(entry, initiator(new_session(), "nobody", attempt=2))[1] for _ in range(4)]
+        assert Refusal.BUSY in codes
+        assert set(codes) <= {Refusal.NO_GATEWAY, Refusal.BUSY}
+
+    def test_what_is_new_and_too_fast_is_refused(self, bounded: Callable[..., tuple[Speaker, Speaker]]) -> None:
+        entry, _ = bounded(sessions_per_second=1)
+        codes = [refusal(entry, initiator(new_session(), "nobody"))[1] for _ in range(4)]
+        assert Refusal.LIMIT in codes

@@ -378,6 +378,20 @@ class TestLife:
             clock.now += 0.1
             assert owner.wait_end() == "silent for 8 s"
 
+    def test_who_does_not_listen_hears_no_silence(self, memory_pair: Pair) -> None:
+        clock, keepalive = Clock(), Keepalive(interval=0.02, silence=8.0)
+        link = Link(memory_pair.server, SERVER, keepalive=keepalive, clock=clock)
+        peer = Peer(memory_pair.client, CLIENT)
+        peer.send(binary(b"here I am", masked=True))
+        clock.now += 100.0  # its owner does something else
+        for _ in range(10):
+            assert peer.next_frame() is not None
+        owner = Owner(link)
+        assert owner.wait_received(1) == [b"here I am"]
+        assert not link.closed
+        clock.now += 8.0
+        assert owner.wait_end() == "silent for 8 s"
+
     def test_any_byte_is_a_sign_of_life(self, memory_pair: Pair) -> None:
         keepalive = Keepalive(interval=0.25, silence=1.0)
         for owner, peer in face(memory_pair, SERVER, keepalive=keepalive):

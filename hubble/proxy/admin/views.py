@@ -20,8 +20,8 @@ from uuid import UUID
 from hubble import __version__
 from hubble.protocol.codec import session_text
 from hubble.protocol.messages import ResetReason
-from hubble.proxy.audit import TO_ENTRY, TO_EXIT, Record
 from hubble.proxy.observer import Observer
+from hubble.proxy.record import TO_ENTRY, TO_EXIT, Record
 from hubble.proxy.relay import end
 from hubble.proxy.routes import Leg, Routes
 
