@@ -1,201 +1,20 @@
-"""Agents, links and a proxy, as a model without sockets and without a clock: the surroundings of sessions.
-
-Every message stands in some queue until a test delivers it, so that a test decides what overtakes what, what is lost,
-and who learns of it when. The rules are the project's (docs/protocol.md): on one link the messages of one session
-stay in order, but for CREDIT, which may overtake, and RESET, which drops what is queued before it; a proxy lays a route
-when the exit's Ack passes, and takes a session's messages only from the two links of its route.
-"""
+"""Agents with their sessions and applications around the model of modelproxy.py; time passes only when told to."""
 
 from __future__ import annotations
 
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from hubble.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
-from hubble.protocol.messages import (
-    Ack,
-    Credit,
-    Done,
-    Eof,
-    Initiator,
-    Message,
-    Refusal,
-    Reset,
-    ResetReason,
-    Stream,
-    Suspend,
-)
+from hubble.protocol.messages import Ack, Done, Eof, Initiator, Message, Refusal, Reset, ResetReason, Stream
 from hubble.protocol.session import Ended, Path, Session, Suspended
+from tests.protocol.modelproxy import Link, Proxy, Queue
 
 KIB = 1024
-LANE_SIZE = 3
-"""Messages from which on an agent puts no more of a stream into a lane."""
 PATTERN = random.Random(1).randbytes(1 << 16) * 32
-
-
-class Queue:
-    """One direction of a link."""
-
-    def __init__(self) -> None:
-        self.lanes: dict[bytes, deque[Message]] = {}
-        self.urgent: deque[Message] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self.urgent) or any(self.lanes.values())
-
-    def put(self, message: Message) -> None:
-        session = message.session  # type: ignore[union-attr]
-        if isinstance(message, Credit):
-            self.urgent.append(message)
-            return
-        lane = self.lanes.setdefault(session, deque())
-        if isinstance(message, Reset):
-            lane.clear()
-        lane.append(message)
-
-    def waiting(self) -> list[deque[Message]]:
-        """The lanes, and the urgent messages, that hold something."""
-        return [lane for lane in (self.urgent, *self.lanes.values()) if lane]
-
-    def is_full(self, session: bytes) -> bool:
-        return len(self.lanes.get(session, ())) >= LANE_SIZE
-
-    def truncate(self, keep: Callable[[int], int]) -> None:
-        """Everything from some point on vanishes; `keep` tells of a number of messages how many are left."""
-        for lane in self.waiting():
-            for _ in range(len(lane) - keep(len(lane))):
-                lane.pop()
-
-
-class Link:
-    """Between an agent and the proxy. Once cut it takes nothing; what is left of its queues still arrives."""
-
-    def __init__(self, agent: Agent) -> None:
-        self.agent = agent
-        self.up, self.down = Queue(), Queue()
-        self.cut = False
-        self.known_to_proxy = True
-        """Whether the proxy believes that this link is there."""
-
-    def send_up(self, message: Message) -> None:
-        if not self.cut:
-            self.up.put(message)
-
-    def send_down(self, message: Message) -> None:
-        if not self.cut:
-            self.down.put(message)
-
-
-@dataclass(eq=False)
-class Route:
-    session: bytes
-    entry: Link
-    exit: Link
-    done: set[bool] = field(default_factory=set)
-
-    def link(self, of_exit: bool) -> Link:
-        return self.exit if of_exit else self.entry
-
-
-class Proxy:
-    """Passes messages on, and never keeps one."""
-
-    def __init__(self) -> None:
-        self.registered: dict[str, Link] = {}
-        self.routes: dict[bytes, Route] = {}
-        self.proposals: dict[int, Route] = {}
-        self.deciding: list[tuple[Link, Initiator]] = []
-        self._marks = 0
-        self._answered: set[tuple[bytes, bool]] = set()
-
-    def register(self, link: Link) -> None:
-        older = self.registered.get(link.agent.name)
-        self.registered[link.agent.name] = link
-        if older:
-            self.lost(older)
-
-    def restart(self) -> None:
-        """It knows nothing any more; its links are cut already."""
-        for link in self.registered.values():
-            link.known_to_proxy = False
-        self.registered.clear()
-        self.routes.clear()
-        self.proposals.clear()
-        self.deciding.clear()
-        self._answered.clear()
-
-    def lost(self, link: Link) -> None:
-        """The proxy has noticed that a link is gone."""
-        if not link.known_to_proxy:
-            return
-        link.known_to_proxy = False
-        link.cut = True
-        if self.registered.get(link.agent.name) is link:
-            del self.registered[link.agent.name]
-        for mark, route in list(self.proposals.items()):
-            if link in (route.entry, route.exit):
-                del self.proposals[mark]
-                if route.exit is link:
-                    route.entry.send_down(Ack(route.session, False, "away", Refusal.NO_GATEWAY))
-        for route in list(self.routes.values()):
-            if link in (route.entry, route.exit):
-                del self.routes[route.session]
-                of_exit = route.exit is link
-                route.link(not of_exit).send_down(Suspend(route.session, of_exit))
-
-    def receive(self, link: Link, message: Message) -> None:
-        match message:
-            case Initiator():
-                self._answered.discard((message.session, False))
-                self.deciding.append((link, message))  # the policy may take its time
-            case Ack():
-                self._answered.discard((message.session, True))
-                self._acknowledge(link, message)
-            case _:
-                self._pass_on(link, message)
-
-    def decide(self, number: int) -> None:
-        """The policy has granted one of the Initiators."""
-        link, initiator = self.deciding.pop(number)
-        exit_link = self.registered.get("exit")
-        if not link.known_to_proxy:
-            return
-        if exit_link is None:
-            link.send_down(Ack(initiator.session, False, "away", Refusal.NO_GATEWAY))
-            return
-        self._marks += 1
-        self.proposals[self._marks] = Route(initiator.session, link, exit_link)
-        exit_link.send_down(replace(initiator, path=self._marks))
-
-    def _acknowledge(self, link: Link, ack: Ack) -> None:
-        route = self.proposals.pop(ack.path, None)
-        if route is None or route.exit is not link:
-            if ack.ok:
-                link.send_down(Suspend(ack.session, False))
-            return
-        if ack.ok:
-            self.routes[ack.session] = route
-        route.entry.send_down(replace(ack, path=0))
-
-    def _pass_on(self, link: Link, message: Message) -> None:
-        assert isinstance(message, Stream | Credit | Eof | Reset | Done | Suspend)
-        session, from_exit = message.session, message.from_exit
-        route = self.routes.get(session)
-        if route is None or route.link(from_exit) is not link:
-            if isinstance(message, Stream | Eof) and (session, from_exit) not in self._answered:
-                self._answered.add((session, from_exit))
-                link.send_down(Suspend(session, not from_exit))
-            return
-        if isinstance(message, Reset):
-            del self.routes[session]
-        elif isinstance(message, Done):
-            route.done.add(from_exit)
-            if len(route.done) == 2:
-                del self.routes[session]
-        route.link(not from_exit).send_down(message)
 
 
 class End:
@@ -213,6 +32,14 @@ class End:
         self.read = 0
         self.read_end = False
         self.ended: Ended | None = None
+
+    def __repr__(self) -> str:
+        out, into = self.session.outgoing, self.session.incoming
+        return (
+            f"{self.session}: wrote {self.written}, of which {out.sent} sent and {out.acknowledged} consumed; may send "
+            f"up to {out.limit}; got {into.expected}, of which {into.consumed} read and {into.consumed - into.untold} "
+            f"told; {self.ended}"
+        )
 
     # What the application does.
 
@@ -331,13 +158,13 @@ class Agent:
 
 @dataclass
 class Conditions:
-    """What one run of the model is like."""
+    """What one run of the model is like: seconds, and bytes."""
 
     resume_timeout: float
-    window: int = 32 * KIB
-    largest: int = 128 * KIB
-    credit: int = 128 * KIB
-    keep: int = 64 * KIB
+    window: int
+    largest: int
+    credit: int
+    keep: int
 
 
 class Network:
@@ -369,6 +196,7 @@ class Network:
     def dial(self, agent: Agent) -> None:
         """The agent registers over a new link; one that it had is left behind, and its sessions lose their path."""
         if agent.link:
+            agent.link.cut = True  # closed: what it has sent may still arrive
             agent.lose_link(self.now)
         agent.link = Link(agent)
         self.links.append(agent.link)
@@ -385,6 +213,7 @@ class Network:
     def kill_proxy(self, keep: Callable[[int], int]) -> None:
         for link in self.links:
             link.up = Queue()
+            link.known_to_proxy = False
             self.cut(link, keep)
         self.proxy.restart()
 
@@ -433,10 +262,12 @@ class Network:
         return [agent for agent in self.agents if agent.link is None]
 
     def relink(self) -> None:
-        """Each agent whose link is gone notices it, and registers again."""
+        """All notice which links are gone, and agents without one register again."""
         for agent in self.agents:
             if agent.link is None or agent.link.cut:
                 self.dial(agent)
+        for link in self.links_to_notice():
+            self.proxy.lost(link)
         self.forget_dead_links()
 
     def forget_dead_links(self) -> None:

@@ -10,6 +10,7 @@ from hubble.protocol.session import Ended, Event, Opened, Resumed, Session, Susp
 SESSION = bytes(range(16))
 SECRET = b"a secret of 16 b"
 KIB = 1024
+ENDS = ["entry", "exit"]
 
 
 class Pair:
@@ -37,6 +38,10 @@ class Pair:
         assert pair.connect()
         assert pair.events() == ["entry Opened", "exit Opened"]
         return pair
+
+    def end(self, name: str) -> Session:
+        """One end by its name."""
+        return self.exit if name == "exit" else self.entry
 
     def other(self, end: Session) -> Session:
         """The end that is not this one."""

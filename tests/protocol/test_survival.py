@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -20,13 +21,18 @@ T = TypeVar("T")
 
 FOR_EVER = 1e9
 
+AMPLE = partial(Conditions, window=20 * KIB, largest=80 * KIB, credit=128 * KIB, keep=128 * KIB)
+"""Credit holds the sessions back."""
+STARVED = partial(Conditions, window=80 * KIB, largest=80 * KIB, credit=400 * KIB, keep=24 * KIB)
+"""The budget for what is kept does."""
+
 choices = st.integers(0, 1 << 16)
 """One of a number of things, which is known only when the rule runs."""
 sizes = st.integers(1, 20 * KIB)
 
 HAPPENINGS = [
-    *(["deliver"] * 6),
-    *["write", "write", "read", "read", "read", "decide", "decide", "reach", "reach"],
+    *(["deliver"] * 8 + ["read"] * 4 + ["write"] * 3),
+    *["decide", "decide", "reach", "reach"],
     *["cut", "kill_agent", "open", "open", "agent_notices", "proxy_notices", "dial", "dial", "retry", "wait", "wait"],
     *["repeat", "old_initiator", "old_ack", "theft", "late_read"],
 ]
@@ -72,12 +78,12 @@ class Survival(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.network = Network(Conditions(resume_timeout=60.0), sessions=0)
+        self.network = Network(AMPLE(60.0), sessions=0)
         self.may_fail = False
 
-    @initialize(patient=st.booleans(), may_fail=st.booleans(), opened=st.booleans())
-    def begin(self, patient: bool, may_fail: bool, opened: bool) -> None:
-        self.network = Network(Conditions(resume_timeout=FOR_EVER if patient else 60.0), sessions=2)
+    @initialize(patient=st.booleans(), starved=st.booleans(), may_fail=st.booleans(), opened=st.booleans())
+    def begin(self, patient: bool, starved: bool, may_fail: bool, opened: bool) -> None:
+        self.network = Network((STARVED if starved else AMPLE)(FOR_EVER if patient else 60.0), sessions=2)
         self.may_fail = may_fail
         if opened:
             self.network.settle()
@@ -127,6 +133,7 @@ class Survival(RuleBasedStateMachine):
         """One thing after the other, in whatever order: what arrives, breaks, is noticed, and comes back."""
         for what, which in happenings:
             getattr(self, "_" + what)(which)
+            self.nothing_is_let_go_of_before_the_application_has_it()
 
     def _deliver(self, which: int) -> None:
         waiting = list(self.network.queues())
@@ -240,7 +247,7 @@ class Survival(RuleBasedStateMachine):
             sender, receiver = end.session.outgoing, end.peer.session.incoming
             assert sender.acknowledged <= receiver.consumed <= receiver.expected <= sender.end + sender.finished
             assert sender.end <= max(sender.limit, receiver.limit)
-            assert receiver.waiting <= 128 * KIB
+            assert receiver.waiting <= self.network.conditions.largest
 
     @invariant()
     def the_budgets_are_right(self) -> None:
@@ -253,13 +260,14 @@ class Survival(RuleBasedStateMachine):
         network.relink()
         network.settle()
         self.nobody_waits_in_vain()
+        self.everybody_may_write()
         network.heal()
         for end in network.ends:
             lingers = is_exit(end) and end.complete and end.peer and end.peer.ended
-            assert end.ended or lingers or self.is_excused(end), f"{end.agent.name} is stuck: {end.session}"
+            assert end.ended or lingers or self.is_excused(end), f"stuck: {end}, {end.peer}"
         network.wait(FOR_EVER)
         for end in network.ends:
-            assert end.session.path is Path.ENDED, f"{end.agent.name} never ends: {end.session}"
+            assert end.session.path is Path.ENDED, f"never ends: {end}, {end.peer}"
         for end in network.ends:
             self.check_result(end)
         for budgets in (network.process, network.credit, network.keep):
@@ -269,7 +277,15 @@ class Survival(RuleBasedStateMachine):
         """Everything has arrived: who still believes in its path has somebody at the other end of it."""
         for end in self.ends(is_here):
             believes = end.session.path is Path.OPEN and not end.session.finished
-            assert not believes or not end.peer or not end.peer.ended, f"{end.agent.name} is not told: {end.session}"
+            assert not believes or not end.peer or not end.peer.ended, f"not told: {end}, {end.peer}"
+
+    def everybody_may_write(self) -> None:
+        """Everything was read: the credit is back, and so is the budget for what is kept."""
+        for _ in range(2):
+            self.network.wait(1.0)
+            self.network.settle()
+        for end in self.ends(can_finish):
+            assert end.session.room or end.session.path is not Path.OPEN, f"stuck: {end}, {end.peer}"
 
     def is_excused(self, end: End) -> bool:
         """Whether something has happened that a session need not survive."""
@@ -285,7 +301,7 @@ class Survival(RuleBasedStateMachine):
         if end.ended.reason is None:
             assert end.complete
         else:
-            assert self.is_excused(end), f"{end.agent.name} was reset: {end.ended}"
+            assert self.is_excused(end), f"reset: {end}, {end.peer}"
             assert not end.peer or not end.peer.ended or end.peer.ended.reason is not None or end.complete
 
 
