@@ -13,7 +13,7 @@ import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from hubble.proxy.proxy import Proxy  # noqa: E402
-from hubble.transport.addresses import endpoint  # noqa: E402
+from hubble.transport.endpoint import endpoint  # noqa: E402
 
 
 def main() -> None:

@@ -6,9 +6,14 @@ from __future__ import annotations
 class HubbleError(Exception):
     """The root of all errors below; its text is one line meant for a person."""
 
+    status = 1
+    """The exit status of a program that ends because of it."""
+
 
 class UsageError(HubbleError):
-    """What the user asked for cannot be meant: a bad option, rule or file. Exit status 2."""
+    """What the user asked for cannot be meant: a bad option, rule or file."""
+
+    status = 2
 
 
 class ProtocolError(HubbleError):

@@ -20,8 +20,9 @@ from hubble.agent.rules import LOOPBACK, Rule
 from hubble.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused
 from hubble.protocol.codec import decode, encode
 from hubble.protocol.messages import RESUMABLE, Ack, Handshake, Refusal
-from hubble.transport.addresses import Socket, connect, endpoint, resolve
+from hubble.transport.addresses import Socket, connect, resolve
 from hubble.transport.dial import parse_url, reach, secure, upgrade
+from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.outproxy import choose
 

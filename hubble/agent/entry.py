@@ -24,7 +24,8 @@ from hubble.protocol.credit import Budget, Window
 from hubble.protocol.legacy import LegacySession
 from hubble.protocol.messages import Ack, ConnectionClosed, Initiator, Refusal, Reset, ResetReason
 from hubble.protocol.session import OPEN_TIMEOUT, Path, Session
-from hubble.transport.addresses import Socket, endpoint, set_tcp_options
+from hubble.transport.addresses import Socket, set_tcp_options
+from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
 

@@ -18,7 +18,8 @@ from hubble.protocol.credit import Budget, Window
 from hubble.protocol.legacy import LegacySession
 from hubble.protocol.messages import Ack, Initiator, Refusal, Terms
 from hubble.protocol.session import Session
-from hubble.transport.addresses import Check, IPAddress, Socket, connect, endpoint
+from hubble.transport.addresses import Check, IPAddress, Socket, connect
+from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 
 log = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from argparse import Namespace
@@ -12,13 +13,13 @@ from typing import Any
 
 import requests
 
-from hubble.cli.admin_options import default_runtime_dir
 from hubble.cli.arguments import Parser, admin_address, seconds
 from hubble.cli.running import run
 from hubble.cli.tables import age, bytes_text, clock, event_text, millis, table
 from hubble.errors import HubbleError, UsageError
 from hubble.proxy.admin.access import Access, read_token
-from hubble.transport.addresses import endpoint
+from hubble.supervisor import runtime
+from hubble.transport.endpoint import endpoint
 
 PROGRAM = "hubble-proxy"
 TIMEOUT = 15.0
@@ -172,8 +173,8 @@ def _parser(name: str) -> Parser:
     parser = Parser(f"{PROGRAM} {name}", _COMMANDS[name][1])
     parser.option("admin", metavar="ADDRESS", help="where the proxy's API is, [host]:port")
     parser.option("admin-token-file", metavar="FILE", help="the token that it wants")
-    parser.option("runtime-dir", metavar="DIR", help="the proxy's runtime directory, which says both; "
-                  f"{default_runtime_dir()} unless given")  # fmt: skip
+    parser.option("runtime-dir", metavar="DIR", help="the proxy's runtime directory, which says both; needed where "
+                  f"several proxies of one user run ({runtime.base()}/*)")  # fmt: skip
     parser.switch("json", help="print JSON")
     if name in LOOKING:
         parser.option("watch", nargs="?", type=seconds, const=2.0, metavar="S", help="again and again, each 2 s or S")
@@ -211,13 +212,24 @@ def _perform(name: str, options: Namespace) -> None:
 
 def _access(options: Namespace) -> Access:
     """From the options, or from what the proxy has left in its runtime directory. Raises UsageError."""
-    directory = Path(options.runtime_dir) if options.runtime_dir else default_runtime_dir()
     if options.admin and options.admin_token_file:
         return Access(endpoint(*admin_address(options.admin, "--admin")), read_token(Path(options.admin_token_file)))
     if options.admin and not options.runtime_dir:
         raise UsageError("--admin needs --admin-token-file, or --runtime-dir")
-    access = Access.read(directory)
+    access = Access.read(_runtime_dir(options))
     return Access(endpoint(*admin_address(options.admin, "--admin")), access.token) if options.admin else access
+
+
+def _runtime_dir(options: Namespace) -> Path:
+    """That of the proxy that is meant. Raises UsageError."""
+    given = options.runtime_dir or os.environ.get(runtime.VARIABLE)
+    if given:
+        return Path(given)
+    found = runtime.running()
+    if len(found) == 1:
+        return found[0]
+    which = f"which of {', '.join(map(str, found))} is meant?" if found else f"no proxy runs in {runtime.base()}:"
+    raise UsageError(f"{which} give --runtime-dir, or --admin and --admin-token-file")
 
 
 def _page(options: Namespace, sort: str) -> Row:

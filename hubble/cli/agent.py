@@ -14,11 +14,12 @@ from hubble.agent.rules import FORM, Rule
 from hubble.cli import check, logs
 from hubble.cli.arguments import Parser, admin_address, seconds, size
 from hubble.cli.dial_options import add_dial_options, dial_options
+from hubble.cli.hub import spare_the_collector, stop_on_signals
 from hubble.cli.keys import add_key_options, read_key, read_key_file
-from hubble.cli.running import run, spare_the_collector, stop_on_signals, write_ports
+from hubble.cli.running import run, write_ports
 from hubble.errors import UsageError
-from hubble.transport.addresses import endpoint
 from hubble.transport.dial import check_usage, parse_url
+from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Keepalive
 from hubble.transport.listen import open_listener
 

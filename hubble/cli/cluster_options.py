@@ -8,7 +8,7 @@ import re
 from argparse import Namespace
 from pathlib import Path
 
-from hubble.cli.arguments import Parser
+from hubble.cli.proxy_arguments import FILE
 from hubble.errors import UsageError
 from hubble.proxy.cluster import Cluster, default_node
 from hubble.proxy.meshtls import MeshTLS
@@ -16,28 +16,6 @@ from hubble.proxy.meshtls import MeshTLS
 log = logging.getLogger(__name__)
 
 VARIABLE = "HUBBLE_CLUSTER"
-FILE = "@file:"
-
-
-def add_cluster_options(parser: Parser) -> None:
-    """Add them to the proxy's arguments."""
-    parser.option(
-        "cluster",
-        metavar="URL",
-        help="the Redis server that the machines share, redis://[user:password@]host:port/db; to keep a password from "
-        f"view, give {FILE}PATH, here or in the variable {VARIABLE}",
-    )
-    parser.option("node-name", metavar="NAME", help="this machine's name in the cluster; its host name unless given")
-    parser.option(
-        "advertise",
-        metavar="HOST[:PORT]",
-        help="where other machines reach this one's workers: each takes the first free port from PORT on, or any",
-    )
-    parser.option("cluster-secret-file", metavar="FILE", help="what only the machines of the cluster know")
-    parser.option("cluster-ca", metavar="FILE",
-                  help="use TLS between machines: the authority (PEM) that issues to them only")  # fmt: skip
-    parser.option("cluster-cert", metavar="FILE", help="this machine's certificate from there, with its chain (PEM)")
-    parser.option("cluster-key", metavar="FILE", help="its key (PEM), unless that is in the same file")
 
 
 def cluster(options: Namespace) -> Cluster | None:

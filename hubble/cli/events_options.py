@@ -5,17 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
-from hubble.cli.arguments import Parser
 from hubble.errors import UsageError
 from hubble.events import EventLogger
-from hubble.events.choose import FORMS, event_logger, shown_target
-
-
-def add_events_options(parser: Parser) -> None:
-    """Add them to the proxy's arguments."""
-    parser.option("events", action="append", metavar="TARGET", help=f"tell of events: {FORMS}; may be repeated")
-    parser.option("events-spool", metavar="DIR", help="where events wait while their https receiver is away")
-    parser.option("events-secret-file", metavar="FILE", help="sign what an https receiver gets with the secret in FILE")
+from hubble.events.choose import event_logger, shown_target
 
 
 def event_loggers(options: Namespace) -> list[tuple[str, EventLogger]]:

@@ -20,13 +20,18 @@ class TextFormatter(logging.Formatter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message, and session and gateway where the record has them."""
+    """One JSON object a line: time, level, message; worker, session and gateway where there are any."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._of_process = {"worker": worker} if worker is not None else {}
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "time": _timestamp(record),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
+            **self._of_process,
         }
         entry |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if record.exc_info:
@@ -34,10 +39,13 @@ class JSONFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def set_up(level: str, format_name: str) -> None:
-    """Log Hubble's records of at least `level` in the named format, "text" or "json"; others' from warning on."""
+def set_up(level: str, format_name: str, worker: int | None = None) -> None:
+    """Log Hubble's records of at least `level` in the named format, "text" or "json"; others' from warning on.
+
+    worker: the number of this process among those that write to the same place, which JSON tells.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JSONFormatter() if format_name == "json" else TextFormatter())
+    handler.setFormatter(JSONFormatter(worker) if format_name == "json" else TextFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("hubble").setLevel(level.upper())
 

@@ -1,60 +1,127 @@
-"""hubble-proxy."""
+"""hubble-proxy: the process that the user starts. It binds, and keeps the workers (hubble/supervisor)."""
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from pathlib import Path
 
-from hubble.cli import admin_client, hash_key, logs
-from hubble.cli.admin_options import add_admin_options, open_admin
-from hubble.cli.arguments import Parser, seconds
-from hubble.cli.cluster_options import add_cluster_options, cluster
-from hubble.cli.events_options import add_events_options
-from hubble.cli.observing import observe
-from hubble.cli.policy_options import add_policy_options, policy
-from hubble.cli.proxy_options import add_world_options, proxy_options
-from hubble.cli.running import reload_on_signal, run, spare_the_collector, stop_on_signals, write_ports
-from hubble.proxy.proxy import DEFAULT_LISTEN, Proxy
-from hubble.transport.addresses import endpoint
+from hubble.cli import logs, start_worker
+from hubble.cli.admin_options import admin_socket, admin_token
+from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
+from hubble.cli.running import run, write_ports
+from hubble.errors import ListenError, UsageError
+from hubble.proxy.admin.access import Access
+from hubble.supervisor.process import Program
+from hubble.supervisor.runtime import RuntimeDir, default_directory
+from hubble.supervisor.supervisor import Supervisor
+from hubble.supervisor.takeover import Estate, Heir
+from hubble.transport.bind import bind_listener, parse_listen
+from hubble.transport.endpoint import endpoint
 
-PROGRAM = "hubble-proxy"
+log = logging.getLogger(__name__)
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"hash-key": hash_key.main, **admin_client.COMMANDS}
-"""What `hubble-proxy` does besides serving, by its first argument."""
+WORKER = (sys.executable, "-P", start_worker.__file__)
+BIND_TIMEOUT = 3.0
+"""Seconds that the workers of a proxy that was killed may take to let go of its address."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy; the exit status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments and arguments[0] in COMMANDS:
-        return COMMANDS[arguments[0]](arguments[1:])
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser().parse_args(given)
     logs.set_up(options.log_level, options.log_format)
-    return run(PROGRAM, lambda: _serve(options))
+    return run(PROGRAM, lambda: _Server(options, given).serve())
 
 
-def parser() -> Parser:
-    """The proxy's arguments."""
-    parser = Parser(PROGRAM, "The public server of Hubble, to which agents dial out.")
-    parser.option("listen", default=DEFAULT_LISTEN, metavar="ADDRESS", help="[host]:port; :8080 unless given")
-    parser.option("drain", type=seconds, metavar="S",
-                  help="how long agents may take to move to another proxy, at SIGTERM; none unless given")  # fmt: skip
-    add_policy_options(parser)
-    add_world_options(parser)
-    add_cluster_options(parser)
-    add_events_options(parser)
-    add_admin_options(parser)
-    return parser
+class _Server:
+    """One proxy of this machine: from its listeners, bound or taken over, to its end."""
+
+    def __init__(self, options: Namespace, arguments: Sequence[str]) -> None:
+        if is_unpoliced(options):
+            log.warning("no policy was given: every session is granted (-authgrant says so without this warning)")
+        self._options = options
+        self._program = Program(WORKER, arguments)
+        self._heir: Heir | None = None
+        host, port = parse_listen(options.listen)
+        listener = None
+        if port == 0 and not options.takeover:
+            listener = bind_listener(host, port)
+            port = listener.getsockname()[1]
+        self._directory = RuntimeDir(
+            Path(options.runtime_dir) if options.runtime_dir else default_directory(host, port)
+        )
+        self._owns_directory = self._directory.lock()
+        if self._owns_directory:
+            patience = BIND_TIMEOUT if self._directory.was_left else 0
+            self._directory.clean()
+            self._estate = self._new_estate(listener or _bind(host, port, patience))
+        elif options.takeover:
+            self._estate = self._inherited_estate()
+        else:
+            raise ListenError(
+                f"a proxy runs already with the runtime directory {self._directory.path}: --takeover would replace it, "
+                "and with another --runtime-dir this one would be a proxy of its own"
+            )
+
+    def serve(self) -> None:
+        """Until it is told to end. Raises BootError."""
+        count = self._options.workers or len(os.sched_getaffinity(0))
+        control = self._directory.control
+        supervisor = Supervisor(self._program, count, self._estate, control, drain=self._options.drain)
+        try:
+            supervisor.run(on_ready=self._ready)
+        finally:
+            if self._owns_directory and not supervisor.taken_over:
+                self._directory.remove()
+
+    def _ready(self) -> None:
+        """All workers serve."""
+        if self._heir is not None:
+            self._heir.serve()
+            self._owns_directory = True
+        address = endpoint(*self._estate.listener.getsockname()[:2])
+        ports = {"listen": address}
+        if self._estate.admin_listener is not None:
+            access = Access(endpoint(*self._estate.admin_listener.getsockname()[:2]), self._estate.token)
+            access.write(self._directory.path)
+            ports["admin"] = access.address
+            if not self._options.admin_token_file:
+                print(f"dashboard: http://{access.address}/#token={access.token}", file=sys.stderr, flush=True)
+        write_ports(self._options.ports_file, ports)
+        log.info("listening on %s://%s", "https" if self._options.tls_cert else "http", address)
+
+    def _new_estate(self, listener: socket.socket) -> Estate:
+        options = self._options
+        token = admin_token(options)
+        return Estate(
+            options.listen, listener, self._directory.lock_descriptor, options.admin or "", admin_socket(options), token
+        )
+
+    def _inherited_estate(self) -> Estate:
+        """What the proxy that runs there hands over. Raises TakeoverFailed, UsageError, ListenError."""
+        options = self._options
+        self._heir = Heir(self._directory.control)
+        old = self._heir.estate
+        if old.listen != options.listen:
+            raise UsageError(f"the proxy that runs was told to listen on {old.listen}, and not on {options.listen}")
+        same_admin = old.admin_listener is not None and old.admin == (options.admin or "")
+        admin = old.admin_listener if same_admin else admin_socket(options)
+        return Estate(old.listen, old.listener, old.lock, options.admin or "", admin, admin_token(options, old.token))
 
 
-def _serve(options: Namespace) -> None:
-    proxy = Proxy(options.listen, policy(options), options=proxy_options(options), cluster=cluster(options))
-    ports = observe(proxy, options, open_admin(options, None))
-    stop_on_signals(partial(proxy.drain, options.drain) if options.drain else proxy.stop)
-    reload_on_signal(proxy.reload)
-    spare_the_collector()
-    host, port = proxy.start()
-    write_ports(options.ports_file, {"listen": endpoint(host, port), **ports})
-    proxy.wait()
+def _bind(host: str, port: int, patience: float) -> socket.socket:
+    """A listener, at the latest after `patience` seconds. Raises ListenError."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return bind_listener(host, port)
+        except ListenError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from hubble.directory import Directory
 from hubble.errors import ListenError, UsageError
 from hubble.proxy.meshtls import MeshTLS
-from hubble.transport.addresses import Socket, endpoint
+from hubble.transport.addresses import Socket
+from hubble.transport.endpoint import endpoint
 from hubble.transport.listen import open_listener
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -37,10 +36,12 @@ from hubble.proxy.registration import Caller, Registration
 from hubble.proxy.relay import Relay, end
 from hubble.proxy.revocation import Revocation
 from hubble.proxy.routes import Leg, Routes
-from hubble.transport.addresses import Socket, endpoint
+from hubble.transport.addresses import Socket
+from hubble.transport.bind import parse_listen
+from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
-from hubble.transport.server import LinkServer, ServerOptions
+from hubble.transport.server import LinkServer, Load, ServerOptions
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class Proxy:
     """Serves agents on `listen`, `[host]:port` (port 0: a free one), or on a `listener` that is bound already.
 
     With a `runtime_dir`, a private directory that several workers share, it is one of them, and together they are one
-    proxy; with a `cluster`, those of several machines are. Call `run`, or `start` and later `stop`.
+    proxy; with a `cluster`, those of several machines are. Workers that share the listener know each other's `load`.
+    Call `run`, or `start` and later `stop`.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Proxy:
         listener: Socket | None = None,
         runtime_dir: Path | None = None,
         cluster: Cluster | None = None,
+        load: Load | None = None,
     ) -> None:
         self._address = parse_listen(listen)
         self._listener = listener
@@ -88,6 +91,7 @@ class Proxy:
         self._authorizer = guarded(authorizer or GrantAll())
         self._runtime_dir = runtime_dir
         self._cluster = cluster or Cluster()
+        self._load = load
         self._me = _new_worker(runtime_dir, self._cluster.node)
         self._directory = _open_directory(runtime_dir, self._cluster)
         alone = isinstance(self._directory, LocalDirectory)
@@ -128,7 +132,7 @@ class Proxy:
         self._keepers = [gevent.spawn(self._keep_lease), gevent.spawn(self._keep_policy)]
         server, fallback = self._options.server, self._options.fallback
         application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
-        self._server = LinkServer(listener, application, server)
+        self._server = LinkServer(listener, application, server, self._load)
         self._server.start()
         self.observer.start(self.gateways)
         host, port = listener.getsockname()[:2]
@@ -154,7 +158,7 @@ class Proxy:
 
     def drain(self, seconds: float) -> None:
         """Accept no more, and have the agents move elsewhere; stop once they have, or after `seconds`."""
-        if self._server is None or self._stopping:
+        if self._server is None or self._going_away:
             return
         self._going_away = True
         self._server.close()
@@ -294,14 +298,6 @@ class Proxy:
                     remove_dead(self._runtime_dir, {worker.id for worker in self._directory.workers()})
             except DirectoryError as error:
                 log.error("%s", error)
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """The host ("" for every address) and the port of `[host]:port`. Raises UsageError."""
-    match = re.fullmatch(r"(?P<host>\[[^]]*\]|[^:]*):(?P<port>\d{1,5})", text)
-    if match is None or int(match["port"]) > 65535:
-        raise UsageError(f"the address to listen on, {text!r}, should look like :8080, 127.0.0.1:8080 or [::1]:8080")
-    return match["host"].strip("[]"), int(match["port"])
 
 
 def _new_worker(runtime_dir: Path | None, node: str) -> Worker:

@@ -11,7 +11,7 @@ import gevent
 from hubble.policy.request import printable
 from hubble.protocol.codec import session_text
 from hubble.proxy.routes import Route
-from hubble.transport.addresses import endpoint
+from hubble.transport.endpoint import endpoint
 
 log = logging.getLogger(__name__)
 

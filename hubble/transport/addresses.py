@@ -17,6 +17,7 @@ from gevent import socket
 from gevent.queue import Empty, Queue
 
 from hubble.errors import DialError
+from hubble.transport.endpoint import endpoint
 
 # gevent's socket, or the standard one after monkey-patching; both have this interface.
 Socket = stdlib_socket.socket
@@ -56,11 +57,6 @@ def deadline(seconds: float, failure: str) -> Iterator[None]:
             if expired is not timer:
                 raise
             raise DialError(failure) from None
-
-
-def endpoint(host: str, port: int) -> str:
-    """`host:port` for people, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def reason(error: OSError) -> str:

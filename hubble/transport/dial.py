@@ -18,8 +18,9 @@ from websockets.http11 import Request, Response
 from websockets.uri import DELIMS, WebSocketURI
 
 from hubble.errors import DialError, UsageError
-from hubble.transport.addresses import Socket, connect, deadline, endpoint
+from hubble.transport.addresses import Socket, connect, deadline
 from hubble.transport.answer import AnswerReader, NotHTTP, own_text, printable, refusal
+from hubble.transport.endpoint import endpoint
 from hubble.transport.outproxy import Way, choose, connect_through
 from hubble.transport.tls import TLSFailed, TLSOptions, client_context, start_tls
 from hubble.transport.tlsfaults import explain

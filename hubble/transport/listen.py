@@ -1,48 +1,14 @@
-"""Listening sockets."""
+"""Listening sockets of gevent's."""
 
 from __future__ import annotations
 
 from gevent import socket
 
-from hubble.errors import ListenError
-from hubble.transport.addresses import Socket, endpoint
-
-BACKLOG = 4096
+from hubble.transport.addresses import Socket
+from hubble.transport.bind import bind_listener
 
 
 def open_listener(host: str, port: int) -> Socket:
-    """A socket that listens on `host` (a name or an address; "" for every address of both families) and `port`.
-
-    Raises ListenError, one line that names the address and what is wrong.
-    """
-    where = endpoint(host, port)
-    try:
-        family, address = _where(host, port)
-        listener: Socket = socket.socket(family, socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ListenError(f"cannot listen on {where}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise ListenError(f"cannot listen on {where}: {error.strerror}") from error
+    """As `bind_listener`, which it calls, but a socket that does not block the hub. Raises ListenError."""
+    listener: Socket = socket.socket(fileno=bind_listener(host, port).detach())
     return listener
-
-
-def _where(host: str, port: int) -> tuple[int, tuple[object, ...]]:
-    if not host:
-        return (socket.AF_INET6, ("::", port)) if _has_ipv6() else (socket.AF_INET, ("0.0.0.0", port))
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    return family, address
-
-
-def _has_ipv6() -> bool:
-    try:
-        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close()
-    except OSError:
-        return False
-    return True

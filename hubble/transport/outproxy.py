@@ -15,8 +15,9 @@ from websockets.http11 import Response
 
 from hubble.errors import DialError, UsageError
 from hubble.transport import socks
-from hubble.transport.addresses import Socket, connect, deadline, endpoint
+from hubble.transport.addresses import Socket, connect, deadline
 from hubble.transport.answer import AnswerReader, NotHTTP, printable, refusal
+from hubble.transport.endpoint import endpoint
 from hubble.transport.proxyauth import Challenge, Credentials, answer, ntlm, ntlm_is_installed, parse_challenges
 from hubble.transport.tls import TLSOptions, outproxy_context, wrap
 from hubble.transport.tlsfaults import explain

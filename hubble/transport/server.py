@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import socket
@@ -16,7 +16,8 @@ from geventwebsocket.handler import WebSocketHandler
 from websockets.protocol import Side
 
 from hubble.errors import ProtocolError
-from hubble.transport.addresses import Socket, endpoint, set_tcp_options
+from hubble.transport.addresses import Socket, set_tcp_options
+from hubble.transport.endpoint import endpoint
 from hubble.transport.fronts import FrontServers, Misleading, plain_address
 from hubble.transport.link import Keepalive, Link
 from hubble.transport.proxyheader import read_header
@@ -30,6 +31,8 @@ library_log.setLevel(logging.ERROR)  # what it says of each upgrade is our clien
 HEAD_TIMEOUT = 10.0
 FORWARDING = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
 """What only a front server may say; of others nobody is told."""
+YIELD = 0.01
+"""Seconds for which a process leaves a connection to others that have fewer."""
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINK = "hubble.link"
 """The key of the WSGI environment under which an upgraded request's Link stands."""
@@ -149,16 +152,75 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
-class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
-    """A pywsgi server on a listening socket of the caller's."""
+class Load(Protocol):
+    """What the processes that accept from one listener know of each other (hubble/supervisor/load.py)."""
 
-    def __init__(self, listener: Socket, application: Application, options: ServerOptions | None = None) -> None:
+    def set(self, connections: int) -> None:
+        """So many has this process now."""
+
+    def withdraw(self) -> None:
+        """It accepts no more."""
+
+    def is_above_others(self) -> bool:
+        """Whether another has clearly fewer."""
+
+
+class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
+    """A pywsgi server on a listening socket of the caller's, which other processes may share: then with their `load`.
+
+    Whoever has more connections than another waits a moment before it accepts one: if the other can, it will have
+    taken it by then.
+    """
+
+    def __init__(
+        self,
+        listener: Socket,
+        application: Application,
+        options: ServerOptions | None = None,
+        load: Load | None = None,
+    ) -> None:
         self.options = options or ServerOptions()
+        self._load = load
+        self._connections = 0
+        self._has_yielded = False
         environ = {
             "SERVER_NAME": listener.getsockname()[0],  # the server would ask the DNS for one
             "wsgi.url_scheme": "https" if self.options.tls else "http",
         }
         super().__init__(listener, application, handler_class=LinkHandler, log=None, error_log=log, environ=environ)
+        if load is not None:
+            self.max_accept = 1
+            load.set(0)
+
+    def full(self) -> bool:
+        """Whether to accept nothing just now; asked each time that a connection waits."""
+        if self._load is None or self._has_yielded or not self._load.is_above_others():
+            self._has_yielded = False
+            return False
+        self._has_yielded = True
+        self._timer = self.loop.timer(YIELD)
+        self._timer.start(self._start_accepting_if_started)
+        return True
+
+    def do_handle(self, *connection: Any) -> None:
+        self._count(1)
+        super().do_handle(*connection)
+
+    def do_close(self, *connection: Any) -> None:
+        """The library calls this once a connection was handled, however that went."""
+        self._count(-1)
+        super().do_close(*connection)
+
+    def close(self) -> None:
+        """Accept no more. What was accepted goes on."""
+        super().close()
+        if self._load is not None:
+            self._load.withdraw()
+
+    def _count(self, more: int) -> None:
+        self._connections += more
+        if self._load is not None and not self.closed:
+            self._load.set(self._connections)
 
     def handle(self, sock: Socket, address: tuple[Any, ...]) -> None:
         """Serve one connection: what comes before HTTP on it first."""

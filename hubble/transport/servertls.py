@@ -12,7 +12,8 @@ import gevent
 from gevent import ssl as gevent_ssl
 
 from hubble.errors import UsageError
-from hubble.transport.addresses import Socket, endpoint
+from hubble.transport.addresses import Socket
+from hubble.transport.endpoint import endpoint
 from hubble.transport.tls import harden, load_ca, load_cert, shake_hands
 from hubble.transport.tlsfaults import explain
 

@@ -15,8 +15,9 @@ import json  # noqa: E402
 import gevent  # noqa: E402
 
 from hubble.agent.agent import Agent  # noqa: E402
+from hubble.cli.hub import stop_on_signals  # noqa: E402
 from hubble.cli.logs import set_up  # noqa: E402
-from hubble.cli.running import stop_on_signals, write_ports  # noqa: E402
+from hubble.cli.running import write_ports  # noqa: E402
 
 
 def main() -> None:

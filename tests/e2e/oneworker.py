@@ -16,11 +16,12 @@ from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 
+from hubble.cli.hub import stop_on_signals  # noqa: E402
 from hubble.cli.logs import set_up  # noqa: E402
-from hubble.cli.running import stop_on_signals, write_ports  # noqa: E402
+from hubble.cli.running import write_ports  # noqa: E402
 from hubble.proxy.cluster import Cluster  # noqa: E402
 from hubble.proxy.proxy import Proxy  # noqa: E402
-from hubble.transport.addresses import endpoint  # noqa: E402
+from hubble.transport.endpoint import endpoint  # noqa: E402
 
 SECRET = b"what only the machines of this cluster know"
 

@@ -1,0 +1,19 @@
+"""What `hubble-proxy` does besides serving, by its first argument."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from hubble.cli import admin_client, hash_key
+from hubble.cli.proxy_arguments import parser
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"hash-key": hash_key.main, **admin_client.COMMANDS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of them; the exit status."""
+    name, *rest = sys.argv[1:] if arguments is None else arguments
+    if name not in COMMANDS:
+        parser().error(f"there is no command {name!r}, but: {', '.join(COMMANDS)}")
+    return COMMANDS[name](rest)

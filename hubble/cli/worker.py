@@ -1,0 +1,138 @@
+"""One worker of hubble-proxy, which its supervisor has started and talks to over a channel."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import gevent
+from gevent import socket
+from gevent.lock import RLock
+
+from hubble.cli import logs
+from hubble.cli.cluster_options import cluster
+from hubble.cli.hub import spare_the_collector, try_to_reload
+from hubble.cli.observing import observe
+from hubble.cli.policy_options import policy
+from hubble.cli.proxy_arguments import parser
+from hubble.cli.proxy_options import proxy_options
+from hubble.errors import HubbleError
+from hubble.proxy.proxy import Proxy
+from hubble.supervisor.channel import (
+    BEAT_INTERVAL,
+    LARGEST,
+    Beat,
+    Drain,
+    Failed,
+    Message,
+    Ready,
+    Reload,
+    Reloaded,
+    Start,
+    Stop,
+    decode,
+    encode,
+)
+from hubble.supervisor.load import Load, LoadTable
+
+log = logging.getLogger(__name__)
+
+
+class Channel:
+    """The worker's end. Whatever becomes of the supervisor, nothing here raises because of it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=descriptor)
+        self._sending = RLock()
+
+    def send(self, message: Message) -> None:
+        """Tell the supervisor something; if it is gone, `receive` says so."""
+        with self._sending:
+            try:
+                self._socket.send(encode(message))
+            except OSError as error:
+                log.debug("the supervisor was not told: %s", error)
+
+    def receive(self) -> Message | None:
+        """Wait for what the supervisor says; None if it is gone."""
+        try:
+            packet = self._socket.recv(LARGEST)
+        except OSError:
+            return None
+        return decode(packet) if packet else None
+
+
+def main(descriptor: int, arguments: Sequence[str]) -> int:
+    """Work until told to end; the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to the supervisor too, which then tells us
+    options = parser().parse_args(arguments)
+    channel = Channel(descriptor)
+    start = channel.receive()
+    if not isinstance(start, Start):
+        return 1
+    logs.set_up(options.log_level, options.log_format, worker=start.number)
+    try:
+        worker = _Worker(options, channel, start)
+    except HubbleError as error:
+        channel.send(Failed(str(error), error.status))
+        return error.status
+    worker.work()
+    return 0
+
+
+class _Worker:
+    """A proxy on what the supervisor has bound. Raises HubbleError if it cannot start."""
+
+    def __init__(self, options: Namespace, channel: Channel, start: Start) -> None:
+        self._channel = channel
+        self._drain = options.drain
+        self._proxy = proxy = Proxy(
+            options.listen,
+            policy(options),
+            options=proxy_options(options, start.workers),
+            listener=socket.socket(fileno=start.listener),
+            runtime_dir=Path(start.runtime_dir),
+            cluster=cluster(options),
+            load=Load(LoadTable(start.workers, start.load), start.number) if start.workers > 1 else None,
+        )
+        admin = socket.socket(fileno=start.admin) if start.admin is not None else None
+        observe(proxy, options, admin, start.token, lambda seconds: channel.send(Drain(seconds)))
+        spare_the_collector()
+        proxy.start()
+
+    def work(self) -> None:
+        """Serve, and heed the supervisor, and signals that were sent to this process alone."""
+        gevent.signal_handler(signal.SIGTERM, self._end, self._drain)
+        gevent.signal_handler(signal.SIGHUP, gevent.spawn, self._reload)
+        self._channel.send(Ready())
+        keepers = [gevent.spawn(self._beat), gevent.spawn(self._heed)]
+        self._proxy.wait()
+        gevent.killall(keepers)
+
+    def _beat(self) -> None:
+        while True:
+            gevent.sleep(BEAT_INTERVAL)
+            self._channel.send(Beat())
+
+    def _heed(self) -> None:
+        while True:
+            match self._channel.receive():
+                case Reload():
+                    gevent.spawn(self._reload)
+                case Drain(seconds):
+                    self._end(seconds)
+                case Stop():
+                    self._end(None)
+                case None:
+                    log.error("the supervisor is gone: this worker ends too")
+                    self._end(None)
+                    return
+
+    def _reload(self) -> None:
+        self._channel.send(Reloaded(try_to_reload(self._proxy.reload)))
+
+    def _end(self, drain: float | None) -> None:
+        gevent.spawn(self._proxy.stop) if drain is None else gevent.spawn(self._proxy.drain, drain)

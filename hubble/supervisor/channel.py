@@ -1,0 +1,85 @@
+"""What the supervisor and one of its workers say to each other, a message a packet (SOCK_SEQPACKET) of JSON.
+
+That the channel ends is a message too: the other process is gone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+LARGEST = 64 * 1024
+"""Bytes of a packet."""
+BEAT_INTERVAL = 1.0
+"""Seconds between a worker's signs of life."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """To a worker, first: what it works with. `listener`, `load` and `admin` (None: there is none) are descriptors."""
+
+    number: int
+    workers: int
+    listener: int
+    load: int
+    runtime_dir: str
+    admin: int | None = None
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Reload:
+    """To a worker: read again what can be read again; it answers Reloaded."""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """To a worker: have the agents move elsewhere, then end. From a worker: an operator has asked for it, for all."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    """To a worker: end in order."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """From a worker: it serves."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """From a worker: it cannot start. `status` is the exit status that the user should see."""
+
+    text: str
+    status: int
+
+
+@dataclass(frozen=True)
+class Beat:
+    """From a worker, every BEAT_INTERVAL: its hub turns."""
+
+
+@dataclass(frozen=True)
+class Reloaded:
+    """From a worker: it has read everything again. `problem` says what could not be used, and stays as it was."""
+
+    problem: str = ""
+
+
+Message = Start | Reload | Drain | Stop | Ready | Failed | Beat | Reloaded
+_KINDS = {kind.__name__: kind for kind in (Start, Reload, Drain, Stop, Ready, Failed, Beat, Reloaded)}
+
+
+def encode(message: Message) -> bytes:
+    """One packet."""
+    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+
+
+def decode(packet: bytes) -> Message:
+    """What `encode` made. Both ends are of one version: anything else is a mistake of ours, and raises as such."""
+    fields = json.loads(packet)
+    message: Message = _KINDS[fields.pop("kind")](**fields)
+    return message

@@ -1,0 +1,63 @@
+"""How many connections each worker has: one number each, in memory that the supervisor and all workers share.
+
+Whoever accepts from a listener that all share should be the one with the fewest. The kernel does not know: it wakes
+whoever waits, which is the idlest, and after a restart the one that has just come would get no more than its share of
+what comes anew.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+ABSENT = -1
+"""Of a worker that does not run, or does not accept."""
+WIDTH = 4
+SLACK = 2
+SHARE_OF_SLACK = 16
+"""A worker yields to another that has SLACK and a SHARE_OF_SLACKth fewer: within that, being quick matters more."""
+
+
+class LoadTable:
+    """The numbers of `workers`, in the anonymous file `descriptor`, or in a new one."""
+
+    def __init__(self, workers: int, descriptor: int | None = None) -> None:
+        self.descriptor = os.memfd_create("hubble load") if descriptor is None else descriptor
+        if descriptor is None:
+            os.ftruncate(self.descriptor, workers * WIDTH)
+        self._numbers = memoryview(mmap.mmap(self.descriptor, workers * WIDTH)).cast("i")
+        if descriptor is None:
+            for worker in range(workers):
+                self.set(worker, ABSENT)
+
+    def set(self, worker: int, connections: int) -> None:
+        """So many has this worker now, or ABSENT."""
+        self._numbers[worker] = connections
+
+    def __getitem__(self, worker: int) -> int:
+        return self._numbers[worker]
+
+    def present(self) -> list[int]:
+        """The numbers of those that accept."""
+        return [number for number in self._numbers if number != ABSENT]
+
+
+class Load:
+    """The number of one of them, for itself."""
+
+    def __init__(self, table: LoadTable, worker: int) -> None:
+        self._table = table
+        self._worker = worker
+
+    def set(self, connections: int) -> None:
+        """So many has this worker now."""
+        self._table.set(self._worker, connections)
+
+    def withdraw(self) -> None:
+        """This worker accepts no more."""
+        self._table.set(self._worker, ABSENT)
+
+    def is_above_others(self) -> bool:
+        """Whether another worker has clearly fewer."""
+        fewest = min(self._table.present(), default=0)
+        return self._table[self._worker] > fewest + SLACK + fewest // SHARE_OF_SLACK

@@ -1,0 +1,137 @@
+"""Handing a proxy's listeners over to a successor, on a socket in the runtime directory.
+
+The successor asks, gets the listening sockets, starts its workers on them, and says that they serve: only then does the
+old proxy drain. If the successor fails before that, nothing has happened. Meanwhile both accept, and their workers are
+one proxy: they share the directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hubble.errors import HubbleError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 5.0
+ASK, SERVING = b"listeners", b"serving"
+LARGEST = 4096
+MOST_SOCKETS = 3
+
+
+class TakeoverFailed(HubbleError):
+    """The proxy that runs did not hand over its listeners."""
+
+
+@dataclass(frozen=True)
+class Estate:
+    """What is handed over: the addresses as the options name them, what listens there, the lock, the admin's token."""
+
+    listen: str
+    listener: socket.socket
+    lock: int
+    admin: str = ""
+    admin_listener: socket.socket | None = None
+    token: str = field(default="", repr=False)
+
+    def send(self, connection: socket.socket) -> None:
+        """Give it to the process at the other end."""
+        sockets = [self.listener.fileno(), self.lock]
+        if self.admin_listener is not None:
+            sockets.append(self.admin_listener.fileno())
+        said = {"listen": self.listen, "admin": self.admin, "token": self.token}
+        socket.send_fds(connection, [json.dumps(said).encode()], sockets)
+
+    @classmethod
+    def receive(cls, connection: socket.socket) -> Estate:
+        """What `send` sent. Raises OSError, ValueError."""
+        packet, sockets, _, _ = socket.recv_fds(connection, LARGEST, MOST_SOCKETS)
+        said = json.loads(packet)
+        listener, lock, *admin = sockets
+        return cls(
+            said["listen"],
+            socket.socket(fileno=listener),
+            lock,
+            said["admin"],
+            socket.socket(fileno=admin[0]) if admin else None,
+            said["token"],
+        )
+
+
+class Heir:
+    """The successor's side. `estate` is what it got. Raises TakeoverFailed."""
+
+    def __init__(self, control: Path) -> None:
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._connection.settimeout(TIMEOUT)
+        try:
+            self._connection.connect(str(control))
+            self._connection.send(ASK)
+            self.estate = Estate.receive(self._connection)
+        except (OSError, ValueError) as error:
+            self._connection.close()
+            raise TakeoverFailed(f"the proxy at {control.parent} does not hand over its listeners: {error}") from error
+
+    def serve(self) -> None:
+        """Tell the old proxy that its successor serves."""
+        try:
+            self._connection.send(SERVING)
+        except OSError as error:
+            log.warning("the proxy that was taken over is gone already: %s", error.strerror)
+        self._connection.close()
+
+
+class Offer:
+    """The old proxy's side, on a socket at `path`, as a context; `on_taken` is called once a successor serves."""
+
+    def __init__(self, path: Path, estate: Estate, on_taken: Callable[[], None]) -> None:
+        self._estate = estate
+        self._on_taken = on_taken
+        self._handing_over: set[asyncio.Task[None]] = set()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.setblocking(False)
+        early = path.with_suffix(".new")
+        early.unlink(missing_ok=True)
+        self._socket.bind(str(early))
+        self._socket.listen()
+        early.replace(path)  # a predecessor's, after a takeover
+
+    async def __aenter__(self) -> Offer:
+        self._serving = asyncio.create_task(self._serve())
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        for task in (self._serving, *self._handing_over):
+            task.cancel()
+        # Not before the loop has forgotten the socket: it would mistake the next one with its number for this one.
+        await asyncio.gather(self._serving, *self._handing_over, return_exceptions=True)
+        self._socket.close()
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            connection, _ = await loop.sock_accept(self._socket)
+            task = asyncio.create_task(self._hand_over(connection))
+            self._handing_over.add(task)
+            task.add_done_callback(self._handing_over.discard)
+
+    async def _hand_over(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with connection:
+            try:
+                if await loop.sock_recv(connection, LARGEST) != ASK:
+                    return
+                self._estate.send(connection)
+                log.info("the listeners were handed over to another proxy, which starts")
+                if await loop.sock_recv(connection, LARGEST) == SERVING:
+                    self._on_taken()
+                else:
+                    log.warning("the proxy that was to take over has ended: this one goes on")
+            except OSError as error:
+                log.warning("a takeover was broken off: %s", error.strerror)

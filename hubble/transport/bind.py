@@ -1,0 +1,57 @@
+"""Binding addresses to listen on, with the standard library alone: the supervisor has no event loop of gevent's."""
+
+from __future__ import annotations
+
+import re
+import socket
+
+from hubble.errors import ListenError, UsageError
+from hubble.transport.endpoint import endpoint
+
+BACKLOG = 4096
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """The host ("" for every address) and the port of `[host]:port`. Raises UsageError."""
+    match = re.fullmatch(r"(?P<host>\[[^]]*\]|[^:]*):(?P<port>\d{1,5})", text)
+    if match is None or int(match["port"]) > 65535:
+        raise UsageError(f"the address to listen on, {text!r}, should look like :8080, 127.0.0.1:8080 or [::1]:8080")
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def bind_listener(host: str, port: int) -> socket.socket:
+    """A socket that listens on `host` (a name or an address; "" for every address of both families) and `port`.
+
+    Raises ListenError, one line that names the address and what is wrong.
+    """
+    where = endpoint(host, port)
+    try:
+        family, address = _where(host, port)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ListenError(f"cannot listen on {where}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ListenError(f"cannot listen on {where}: {error.strerror}") from error
+    return listener
+
+
+def _where(host: str, port: int) -> tuple[int, tuple[object, ...]]:
+    if not host:
+        return (socket.AF_INET6, ("::", port)) if _has_ipv6() else (socket.AF_INET, ("0.0.0.0", port))
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    return family, address
+
+
+def _has_ipv6() -> bool:
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close()
+    except OSError:
+        return False
+    return True
