@@ -25,13 +25,17 @@ class Tunnel:
         self.lab = lab
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, Any] = {}
+        self._runtime = lab.file("proxy", ".run")
         self._scheme = "wss" if tls else "ws"
         self._certificate = _new_certificate(lab) if tls else None
 
     def start_proxy(self, listen: str = "127.0.0.1:0", *options: str) -> str:
-        """Start the proxy; returns the address it listens on, "host:port"."""
+        """Start the proxy, with one worker unless told otherwise; returns the address it listens on, "host:port"."""
+        if "--workers" not in options:
+            options = ("--workers", "1", *options)
         tls = ("--tls-cert", self._certificate) if self._certificate else ()
-        return str(self._start("proxy", "-authgrant", "-listen", listen, *tls, *options)["listen"])
+        runtime = ("--runtime-dir", str(self._runtime))
+        return str(self._start("proxy", "-authgrant", "-listen", listen, *tls, *runtime, *options)["listen"])
 
     def start_agent(self, name: str, address: str, *rules: str) -> list[int]:
         """Start an agent that dials `address`, wait until it is registered; returns its rules' ports."""

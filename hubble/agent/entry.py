@@ -157,7 +157,7 @@ class Entry:
         text = ack.message or "refused"
         if session.path is not Path.CONNECTING:
             return
-        if session.refused(ack.code, text, time.monotonic()):
+        if session.refused(ack.code, text, time.monotonic(), patient=self._links.is_young):
             self._retry_later(connection)
         elif ack.code is not Refusal.UNKNOWN_SESSION:
             log.warning("%s: refused: %s", connection.label, text)

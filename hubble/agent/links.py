@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import gevent
 from gevent.event import Event
 
 from hubble.agent.metrics import Meters
 from hubble.transport.link import Link
+
+SETTLING = 3.0
+"""Seconds in which agents are back after they have lost a proxy: until then a gateway may be merely late."""
 
 
 class Links:
@@ -17,11 +22,13 @@ class Links:
         self.resumable = False
         self.meters = Meters()
         self._there = Event()
+        self._since = 0.0
 
     def set(self, link: Link, resumable: bool) -> None:
         """The proxy has accepted the registration on `link`."""
         self.meters.registrations += 1
         self.link = link
+        self._since = time.monotonic()
         self.resumable = resumable
         self._there.set()
 
@@ -29,6 +36,11 @@ class Links:
         """The link is gone."""
         self.link = None
         self._there.clear()
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the link has just been made, so that other agents may not be back yet."""
+        return time.monotonic() - self._since < SETTLING
 
     def wait(self, timeout: float) -> Link | None:
         """The link, once there is one; None if there is none within `timeout` seconds."""

@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from hubble.cli import logs, start_worker
+from hubble.cli import logs
 from hubble.cli.admin_options import admin_socket, admin_token
 from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
 from hubble.cli.running import run, write_ports
@@ -26,7 +26,7 @@ from hubble.transport.endpoint import endpoint
 
 log = logging.getLogger(__name__)
 
-WORKER = (sys.executable, "-P", start_worker.__file__)
+WORKER = (sys.executable, "-P", str(Path(__file__).with_name("start_worker.py")))
 BIND_TIMEOUT = 3.0
 """Seconds that the workers of a proxy that was killed may take to let go of its address."""
 

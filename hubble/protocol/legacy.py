@@ -45,7 +45,7 @@ class LegacySession:
         self.deadline = None
         self._events.append(Opened())
 
-    def refused(self, code: Refusal, text: str, now: float) -> bool:
+    def refused(self, code: Refusal, text: str, now: float, *, patient: bool = False) -> bool:
         """An Ack has refused the entry's Initiator. False: there is no use in trying again."""
         self._end(ResetReason.REFUSED, text)
         return False

@@ -212,14 +212,17 @@ class Session:
         self._agree(terms, now)
         return True
 
-    def refused(self, code: Refusal, text: str, now: float) -> bool:
-        """An Ack has refused the entry's Initiator. True if the entry should try again before its deadline."""
+    def refused(self, code: Refusal, text: str, now: float, *, patient: bool = False) -> bool:
+        """An Ack has refused the entry's Initiator. True if the entry should try again before its deadline.
+
+        A session that was open does if the exit may come back; one that is new only if the entry is `patient`.
+        """
         if self.path is not Path.CONNECTING:
             return False
         if self.finished:  # The other side has finished too, and has forgotten the session.
             self._end(None)
             return False
-        if self._attempt > 1 and code in (Refusal.NO_GATEWAY, Refusal.BUSY):
+        if code in (Refusal.NO_GATEWAY, Refusal.BUSY) and (self.established or patient):
             self._move(Move.LOSE)
             return True
         unknown = code is Refusal.UNKNOWN_SESSION

@@ -1,4 +1,4 @@
-"""The programs' command lines, run in this process."""
+"""The programs' command lines: the agent's run in this process, the proxy's, which starts others, as one of its own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import gevent
 import pytest
 
-from hubble.cli import agent, proxy
+from hubble.cli import agent
+from tests.e2e.commands import hubble
 from tests.e2e.waiting import poll
 from tests.talk import PATIENCE
-
-MAIN = {"agent": agent.main, "proxy": proxy.main}
 
 
 class Said(NamedTuple):
@@ -28,9 +27,12 @@ class Said(NamedTuple):
 
 def run(program: str, *arguments: str, capsys: pytest.CaptureFixture[str]) -> Said:
     """Runs a program that ends by itself."""
+    if program == "proxy":
+        ended = hubble("hubble-proxy", *arguments, within=PATIENCE)
+        return Said(ended.returncode, ended.stdout, ended.stderr)
     try:
         with gevent.Timeout(PATIENCE):
-            status = MAIN[program](arguments)
+            status = agent.main(arguments)
     except SystemExit as ended:
         assert isinstance(ended.code, int)
         status = ended.code
@@ -47,17 +49,15 @@ def complaint(program: str, *arguments: str, capsys: pytest.CaptureFixture[str])
 
 
 @contextmanager
-def serving(program: str, *arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Runs a program that serves; what it has written to its ports file. In the end it is stopped, as by a signal."""
+def serving(*arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Runs an agent; what it has written to its ports file. In the end it is stopped, as by a signal."""
     stop: list[Callable[[], None]] = []
-    for module in (agent, proxy):
-        monkeypatch.setattr(module, "stop_on_signals", stop.append)
-        monkeypatch.setattr(module, "spare_the_collector", lambda: None)
-    monkeypatch.setattr(proxy, "reload_on_signal", lambda reload: None)
-    file = tmp_path / f"{program}.json"
-    running = gevent.spawn(MAIN[program], [*arguments, "--ports-file", str(file)])
+    monkeypatch.setattr(agent, "stop_on_signals", stop.append)
+    monkeypatch.setattr(agent, "spare_the_collector", lambda: None)
+    file = tmp_path / "agent.json"
+    running = gevent.spawn(agent.main, [*arguments, "--ports-file", str(file)])
     try:
-        poll(lambda: file.exists() or running.ready(), PATIENCE, f"{program} serves")
+        poll(lambda: file.exists() or running.ready(), PATIENCE, "the agent serves")
         assert not running.ready(), f"it has ended with status {running.value}"
         yield json.loads(file.read_text())
     finally:

@@ -92,7 +92,7 @@ def test_serves_its_rules_and_tells_their_ports(
     fake: FakeProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("0:s3cret@a:b:1", "-url", fake.url, "[::1]:0:c:d:2", "-name=agent")
-    with serving("agent", *arguments, tmp_path=tmp_path, monkeypatch=monkeypatch) as ports:
+    with serving(*arguments, tmp_path=tmp_path, monkeypatch=monkeypatch) as ports:
         first, second = ports["rules"]
         assert (first["rule"], first["bind"]) == ("0:***@a:b:1", "127.0.0.1")
         assert (second["rule"], second["bind"]) == ("[::1]:0:c:d:2", "::1")
@@ -133,7 +133,7 @@ class TestTheKey:
 
     def said(self, fake: FakeProxy, arguments: list[str]) -> str:
         """The key with which the agent registers."""
-        with serving("agent", "-url", fake.url, "-name", "agent", *arguments, **self.kit):  # type: ignore[arg-type]
+        with serving("-url", fake.url, "-name", "agent", *arguments, **self.kit):  # type: ignore[arg-type]
             hello = fake.accept().hello
             assert hello is not None
             return hello.key
@@ -153,7 +153,7 @@ def test_each_option_gets_where_it_belongs(monkeypatch: pytest.MonkeyPatch, tmp_
         *("-credit-per-link", "6K", "-credit-per-process", "7K", "-waiting-sessions", "8", "-waiting-bytes", "9K"),
         *("-ping-interval", "10"),
     ]
-    with serving("agent", *BASE, *arguments, tmp_path=tmp_path, monkeypatch=monkeypatch):
+    with serving(*BASE, *arguments, tmp_path=tmp_path, monkeypatch=monkeypatch):
         (options,) = made
     assert (options.link_wait, options.dial_timeout, options.resume_timeout) == (1, 2, 3)
     assert (options.initial_window, options.largest_window) == (4 << 10, 5 << 10)

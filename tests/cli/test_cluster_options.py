@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from hubble.cli.arguments import Parser
-from hubble.cli.cluster_options import VARIABLE, add_cluster_options, cluster
+from hubble.cli.cluster_options import VARIABLE, cluster
+from hubble.cli.proxy_arguments import add_cluster_options
 from hubble.errors import UsageError
 from hubble.proxy.cluster import Cluster
 from tests.transport.certificates import Authority

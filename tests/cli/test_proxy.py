@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import json
-from http.client import HTTPConnection
-from pathlib import Path
-
 import pytest
 from gevent import socket
 
 from hubble import __version__
+from hubble.cli.policy_options import abuse_limits, policy
+from hubble.cli.proxy_arguments import is_unpoliced, parser
 from hubble.policy import DenyAll, GrantAll
-from hubble.proxy.proxy import Proxy
-from tests.agent.agents import started
-from tests.cli.programs import complaint, run, serving
+from hubble.proxy.limits import AbuseLimits
+from tests.cli.programs import complaint, run
 
 BASE = ("-listen", "127.0.0.1:0")
 
@@ -26,7 +23,7 @@ BASE = ("-listen", "127.0.0.1:0")
         (["-authlua", "/nowhere/policy.lua"], "/nowhere/policy.lua"),
         (["-authgrant=perhaps"], "'perhaps' should be true or false"),
         (["-authgrant", "true"], "true"),  # to the original's flag library this is a switch, and an argument
-        (["2222:a:b:1"], "2222:a:b:1"),
+        (["-authgrant", "2222:a:b:1"], "2222:a:b:1"),
         (["--nonsense"], "--nonsense"),
     ],
 )
@@ -50,7 +47,7 @@ def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments, policy, warns",
+    "arguments, chosen, warns",
     [
         ([], GrantAll, True),
         (["-authgrant"], GrantAll, False),
@@ -60,40 +57,29 @@ def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["-authgrant=false", "-authdeny"], DenyAll, False),
     ],
 )
-def test_policies(
-    arguments: list[str],
-    policy: type,
-    warns: bool,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    made: list[object] = []
-
-    class Noting(Proxy):
-        def __init__(self, listen: str, authorizer: object, **more: object) -> None:
-            made.append(authorizer)
-            super().__init__(listen, authorizer, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("hubble.cli.proxy.Proxy", Noting)
-    with serving("proxy", *BASE, *arguments, tmp_path=tmp_path, monkeypatch=monkeypatch):
-        assert type(made[0]) is policy
-    assert ("every session is granted" in capsys.readouterr().err) is warns
+def test_policies(arguments: list[str], chosen: type, warns: bool) -> None:
+    options = parser().parse_args(arguments)
+    assert type(policy(options)) is chosen
+    assert is_unpoliced(options) is warns
 
 
-def test_serves_and_tells_its_port(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = (*BASE, "-authgrant", "--log-format=json")
-    with serving("proxy", *arguments, tmp_path=tmp_path, monkeypatch=monkeypatch) as ports:
-        host, _, port = ports["listen"].rpartition(":")
-        connection = HTTPConnection(host, int(port), timeout=20)
-        connection.request("GET", "/healthz")
-        assert connection.getresponse().read() == b"ok\n"
-        connection.close()
-        with started(f"ws://{ports['listen']}", "agent1"):
-            pass
-    entries = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert {entry["level"] for entry in entries} <= {"info", "warning"}
-    registered = next(entry for entry in entries if "registered from" in entry["message"])
-    assert registered["gateway"] == "agent1"
+def test_limits_that_are_not_given_have_their_defaults() -> None:
+    options = parser().parse_args(["--max-sessions", "7"])
+    assert abuse_limits(options) == AbuseLimits(sessions=7)
+
+
+def test_what_a_worker_finds_wrong_ends_the_start_with_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """The supervisor imports no policy: only a worker can know."""
+    status, line = complaint("proxy", *BASE, "-auth-rules", "/nowhere/rules.toml", capsys=capsys)
+    assert status == 2 and "/nowhere/rules.toml" in line
+
+
+def test_there_are_as_many_workers_as_cores_unless_told_otherwise() -> None:
+    assert parser().parse_args([]).workers is None
+    assert parser().parse_args(["--workers", "auto"]).workers == 0
+    assert parser().parse_args(["--workers", "3"]).workers == 3
+
+
+def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    status, line = complaint("proxy", "statsu", capsys=capsys)
+    assert status == 2 and "there is no command 'statsu', but: hash-key, status" in line

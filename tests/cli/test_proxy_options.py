@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hubble.cli.proxy import parser
+from hubble.cli.proxy_arguments import parser
 from hubble.cli.proxy_options import proxy_options
 from hubble.errors import UsageError
 from hubble.proxy.fallback import Site

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -50,6 +51,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         self._reader = self.log.follow(self._process.stdout)
@@ -71,20 +73,28 @@ class Process:
         return self.wait(within)
 
     def kill(self) -> None:
-        """SIGKILL: the program gets no chance to say good-bye."""
+        """SIGKILL: the program gets no chance to say good-bye, nor do those that it has started."""
         if self.running:
-            self.send(signal.SIGKILL)
+            os.killpg(self.pid, signal.SIGKILL)
             self.wait()
 
     def memory(self) -> int:
-        """Bytes of memory that would be free without this process (its PSS)."""
-        for line in Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-        raise AssertionError(f"no Pss in /proc/{self.pid}/smaps_rollup")
+        """Bytes of memory that would be free without this program's processes (their PSS)."""
+        return sum(_pss(pid) for pid in (self.pid, *self.children()))
 
     def open_files(self) -> int:
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in (self.pid, *self.children()))
+
+    def children(self) -> list[int]:
+        """The processes that it has started, such as a proxy's workers."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+
+def _pss(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no Pss in /proc/{pid}/smaps_rollup")
 
 
 class HubbleProcess(Process):
@@ -141,7 +151,17 @@ class ProxyProcess(HubbleProcess):
         if self.port and self._placeholder is None:
             self._placeholder = socket.socket()
             self._placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            poll(self._bound, START, "the workers that were killed are gone")
+
+    def _bound(self) -> bool:
+        assert self._placeholder is not None
+        try:
             self._placeholder.bind(("127.0.0.1", self.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True
 
     def release(self) -> None:
         """Lets go of the port that `kill` keeps."""

@@ -73,9 +73,17 @@ class Stage:
         return self.add(Relay(target, delay=delay, rate=rate))
 
     def proxy(self, *options: str, name: str = "proxy") -> ProxyProcess:
-        """A proxy that listens. It grants everything unless the options say otherwise."""
-        if not any("-auth" in option for option in options):
-            options = ("-authgrant", *options)
+        """A proxy that listens, in a runtime directory of its own.
+
+        It grants everything, and has one worker, unless the options say otherwise.
+        """
+        for option, default in (
+            ("-auth", ["-authgrant"]),
+            ("--workers", ["--workers", "1"]),
+            ("--runtime-dir", ["--runtime-dir", str(self.directory / f"{name}.run")]),
+        ):
+            if not any(option in given for given in options):
+                options = (*default, *options)
         proxy = ProxyProcess(self.directory, *options, name=name)
         self.processes.append(proxy)
         self.add_placeholder(proxy)

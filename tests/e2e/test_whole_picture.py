@@ -49,7 +49,10 @@ class Picture:
         self._stage = stage
         identity = ca.issue(INTERNET)
         tls = ("--tls-cert", identity.cert, "--tls-key", identity.key)
-        self.proxy = self._start("internet", "hubble-proxy", "proxy", "-listen", f"{INTERNET}:443", "-authgrant", *tls)
+        runtime = ("--runtime-dir", str(stage.directory / "run"))
+        self.proxy = self._start(
+            "internet", "hubble-proxy", "proxy", "-listen", f"{INTERNET}:443", "-authgrant", *tls, *runtime
+        )
         self.exit = self._agent("office", ca)
         outproxy = ("--proxy", f"http://{LAB_GATE}:3128")
         self.entry = self._agent("lab", ca, *outproxy, f"{LOCAL}:office:{OFFICE}:22")

@@ -8,8 +8,9 @@ import pytest
 from hubble.errors import UsageError
 from hubble.policy import Authorizer, ConnectionRequest, Decision, FunctionPolicy, RegistrationRequest, denied, granted
 from hubble.protocol.messages import RESUMABLE, Ack, Data, GoAway, Handshake, Initiator, Refusal
-from hubble.proxy.proxy import Proxy, ProxyOptions, parse_listen
+from hubble.proxy.proxy import Proxy, ProxyOptions
 from hubble.proxy.registration import Caller
+from hubble.transport.bind import parse_listen
 from tests.proxy.speakers import Speaker, agent, introduced, legacy_agent, new_session, opened, our_hello
 from tests.talk import PATIENCE
 
