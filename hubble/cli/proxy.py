@@ -60,7 +60,7 @@ class _Server:
         if self._owns_directory:
             patience = BIND_TIMEOUT if self._directory.was_left else 0
             self._directory.clean()
-            self._estate = self._new_estate(listener or _bind(host, port, patience))
+            self._estate = self._new_estate(host, listener or _bind(host, port, patience))
         elif options.takeover:
             self._estate = self._inherited_estate()
         else:
@@ -96,19 +96,18 @@ class _Server:
         write_ports(self._options.ports_file, ports)
         log.info("listening on %s://%s", "https" if self._options.tls_cert else "http", address)
 
-    def _new_estate(self, listener: socket.socket) -> Estate:
+    def _new_estate(self, host: str, listener: socket.socket) -> Estate:
         options = self._options
-        token = admin_token(options)
-        return Estate(
-            options.listen, listener, self._directory.lock_descriptor, options.admin or "", admin_socket(options), token
-        )
+        listen, lock = endpoint(host, listener.getsockname()[1]), self._directory.lock_descriptor
+        return Estate(listen, listener, lock, options.admin or "", admin_socket(options), admin_token(options))
 
     def _inherited_estate(self) -> Estate:
         """What the proxy that runs there hands over. Raises TakeoverFailed, UsageError, ListenError."""
         options = self._options
         self._heir = Heir(self._directory.control)
         old = self._heir.estate
-        if old.listen != options.listen:
+        host, port = parse_listen(options.listen)
+        if old.listen != endpoint(host, port or old.listener.getsockname()[1]):
             raise UsageError(f"the proxy that runs was told to listen on {old.listen}, and not on {options.listen}")
         same_admin = old.admin_listener is not None and old.admin == (options.admin or "")
         admin = old.admin_listener if same_admin else admin_socket(options)

@@ -164,6 +164,9 @@ class Load(Protocol):
     def is_above_others(self) -> bool:
         """Whether another has clearly fewer."""
 
+    def excess(self) -> int:
+        """How many connections this process has beyond its share; 0 while that is not worth a move."""
+
 
 class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
     """A pywsgi server on a listening socket of the caller's, which other processes may share: then with their `load`.
@@ -198,8 +201,8 @@ class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
             self._has_yielded = False
             return False
         self._has_yielded = True
-        self._timer = self.loop.timer(YIELD)
-        self._timer.start(self._start_accepting_if_started)
+        self._yielding = self.loop.timer(YIELD)  # not the library's own timer, which it stops now
+        self._yielding.start(self._start_accepting_if_started)
         return True
 
     def do_handle(self, *connection: Any) -> None:
