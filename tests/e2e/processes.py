@@ -85,6 +85,13 @@ class Process:
     def open_files(self) -> int:
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in (self.pid, *self.children()))
 
+    def greenlets(self, pid: int | None = None) -> int:
+        """How many it says that it has, or the one of its children that is meant."""
+        mark = self.log.mark()
+        os.kill(pid or self.pid, signal.SIGUSR1)
+        line = self.log.wait_for(r"\d+ greenlets: ", after=mark)
+        return int(line.split(" greenlets: ")[0].rpartition(" ")[2])
+
     def threads(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/task"))
 

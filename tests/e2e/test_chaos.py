@@ -34,6 +34,7 @@ SECONDS = float(os.environ.get("HUBBLE_CHAOS_SECONDS") or 0)
 CALM = 60.0  # seconds that everything may take to be well again afterwards
 WORKERS = 2  # of each machine
 OWN_FILES = 40  # descriptors that a worker has for itself
+OWN_GREENLETS = 30
 PAIRS = 10
 SESSIONS = 10  # of each entry agent
 LARGEST = 24 * 1024
@@ -159,6 +160,7 @@ def test_no_session_notices(stage: Stage, tmp_path: Path) -> None:
     entries, exits = _start_agents(stage, [f"ws://127.0.0.1:{relay.port}" for relay in chaos.relays], service.port)
     files = {process.name: process.open_files() for process in (entries, exits)}
     threads = {process.name: process.threads() for process in (entries, exits)}
+    greenlets = {process.name: process.greenlets() for process in (entries, exits)}
 
     ports = [port for n in range(PAIRS) for port in entries.ports()[f"entry-{n}"]]
     talks = [Talk(port, number) for number, port in enumerate(ports)]
@@ -185,6 +187,7 @@ def test_no_session_notices(stage: Stage, tmp_path: Path) -> None:
             lambda process=process, limit=limit: process.open_files() <= limit, CALM, f"{process.name} has closed files"
         )  # type: ignore[misc]
         assert process.threads() <= threads[process.name] + 1
+        poll(lambda process=process: process.greenlets() <= greenlets[process.name] + 4, CALM, "greenlets have ended")  # type: ignore[misc]
     _gateways_are_all_there_is(machines, len(agents))
 
     for process in (entries, exits):
@@ -245,6 +248,7 @@ def _gateways_are_all_there_is(machines: list[Machine], agents: int) -> None:
     Each worker has at most one link with each other, both ways.
     """
     client = Client(Access.read(machines[0].runtime))
+    machine_of = {worker: machine for machine in machines for worker in machine.workers()}
     rows = client.get("workers")["items"]
     assert len(rows) == WORKERS * len(machines)
     assert sum(row["gateways"] for row in rows) == agents
@@ -252,3 +256,5 @@ def _gateways_are_all_there_is(machines: list[Machine], agents: int) -> None:
     for row in rows:
         files = len(os.listdir(f"/proc/{row['pid']}/fd"))
         assert files <= row["gateways"] + 2 * len(rows) + OWN_FILES, f"worker {row['pid']} has {files} files open"
+        many = machine_of[row["pid"]].proxy.greenlets(row["pid"])
+        assert many <= 3 * row["gateways"] + 4 * len(rows) + OWN_GREENLETS, f"worker {row['pid']} has {many} greenlets"
