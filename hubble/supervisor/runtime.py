@@ -10,7 +10,7 @@ from pathlib import Path
 from hubble.errors import UsageError
 
 VARIABLE = "HUBBLE_RUNTIME_DIR"
-LONGEST = 80
+LONGEST = 85
 """Characters of its path: a socket's address has at most 107, and the names within it have up to 21."""
 LOCK, CONTROL = "lock", "control.sock"
 KEPT = "blocked.json"
