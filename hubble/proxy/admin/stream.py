@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import gevent
-
 from hubble.proxy.admin.service import Admin, nodes, status
 from hubble.proxy.history import INTERVAL as PERIOD
 from hubble.proxy.turns import Turns
@@ -22,6 +20,7 @@ EVENTS = 100
 MOST = 8
 """Streams at a time."""
 
+Gone = Callable[[float], bool]
 Parts = dict[str, bytes]
 """The fields of a JSON object by name, each as JSON."""
 
@@ -42,14 +41,19 @@ class Streams:
         """Whether there are as many as may be."""
         return self._open >= MOST
 
-    def follow(self, query: dict[str, Any]) -> Iterator[bytes]:
-        """One page's events: `view`, at once and each INTERVAL. `query` chooses gateways and sessions."""
+    def follow(self, query: dict[str, Any], gone: Gone) -> Iterator[bytes]:
+        """One page's events: `view`, at once and each INTERVAL. `query` chooses gateways and sessions.
+
+        `gone(seconds)` waits as long, or until the page is closed, and says whether it is: so that it counts no more,
+        although nothing was to be sent to it.
+        """
         self._open += 1
         try:
             page = _Page()
             while not self.ending:
                 yield b"event: view\ndata: " + _joined(self._view(query, page)) + b"\n\n"
-                gevent.sleep(_until_next(time.monotonic()))
+                if gone(_until_next(time.monotonic())):
+                    return
         finally:
             self._open -= 1
 
