@@ -103,15 +103,13 @@ class Shared:
         self._turns = Turns()
 
     def get(self, name: str, work: Callable[[], Mapping[str, Any]]) -> Parts:
-        """What `work` has come to, FRESH seconds ago at most."""
+        """What `work` has come to, FRESH seconds ago at most. It may take a while: others wait for the same answer."""
         with self._turns.of(name):
-            now = time.monotonic()
             known = self._known.get(name)
-            if known is None or now - known[0] > FRESH:
-                self._known = {
-                    other: (when, parts) for other, (when, parts) in self._known.items() if now - when <= FRESH
-                }
-                known = self._known[name] = now, _encoded(work())
+            if known is None or time.monotonic() - known[0] > FRESH:
+                parts, now = _encoded(work()), time.monotonic()
+                self._known = {other: held for other, held in self._known.items() if now - held[0] <= FRESH}
+                known = self._known[name] = now, parts
             return known[1]
 
 
