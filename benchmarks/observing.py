@@ -150,4 +150,6 @@ def _alone(lab: Lab) -> list[Figure]:
 
 def _measure(lab: Lab, kind: str, **settings: Any) -> Any:
     with lab.apart() as running:
-        return result(running.start_module("watched", kind, json.dumps(settings)))
+        with preferred():
+            load = running.start_module("watched", kind, json.dumps(settings))
+        return result(load)
