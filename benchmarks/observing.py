@@ -27,7 +27,7 @@ LIMIT = 600
 SESSIONS, STREAMS, EVENTS = 2_000, 8, 10_000
 REQUEST, WARM_UP = 1 << 20, 64 << 20  # bytes
 UPLOAD, PING = 0.25, 0.05  # seconds of a turn
-LENGTH = 5  # seconds in each round that each has of either, for each second that a measurement is to last
+UPLOADS, PINGS = 5, 8  # seconds in each round that each has of either, for each second that a measurement is to last
 NAMES = PLAIN, OBSERVED, CHANCE = "Hubble", "Hubble, observed", "Hubble, again"
 ORDERS = tuple(permutations(NAMES))
 TOKEN = "a-token-for-the-benchmark"
@@ -79,16 +79,15 @@ def run(lab: Lab) -> list[Figure]:
     costs = _figures(f"{STREAMS} at once, proxy", "CPU s/GB", Demand("ratio", "<=", 1.03))
     p99 = _figures("ping-pong p99", "us", Demand("ratio", "<=", 1.03))
     pings: dict[str, list[float]] = {name: [] for name in NAMES}
-    length = LENGTH * lab.seconds
     for number in range(lab.rounds):
         with lab.apart() as running:
             contenders = {name: Contender(running, name) for name in _order(number)}
-            for turn in range(round(length / UPLOAD)):
+            for turn in range(round(UPLOADS * lab.seconds / UPLOAD)):
                 for name in _order(turn):
                     rate, cost = contenders[name].upload()
                     _add(rates, name, rate / 1e6)
                     _add(costs, name, cost * 1e9)
-            for turn in range(round(length / PING)):
+            for turn in range(round(PINGS * lab.seconds / PING)):
                 for name in _order(turn):
                     pings[name] += contenders[name].ping()
     for name, durations in pings.items():
