@@ -22,7 +22,6 @@ from benchmarks.figures import percentile
 
 BLOCK = memoryview(bytes(1 << 20))
 READY = "ready"
-BACK = 0.01  # seconds of pings after which the caches are ours again
 NO_PROGRESS = 90.0  # seconds without a single event: longer than any session may wait for its link
 Address = tuple[str, int]
 
@@ -137,8 +136,7 @@ def turns(address: Address, streams: int, size: int, first: int) -> None:
     """Uploads of `size` bytes over `streams` connections, or pings over one more: each line of the input asks for one.
 
     "upload SECONDS" is answered with `bytes` and `seconds`, "ping SECONDS" with the `durations` of all pings. Says
-    "ready" once `first` bytes have warmed up everything. The first pings of a turn do not count: in the processor's
-    caches is what others left there.
+    "ready" once `first` bytes have warmed up everything.
     """
     connections, echo = [connect(address) for _ in range(streams)], echoing(address)
     upload(connections, first // streams)
@@ -148,8 +146,7 @@ def turns(address: Address, streams: int, size: int, first: int) -> None:
         kind, seconds = line.split()
         started = perf_counter()
         if kind == "ping":
-            _pings(echo, started + BACK)
-            answer = {"durations": _pings(echo, perf_counter() + float(seconds))}
+            answer = {"durations": _pings(echo, started + float(seconds))}
         else:
             sent = size * len(upload(connections, size, started + float(seconds)))
             answer = {"bytes": sent, "seconds": perf_counter() - started}

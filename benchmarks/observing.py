@@ -1,10 +1,12 @@
 """Observing: a proxy with events to a file, metrics, and the dashboard open on 2,000 sessions, beside one without.
 
 In each round new proxies carry 2,000 idle sessions each, all of their processes on one core: what looking on takes is
-missing there at once, and nothing depends on where the scheduler puts whom, or where in memory it lies. They take turns
-of a quarter of a second or less, each time in another order. Throughput is that of 8 streams, processor time the
-proxy's; of both each turn is set in relation to the others' turns beside it, and the median of these ratios is what
-counts. The ping-pong's p99 is that of all turns together. A second proxy without anything says what chance makes.
+missing there at once, and nothing depends on where the scheduler puts whom, or where in memory it lies. They have their
+turns in every order, and are stopped while others have theirs: a view that is due takes nothing from those.
+
+Throughput is that of 8 streams, processor time the proxy's; of both each turn is set in relation to the others' turns
+beside it, and the median of these ratios is what counts. The ping-pong's p99 is that of all turns together. A second
+proxy without anything says what chance makes.
 
 Then the event logger alone, at 10,000 events a second, and the page alone, in a headless Chromium if there is one.
 """
@@ -26,8 +28,8 @@ from benchmarks.tunnel import Tunnel
 LIMIT = 600
 SESSIONS, STREAMS, EVENTS = 2_000, 8, 10_000
 REQUEST, WARM_UP = 1 << 20, 64 << 20  # bytes
-UPLOAD, PING = 0.25, 0.05  # seconds of a turn
-UPLOADS, PINGS = 5, 8  # seconds in each round that each has of either, for each second that a measurement is to last
+TURNS = 7  # of either kind in each round
+BACK = 0.3  # seconds of a turn in which it is done what was due while it was stopped; they are not measured
 NAMES = PLAIN, OBSERVED, CHANCE = "Hubble", "Hubble, observed", "Hubble, again"
 ORDERS = tuple(permutations(NAMES))
 TOKEN = "a-token-for-the-benchmark"
@@ -61,17 +63,25 @@ class Contender:
         self._proxy: Process = tunnel.processes["proxy"]
         if name == OBSERVED:
             _look(lab, tunnel.ports["proxy"]["admin"])
+        self._proxy.pause()
 
-    def upload(self) -> tuple[float, float]:
-        """For a turn: bytes a second, and the proxy's processor time for a byte."""
-        before = self._proxy.cpu_seconds()
-        turn = json.loads(self._load.ask(f"upload {UPLOAD}"))
-        return turn["bytes"] / turn["seconds"], (self._proxy.cpu_seconds() - before) / turn["bytes"]
+    def upload(self, seconds: float) -> tuple[float, float]:
+        """In a turn: bytes a second, and the proxy's processor time for a byte."""
+        with self._proxy.running():
+            self._ask("upload", BACK)
+            before = self._proxy.cpu_seconds()
+            turn = self._ask("upload", seconds)
+            return turn["bytes"] / turn["seconds"], (self._proxy.cpu_seconds() - before) / turn["bytes"]
 
-    def ping(self) -> list[float]:
-        """For a turn: how long each ping took."""
-        durations: list[float] = json.loads(self._load.ask(f"ping {PING}"))["durations"]
-        return durations
+    def ping(self, seconds: float) -> list[float]:
+        """In a turn: how long each ping took."""
+        with self._proxy.running():
+            self._ask("ping", BACK)
+            durations: list[float] = self._ask("ping", seconds)["durations"]
+            return durations
+
+    def _ask(self, kind: str, seconds: float) -> Any:
+        return json.loads(self._load.ask(f"{kind} {seconds}"))
 
 
 def run(lab: Lab) -> list[Figure]:
@@ -82,14 +92,14 @@ def run(lab: Lab) -> list[Figure]:
     for number in range(lab.rounds):
         with lab.apart() as running:
             contenders = {name: Contender(running, name) for name in _order(number)}
-            for turn in range(round(UPLOADS * lab.seconds / UPLOAD)):
+            for turn in range(TURNS):
                 for name in _order(turn):
-                    rate, cost = contenders[name].upload()
+                    rate, cost = contenders[name].upload(lab.seconds)
                     _add(rates, name, rate / 1e6)
                     _add(costs, name, cost * 1e9)
-            for turn in range(round(PINGS * lab.seconds / PING)):
+            for turn in range(TURNS):
                 for name in _order(turn):
-                    pings[name] += contenders[name].ping()
+                    pings[name] += contenders[name].ping(lab.seconds)
     for name, durations in pings.items():
         _add(p99, name, percentile(durations, 0.99) * 1e6)
     return [*rates, *costs, *p99, *_alone(lab)]

@@ -83,6 +83,19 @@ class Process:
         self.popen.stdin.close()
         self.popen.wait(10)
 
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Have a process that was paused run while the block does."""
+        os.killpg(self.popen.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.pause()
+
+    def pause(self) -> None:
+        """Stop the program for now."""
+        os.killpg(self.popen.pid, signal.SIGSTOP)
+
     def wait_until(self, look: Callable[[], Found | None], what: str, seconds: float = 20) -> Found:
         """What `look` returns once it is not None. BenchmarkError when the process ends or time runs out."""
         deadline = time.monotonic() + seconds
