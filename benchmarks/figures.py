@@ -25,7 +25,8 @@ class Figure:
     """One row: `samples` holds for each column a value for each round, in `unit`.
 
     `compare` names the two columns that are set in relation, the second being the yardstick. A
-    figure without a demand is for information.
+    figure without a demand is for information. `paired`: the samples of one round were taken right after each
+    other, so that what the machine did besides is in both; their ratio is the median of the rounds' ratios.
     """
 
     case: str
@@ -33,6 +34,7 @@ class Figure:
     compare: tuple[str, str]
     demand: Demand | None = None
     samples: dict[str, list[float]] = field(default_factory=dict)
+    paired: bool = False
 
     def add(self, column: str, value: float) -> None:
         self.samples.setdefault(column, []).append(value)
@@ -42,10 +44,12 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The ratio of the compared columns' medians; None where there is nothing to compare."""
+        """The ratio of the compared columns; None where there is nothing to compare."""
         ours, theirs = self.compare
         if ours == theirs or ours not in self.samples or not self.samples.get(theirs) or not self.median(theirs):
             return None
+        if self.paired:
+            return median(one / other for one, other in zip(self.samples[ours], self.samples[theirs], strict=True))
         return self.median(ours) / self.median(theirs)
 
     @property

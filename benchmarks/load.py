@@ -1,7 +1,8 @@
 """The clients: `python -m benchmarks.load KIND HOST PORT SETTINGS` prints its result as JSON.
 
 They speak to `benchmarks.service` over whatever lies between. One thread and large buffers, as there. Loads
-that only have to be there (`hold`, `stall`, `flood`) print "ready", and end when their standard input does.
+that only have to be there (`hold`, `stall`, `flood`) print "ready", and end when their standard input does;
+`turns` does so too, and works whenever it is asked to.
 """
 
 from __future__ import annotations
@@ -124,17 +125,32 @@ def requests(address: Address, streams: int, seconds: float, size: int) -> dict[
 def pingpong(address: Address, seconds: float, announce: bool = False) -> dict[str, float]:
     """One byte there and back, one at a time: p50, p99 and the longest, in seconds. Says "ready" if asked."""
     sock = echoing(address)
-    durations: list[float] = []
     if announce:
         print(READY, flush=True)
     gc.disable()
-    end = perf_counter() + seconds
-    while (started := perf_counter()) < end:
-        sock.send(b"x")
-        if not sock.recv(1):
-            raise SystemExit("the echo ended")
-        durations.append(perf_counter() - started)
+    durations = _pings(sock, perf_counter() + seconds)
     return {"p50": percentile(durations, 0.5), "p99": percentile(durations, 0.99), "longest": max(durations)}
+
+
+def turns(address: Address, streams: int, size: int, first: int) -> None:
+    """Uploads of `size` bytes over `streams` connections, or pings over one more: each line of the input asks for one.
+
+    "upload SECONDS" is answered with `bytes` and `seconds`, "ping SECONDS" with the `durations` of all pings. Says
+    "ready" once `first` bytes have warmed up everything.
+    """
+    connections, echo = [connect(address) for _ in range(streams)], echoing(address)
+    upload(connections, first // streams)
+    gc.disable()
+    print(READY, flush=True)
+    for line in sys.stdin:
+        kind, seconds = line.split()
+        started = perf_counter()
+        if kind == "ping":
+            answer = {"durations": _pings(echo, started + float(seconds))}
+        else:
+            sent = size * len(upload(connections, size, started + float(seconds)))
+            answer = {"bytes": sent, "seconds": perf_counter() - started}
+        print(json.dumps(answer), flush=True)
 
 
 def connections(address: Address, at_once: int, seconds: float) -> dict[str, float]:
@@ -194,6 +210,17 @@ def flood(address: Address, first: int) -> None:
         upload([sock], 16 << 20)
 
 
+def _pings(sock: socket.socket, end: float) -> list[float]:
+    """One byte there and back, again and again until the clock shows `end`: seconds each."""
+    durations: list[float] = []
+    while (started := perf_counter()) < end:
+        sock.send(b"x")
+        if not sock.recv(1):
+            raise SystemExit("the echo ended")
+        durations.append(perf_counter() - started)
+    return durations
+
+
 def _dial(selector: selectors.BaseSelector, address: Address) -> None:
     sock = socket.socket()
     sock.setblocking(False)
@@ -208,7 +235,9 @@ def _ready(selector: selectors.BaseSelector) -> list[tuple[selectors.SelectorKey
     return ready
 
 
-LOADS: dict[str, Any] = {load.__name__: load for load in (bulk, requests, pingpong, connections, hold, stall, flood)}
+LOADS: dict[str, Any] = {
+    load.__name__: load for load in (bulk, requests, pingpong, turns, connections, hold, stall, flood)
+}
 
 
 def main() -> None:

@@ -1,70 +1,147 @@
 """Observing: a proxy with events to a file, metrics, and the dashboard open on 2,000 sessions, beside one without.
 
-Both carry the same 2,000 idle sessions. Throughput is that of 8 streams; latency is a ping-pong's, unpinned. Then the
-event logger alone, at 10,000 events a second, and the page alone, in a headless Chromium if there is one.
+In each round new proxies carry 2,000 idle sessions each, all of their processes on one core: what looking on takes is
+missing there at once, and nothing depends on where the scheduler puts whom, or where in memory it lies. They have their
+turns in every order, and are stopped while others have theirs: a view that is due takes nothing from those.
+
+Throughput is that of 8 streams, processor time the proxy's; of both each turn is set in relation to the others' turns
+beside it, and the median of these ratios is what counts. The ping-pong's p99 is that of all turns together. A second
+proxy without anything says what chance makes.
+
+Then the event logger alone, at 10,000 events a second, and the page alone, in a headless Chromium if there is one.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
-from benchmarks.chains import Chain
-from benchmarks.figures import Demand, Figure
+from benchmarks.figures import Demand, Figure, percentile
 from benchmarks.lab import Lab, result
-from benchmarks.throughput import upload
+from benchmarks.load import Address
+from benchmarks.processes import Process, one_core, preferred, same_layout
 from benchmarks.tunnel import Tunnel
 
-LIMIT = 400
+LIMIT = 600
 SESSIONS, STREAMS, EVENTS = 2_000, 8, 10_000
-PLAIN, OBSERVED = "Hubble", "Hubble, observed"
+REQUEST, WARM_UP = 1 << 20, 64 << 20  # bytes
+TURNS = 7  # of either kind in each round
+BACK = 0.3  # seconds of a turn in which it is done what was due while it was stopped; they are not measured
+NAMES = PLAIN, OBSERVED, CHANCE = "Hubble", "Hubble, observed", "Hubble, again"
+ORDERS = tuple(permutations(NAMES))
 TOKEN = "a-token-for-the-benchmark"
-READ_STREAM = """
-import sys, urllib.request
-request = urllib.request.Request(sys.argv[1], headers={"Authorization": "Bearer " + sys.argv[2]})
-views = urllib.request.urlopen(request)
+LOOK = """
+import sys, threading, time, urllib.request
+def ask(path):
+    request = urllib.request.Request(sys.argv[1] + path, headers={"Authorization": "Bearer " + sys.argv[2]})
+    return urllib.request.urlopen(request)
+def scrape():
+    while True:
+        ask("/metrics").read()
+        time.sleep(5)
+views = ask("/api/stream")
+threading.Thread(target=scrape, daemon=True).start()
 print("ready", flush=True)
 while views.readline(): pass
 """
 
 
+class Contender:
+    """One of the proxies of a round, with its sessions, its load, and what watches it."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.name = name
+        with one_core(), preferred(), same_layout():
+            tunnel = Tunnel(lab)
+            address = _start(tunnel, lab.service(), _observing(lab) if name == OBSERVED else ())
+            lab.begin("hold", address, streams=SESSIONS).read_line()
+            self._load = lab.begin("turns", address, streams=STREAMS, size=REQUEST, first=WARM_UP)
+            self._load.read_line()
+        self._proxy: Process = tunnel.processes["proxy"]
+        if name == OBSERVED:
+            _look(lab, tunnel.ports["proxy"]["admin"])
+        self._proxy.pause()
+
+    def upload(self, seconds: float) -> tuple[float, float]:
+        """In a turn: bytes a second, and the proxy's processor time for a byte."""
+        with self._proxy.running():
+            self._ask("upload", BACK)
+            before = self._proxy.cpu_seconds()
+            turn = self._ask("upload", seconds)
+            return turn["bytes"] / turn["seconds"], (self._proxy.cpu_seconds() - before) / turn["bytes"]
+
+    def ping(self, seconds: float) -> list[float]:
+        """In a turn: how long each ping took."""
+        with self._proxy.running():
+            self._ask("ping", BACK)
+            durations: list[float] = self._ask("ping", seconds)["durations"]
+            return durations
+
+    def _ask(self, kind: str, seconds: float) -> Any:
+        return json.loads(self._load.ask(f"{kind} {seconds}"))
+
+
 def run(lab: Lab) -> list[Figure]:
-    compare = (OBSERVED, PLAIN)
-    rate = Figure(f"{STREAMS} at once", "MB/s", compare, Demand("ratio", ">=", 0.97))
-    p99 = Figure("ping-pong p99", "us", compare, Demand("ratio", "<=", 1.03))
-    service = lab.service()
-    chains = [_chain(lab, PLAIN, service), _chain(lab, OBSERVED, service)]
-    for chain in chains:
-        sessions = lab.begin("hold", chain.address, streams=SESSIONS)
-        sessions.read_line()
-    for chain in lab.alternate(chains):
-        rate.add(chain.name, upload(lab, chain, STREAMS)[0]["rate"] / 1e6)
-        p99.add(chain.name, lab.measure("pingpong", chain.address, seconds=lab.seconds)["p99"] * 1e6)
-    return [rate, p99, *_alone(lab)]
+    rates = _figures(f"{STREAMS} at once", "MB/s", Demand("ratio", ">=", 0.97))
+    costs = _figures(f"{STREAMS} at once, proxy", "CPU s/GB", Demand("ratio", "<=", 1.03))
+    p99 = _figures("ping-pong p99", "us", Demand("ratio", "<=", 1.03))
+    pings: dict[str, list[float]] = {name: [] for name in NAMES}
+    for number in range(lab.rounds):
+        with lab.apart() as running:
+            contenders = {name: Contender(running, name) for name in _order(number)}
+            for turn in range(TURNS):
+                for name in _order(turn):
+                    rate, cost = contenders[name].upload(lab.seconds)
+                    _add(rates, name, rate / 1e6)
+                    _add(costs, name, cost * 1e9)
+            for turn in range(TURNS):
+                for name in _order(turn):
+                    pings[name] += contenders[name].ping(lab.seconds)
+    for name, durations in pings.items():
+        _add(p99, name, percentile(durations, 0.99) * 1e6)
+    return [*rates, *costs, *p99, *_alone(lab)]
 
 
-def _chain(lab: Lab, name: str, service: int) -> Chain:
-    tunnel = Tunnel(lab)
-    proxy = tunnel.start_proxy("127.0.0.1:0", *(_watching(lab) if name == OBSERVED else ()))
-    if name == OBSERVED:
-        _watch(lab, tunnel.ports["proxy"]["admin"])
+def _figures(case: str, unit: str, demand: Demand) -> list[Figure]:
+    """What is demanded of the proxy that is observed; and what chance makes of one that is not."""
+    return [
+        Figure(case, unit, (OBSERVED, PLAIN), demand, paired=True),
+        Figure(f"{case}, by chance", unit, (CHANCE, PLAIN), paired=True),
+    ]
+
+
+def _add(figures: list[Figure], name: str, value: float) -> None:
+    for figure in figures:
+        if name in figure.compare:
+            figure.add(name, value)
+
+
+def _order(turn: int) -> tuple[str, ...]:
+    """Each order in which all can have their turn, one after the other."""
+    return ORDERS[turn % len(ORDERS)]
+
+
+def _start(tunnel: Tunnel, service: int, options: Sequence[str]) -> Address:
+    """Start a proxy and its agents; where the service is reached through them."""
+    proxy = tunnel.start_proxy("127.0.0.1:0", *options)
     tunnel.start_agent("exit", proxy)
     (port,) = tunnel.start_agent("entry", proxy, f"0:exit:127.0.0.1:{service}")
-    return Chain(name, [("127.0.0.1", port)], tunnel.processes)
+    return "127.0.0.1", port
 
 
-def _watching(lab: Lab) -> tuple[str, ...]:
+def _observing(lab: Lab) -> tuple[str, ...]:
     token = lab.file("token", "")
     token.write_text(TOKEN)
     events = lab.file("events", ".jsonl")
     return ("--admin", "127.0.0.1:0", "--admin-token-file", str(token), "--events", str(events))
 
 
-def _watch(lab: Lab, address: str) -> None:
-    """What a page that is open does: reads the stream."""
-    command = [sys.executable, "-c", READ_STREAM, f"http://{address}/api/stream", TOKEN]
-    lab.start("page", command, piped=True).read_line()
+def _look(lab: Lab, admin: str) -> None:
+    """What a page that is open does: reads the stream; and what Prometheus does, every 5 s."""
+    lab.start("page", [sys.executable, "-c", LOOK, f"http://{admin}", TOKEN], piped=True).read_line()
 
 
 def _alone(lab: Lab) -> list[Figure]:
@@ -74,7 +151,7 @@ def _alone(lab: Lab) -> list[Figure]:
     written = _measure(lab, "events", path=path, rate=EVENTS, seconds=lab.seconds)
     lost.add("lost", written["told"] - written["written"])
     lost.add("none", 0)
-    for seconds in _measure(lab, "page", sessions=SESSIONS, loads=lab.rounds)["seconds"]:
+    for seconds in _measure(lab, "page", sessions=SESSIONS, loads=5 * lab.rounds)["seconds"]:
         usable.add("usable after", seconds * 1000)
         usable.add("limit", 300)
     return [lost, usable] if usable.samples else [lost]
@@ -82,4 +159,6 @@ def _alone(lab: Lab) -> list[Figure]:
 
 def _measure(lab: Lab, kind: str, **settings: Any) -> Any:
     with lab.apart() as running:
-        return result(running.start_module("watched", kind, json.dumps(settings)))
+        with preferred():
+            load = running.start_module("watched", kind, json.dumps(settings))
+        return result(load)

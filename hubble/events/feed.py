@@ -12,6 +12,7 @@ import gevent
 from gevent.event import Event as Flag
 
 from hubble.events.model import Event
+from hubble.slices import others_first
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +101,11 @@ class Feed:
         log_all = getattr(self._logger, "log_all", None)
         if log_all is not None:
             self._guarded(lambda: log_all(events))
-            _let_others_run()
+            others_first()
             return
         for event in events:
             self._guarded(lambda event=event: self._logger.log(event))  # type: ignore[misc]  # the default is no argument
-            _let_others_run()
+            others_first()
 
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
@@ -182,11 +183,6 @@ def install_event_logger(logger: EventLogger) -> None:
 def remove_event_logger(logger: EventLogger) -> None:
     """Undo `install_event_logger`: proxies that start later do not know it any more."""
     _installed[:] = [known for known in _installed if known is not logger]
-
-
-def _let_others_run() -> None:
-    """Sockets and timers too: `gevent.sleep(0)` would come back before the event loop has looked at them."""
-    gevent.idle(priority=1)
 
 
 def _nothing() -> None:

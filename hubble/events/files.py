@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from select import PIPE_BUF
 
 from gevent.lock import RLock
 from gevent.threadpool import ThreadPool
@@ -21,7 +23,7 @@ class LineLogger:
     """Writes to a file descriptor, from a thread of its own: disks and pipes can block.
 
     What cannot be written (a full disk) is counted in `dropped`; the next events are tried again. Several workers may
-    append to one file: each line stays whole.
+    append to one file, or write to one pipe: each line stays whole, on a pipe if it has PIPE_BUF bytes at most.
     """
 
     def __init__(self, descriptor: int, what: str) -> None:
@@ -50,12 +52,13 @@ class LineLogger:
 
     def _write(self, data: list[bytes]) -> tuple[int, OSError | None]:
         """In the thread: how many lines were written whole, and what went wrong then."""
-        rest = memoryview(b"".join([b"\n", *data] if self._torn else data))
+        rest = b"".join([b"\n", *data] if self._torn else data)
         lead = len(rest) - sum(map(len, data))
         done = 0
         try:
+            at_once = len(rest) if _is_file(self._descriptor) else PIPE_BUF
             while done < len(rest):
-                done += os.write(self._descriptor, rest[done:])
+                done += os.write(self._descriptor, memoryview(rest)[done : _end_of_lines(rest, done, at_once)])
             self._torn = False
         except OSError as error:
             # What was written of a line stays: the next line begins on a new one.
@@ -105,6 +108,21 @@ class FileLogger(LineLogger):
             return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise UsageError(f"the event file {self._path} cannot be written: {error.strerror}") from error
+
+
+def _is_file(descriptor: int) -> bool:
+    """Whether what is appended with one write stays together, however long it is."""
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+
+def _end_of_lines(data: bytes, start: int, size: int) -> int:
+    """Where the last of the lines ends that are within `size` bytes from `start`; that of the first, if it is longer.
+
+    A pipe takes PIPE_BUF bytes as a whole; of more, another process may come between.
+    """
+    if len(data) - start <= size:
+        return len(data)
+    return data.rfind(b"\n", start, start + size) + 1 or data.index(b"\n", start) + 1
 
 
 def _whole(data: list[bytes], size: int) -> int:

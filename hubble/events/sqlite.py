@@ -11,6 +11,7 @@ from gevent.threadpool import ThreadPool
 
 from hubble.errors import UsageError
 from hubble.events.model import Event, as_dict
+from hubble.slices import in_slices
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a writer waits for the other workers' writes."""
@@ -56,7 +57,7 @@ class SQLiteLogger:
     def log_all(self, events: Sequence[Event]) -> None:
         """Write events, all of them or none. Raises sqlite3.Error."""
         try:
-            self._thread.apply(self._insert, ([_row(event) for event in events],))
+            self._thread.apply(self._insert, ([_row(event) for event in in_slices(events)],))
         except sqlite3.Error:
             self.dropped += len(events)
             raise

@@ -22,7 +22,7 @@ from gevent.event import Event as Flag
 from hubble.errors import PatchingMissing, UsageError
 from hubble.events.model import Event
 from hubble.events.spool import Spool
-from hubble.events.text import record
+from hubble.events.text import lines
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,7 @@ class WebhookLogger:
 
     def log_all(self, events: Sequence[Event]) -> None:
         """Deliver events, or spool them; without a spool, waits until they are delivered or refused."""
-        body = json.dumps({"events": [record(event) for event in events]}, ensure_ascii=False).encode(
-            "utf-8", "replace"
-        )
+        body = b'{"events": [' + b",".join(lines(events)) + b"]}"
         if self._spool is not None:
             self._deliver_or_spool(self._spool, body, len(events))
             return

@@ -79,7 +79,11 @@ class Audit:
     # Looking.
 
     def __iter__(self) -> Iterator[Record]:
-        return iter(list(self._records.values()))
+        return iter(self.all())
+
+    def all(self) -> list[Record]:
+        """The records of all sessions that are open or suspended here, as of now."""
+        return list(self._records.values())
 
     def get(self, session: bytes) -> Record | None:
         """The record of a session that is open or suspended here, or None."""

@@ -13,6 +13,7 @@ import gevent
 from hubble.proxy.audit import Audit
 from hubble.proxy.gateways import Gateways
 from hubble.proxy.record import TO_ENTRY, TO_EXIT, Record
+from hubble.slices import in_chunks, in_slices
 
 INTERVAL = 5.0
 LENGTH = 180
@@ -37,6 +38,7 @@ class Point:
     lag: float
 
 
+IDLE = (0.0, 0.0)
 NAMES = tuple(field.name for field in fields(Point))
 
 
@@ -48,7 +50,7 @@ class History:
         self.lag = 0.0
         self._audit = audit
         self._gateways = gateways
-        self._seen: dict[bool, int] = {TO_EXIT: 0, TO_ENTRY: 0}
+        self._seen = [0, 0]
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self) -> None:
@@ -59,14 +61,10 @@ class History:
         """Look no more."""
         gevent.killall(self._greenlets)
 
-    def passed(self, direction: bool) -> int:
-        """Bytes of all sessions of this worker that have passed in one direction, ever."""
-        live = (record.route.passed[direction] for record in self._audit if record.route is not None)
-        return self._audit.totals["bytes", direction] + sum(live)
-
     def as_json(self, after: int) -> list[dict[str, Any]]:
         """The points later than `after`, for other workers."""
-        return [{name: getattr(point, name) for name in NAMES} for point in self.points if point.time > after]
+        points = [point for point in self.points if point.time > after]
+        return [{name: getattr(point, name) for name in NAMES} for point in in_slices(points)]
 
     def _look_regularly(self) -> None:
         last = time.monotonic()
@@ -79,22 +77,23 @@ class History:
 
     def look(self, seconds: float) -> None:
         """Take a point of the last `seconds`, and each session's rate; expire what has to."""
-        self._audit.expire()
-        rates = {}
-        for direction in (TO_EXIT, TO_ENTRY):
-            passed = self.passed(direction)
-            rates[direction] = max(0.0, (passed - self._seen[direction]) / seconds)
-            self._seen[direction] = passed
-        for record in self._audit:
-            _rate(record, seconds)
+        audit, moment = self._audit, round(time.time() / INTERVAL) * int(INTERVAL)
+        audit.expire()
+        now = count(audit)
+        rates = [max(0.0, (now.bytes[way] - self._seen[way]) / seconds) for way in (TO_EXIT, TO_ENTRY)]
+        self._seen = now.bytes
+        for chunk in in_chunks(audit.all()):
+            for record in chunk:
+                _rate(record, seconds)
+        round_trip = self._round_trips()
         self.points.append(
             Point(
-                time=round(time.time() / INTERVAL) * int(INTERVAL),
-                sessions=self._audit.open + self._audit.suspended,
+                time=moment,
+                sessions=audit.open + audit.suspended,
                 gateways=len(self._gateways),
                 to_exit=rates[TO_EXIT],
                 to_entry=rates[TO_ENTRY],
-                round_trip=self._round_trips(),
+                round_trip=round_trip,
                 lag=self.lag,
             )
         )
@@ -103,8 +102,9 @@ class History:
     def _round_trips(self) -> float | None:
         """The median of the links' latest; each is observed."""
         times = sorted(leg.link.round_trip for leg in self._gateways if leg.link.round_trip is not None)
-        for seconds in times:
-            self._audit.metrics.round_trip.observe(seconds)
+        for chunk in in_chunks(times):
+            for seconds in chunk:
+                self._audit.metrics.round_trip.observe(seconds)
         return times[len(times) // 2] if times else None
 
     def _measure_lag(self) -> None:
@@ -116,9 +116,42 @@ class History:
             self._audit.metrics.loop_lag.observe(late)
 
 
+@dataclass(slots=True)
+class Counts:
+    """What has passed at a worker, ever: of either direction, the streams' bytes and the messages that carried them.
+
+    stalled: seconds for which credit was kept back.
+    """
+
+    bytes: list[int]
+    messages: list[int]
+    stalled: float
+
+
+def count(audit: Audit) -> Counts:
+    """Of all sessions, those that are over included.
+
+    It takes a while. A session that ends meanwhile is counted all the same, and once: here by its route, later among
+    the totals.
+    """
+    routes = [record.route for record in audit.all() if record.route is not None]
+    totals = audit.totals
+    both = (TO_EXIT, TO_ENTRY)
+    counts = Counts([totals["bytes", way] for way in both], [totals["messages", way] for way in both], audit.stalled)
+    for chunk in in_chunks(routes):
+        for route in chunk:
+            for way in both:
+                counts.bytes[way] += route.passed[way]
+                counts.messages[way] += route.messages[way]
+            counts.stalled += route.stalled
+    return counts
+
+
 def _rate(record: Record, seconds: float) -> None:
-    now = record.passed(TO_EXIT), record.passed(TO_ENTRY)
-    before = record.seen
+    before, now = record.seen, (record.passed(TO_EXIT), record.passed(TO_ENTRY))
+    if now == before:
+        record.rate = IDLE
+        return
     record.rate = (max(0.0, (now[0] - before[0]) / seconds), max(0.0, (now[1] - before[1]) / seconds))
     record.seen = now
 
@@ -129,7 +162,7 @@ def merged(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
     for points in histories:
         for point in points:
             by_time.setdefault(point["time"], []).append(point)
-    return [_together(moment, by_time[moment]) for moment in sorted(by_time)[-LENGTH:]]
+    return [_together(moment, by_time[moment]) for moment in in_slices(sorted(by_time)[-LENGTH:])]
 
 
 def _together(moment: int, points: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from hubble import __version__
+from hubble.slices import in_slices
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHORT = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -68,7 +69,7 @@ class Metrics:
             [metric.name, metric.documentation, metric.type,
              [[sample.name, sample.labels, sample.value] for sample in metric.samples
               if not sample.name.endswith("_created")]]
-            for metric in self._registry.collect()
+            for metric in in_slices(self._registry.collect())
         ]  # fmt: skip
 
 
@@ -120,11 +121,11 @@ def exposition(workers: Mapping[str, Exported]) -> bytes:
     """
     families: dict[str, Metric] = {}
     for worker, exported in sorted(workers.items()):
-        for name, text, kind, samples in exported:
+        for name, text, kind, samples in in_slices(exported):
             family = families.setdefault(name, Metric(name, text, kind))
             for sample_name, labels, value in samples:
                 family.add_sample(sample_name, {**labels, "worker": worker}, value)
-    return bytes(generate_latest(_Families(families.values())))
+    return b"".join([generate_latest(_Families([family])) for family in in_slices(families.values())])
 
 
 class _Families:

@@ -16,7 +16,7 @@ from hubble.policy import Authorizer
 from hubble.proxy.audit import Audit
 from hubble.proxy.blocks import Blocks
 from hubble.proxy.gateways import Gateways
-from hubble.proxy.history import History
+from hubble.proxy.history import History, count
 from hubble.proxy.mesh import Mesh
 from hubble.proxy.metrics import Metrics, build_info, counters, gauge, gauges
 from hubble.proxy.record import TO_ENTRY, TO_EXIT
@@ -73,8 +73,9 @@ class Observer:
 
     def _collect(self) -> Iterable[Metric]:
         """What is counted where it happens, or is only there while somebody looks."""
-        audit, history, gateways = self.audit, self.history, self.gateways
-        assert history is not None and gateways is not None
+        audit, gateways = self.audit, self.gateways
+        assert gateways is not None
+        counts = count(audit)
         yield build_info()
         yield gauge("hubble_gateways", "Agents that are registered.", len(gateways))
         opening = sum(route.entry is leg for leg in gateways for route in leg.proposals.values())
@@ -82,16 +83,15 @@ class Observer:
         yield gauges("hubble_sessions", "Sessions whose entry is at this worker.", "state", states)
         yield counters(
             "hubble_session_bytes", "Bytes of sessions' streams that passed, repetitions included.", "direction",
-            {"to_exit": history.passed(TO_EXIT), "to_entry": history.passed(TO_ENTRY)},
+            {"to_exit": counts.bytes[TO_EXIT], "to_entry": counts.bytes[TO_ENTRY]},
         )  # fmt: skip
         yield counters(
             "hubble_session_messages", "Messages that carried them.", "direction",
-            {"to_exit": self._messages(TO_EXIT), "to_entry": self._messages(TO_ENTRY)},
+            {"to_exit": counts.messages[TO_EXIT], "to_entry": counts.messages[TO_ENTRY]},
         )  # fmt: skip
-        stalled = audit.stalled + sum(record.route.stalled for record in audit if record.route is not None)
         yield counters(
             "hubble_credit_stall_seconds", "Time for which credit was kept back as a link was full.", "at",
-            {"proxy": stalled},
+            {"proxy": counts.stalled},
         )  # fmt: skip
         queued = sum(leg.link.queued_bytes for leg in gateways)
         yield gauge("hubble_link_queued_bytes", "Bytes queued towards agents.", queued)
@@ -100,10 +100,6 @@ class Observer:
         yield counters("hubble_event_drops", "Events that a logger has not taken.", "logger", drops)
         failures = {name: feed.failures for name, feed in feeds.items()}
         yield counters("hubble_event_logger_failures", "How often a logger raised.", "logger", failures)
-
-    def _messages(self, direction: bool) -> int:
-        live = (record.route.messages[direction] for record in self.audit if record.route is not None)
-        return self.audit.totals["messages", direction] + sum(live)
 
     def _take_elsewhere(self, session: str) -> Mapping[str, Any] | None:
         """What another worker knows of a session, which it then forgets."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 from typing import Any
 
 from hubble.events import Event, as_dict
+from hubble.slices import in_slices
 
 LENGTH = 1_000
 
@@ -36,8 +38,9 @@ class Tail:
         a session's id, a gateway's name.
         """
         found: list[dict[str, Any]] = []
-        for number, event in reversed(self._events):
-            if number <= after or len(found) == limit:
+        newer = list(takewhile(lambda numbered: numbered[0] > after, reversed(self._events)))
+        for number, event in in_slices(newer):
+            if len(found) == limit:
                 break
             if kinds and event.kind not in kinds:
                 continue

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import os
 import resource
@@ -7,12 +9,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hubble.errors import UsageError
 from hubble.events import as_dict
-from hubble.events.files import FileLogger
+from hubble.events.files import FileLogger, LineLogger
 from tests.events.samples import EVENTS
 
 FULL = Path("/dev/full")
@@ -96,6 +99,59 @@ print(logger.dropped)
     assert torn == 1
     assert whole == [event.kind for event in (*EVENTS[: 3 - int(dropped.stdout)], *EVENTS[3:5])]
     assert signal.SIGXFSZ and os.path.getsize(path) > 300
+
+
+PIPED = """
+import dataclasses, sys
+from hubble.events.files import StdoutLogger
+from tests.events.samples import EVENTS
+name = sys.argv[1] * 40
+events = [dataclasses.replace(event, worker=name) for event in EVENTS] * 40
+logger = StdoutLogger()
+print("ready", file=sys.stderr, flush=True)
+sys.stdin.read(1)
+for _ in range(25):
+    logger.log_all(events)
+assert logger.dropped == 0
+"""
+
+
+def test_two_processes_write_whole_lines_to_one_pipe() -> None:
+    ours, theirs = os.pipe()
+    settings: Any = {"stdin": subprocess.PIPE, "stdout": theirs, "stderr": subprocess.PIPE}
+    writers = [subprocess.Popen([sys.executable, "-c", PIPED, name], **settings) for name in ("one", "two")]
+    os.close(theirs)
+    try:
+        for writer in writers:
+            assert writer.stderr.readline() == b"ready\n"
+        for writer in writers:  # both at once
+            writer.stdin.write(b"!")
+            writer.stdin.close()
+        with open(ours, "rb") as pipe:
+            events = [json.loads(line) for line in pipe]
+        assert [writer.wait(20) for writer in writers] == [0, 0]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.stderr.close()
+            writer.wait()
+    for name in ("one", "two"):
+        told = [event["event"] for event in events if event["worker"] == name * 40]
+        assert told == [event.kind for event in EVENTS] * 40 * 25
+    turns = sum(event["worker"] != after["worker"] for event, after in itertools.pairwise(events))
+    assert turns > 10  # they did write at the same time
+
+
+def test_a_line_too_long_for_a_pipe_is_written_all_the_same() -> None:
+    ours, theirs = os.pipe()
+    events = [
+        dataclasses.replace(EVENTS[0], worker=letter * size) for letter, size in (("a", 9), ("b", 9000), ("c", 9))
+    ]
+    LineLogger(theirs, "a pipe").log_all(events)
+    lines = os.read(ours, 65536).splitlines()
+    assert [json.loads(line)["worker"] for line in lines] == [event.worker for event in events]
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:

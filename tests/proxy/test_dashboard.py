@@ -108,7 +108,7 @@ def test_names_are_text_and_never_markup(page: Page) -> None:
         assert NASTY in page.evaluate(NAMES)
         assert NASTY in page.text("#sessions-table")
         assert NASTY in page.text("#events")
-        assert page.evaluate("document.querySelectorAll('img, script').length") == 2  # the page's own
+        assert page.evaluate("document.querySelectorAll('img, script').length") == 3  # the page's own
         assert page.evaluate("document.title") == "Hubble proxy"
         sock.close()
 
@@ -162,6 +162,22 @@ def test_a_proxy_that_went_away_is_seen_and_found_again(page: Page) -> None:
         tunnel.proxy.serve_admin(listener, TOKEN, {})
         page.wait("document.getElementById('connection').textContent === 'live'", "it is live again", within=15)
         page.errors.clear()  # the browser logs failed requests
+
+
+def test_a_search_doubles_nothing(page: Page) -> None:
+    with Tunnel() as tunnel:
+        history = tunnel.proxy.observer.history
+        assert history is not None
+        history.look(5.0)
+        look(page, serve(tunnel))
+        page.wait("document.querySelectorAll('#events li').length === 3", "a start and two registrations")
+        page.evaluate("document.querySelector('#search').focus()")
+        page.write("exit")  # another stream, which begins with all that is known
+        page.wait(f"{NAMES}.join() === 'exit'", "what was searched for")
+        assert page.evaluate("document.querySelectorAll('#events li').length") == 3
+        sock = tunnel.open()
+        page.wait("document.querySelectorAll('#events li').length === 4", "an event more")
+        sock.close()
 
 
 def test_two_thousand_sessions(page: Page) -> None:

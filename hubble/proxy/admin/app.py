@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
+GONE = "hubble.gone"
+"""The key of the WSGI environment under which stands what waits for the client to go away (stream.Gone)."""
 STATUS = {
     200: "200 OK", 202: "202 Accepted", 400: "400 Bad Request", 401: "401 Unauthorized", 404: "404 Not Found",
     405: "405 Method Not Allowed", 413: "413 Content Too Large", 500: "500 Internal Server Error",
@@ -34,7 +36,7 @@ PAGE = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("dashboard", "stream", "charts", "tables", "flowmap")
+        for name in ("dashboard", "first", "stream", "charts", "tables", "flowmap")
     },
 }
 """What needs no token: it says nothing about this proxy."""
@@ -189,7 +191,7 @@ class AdminApplication:
         query = queries.parse(environ["QUERY_STRING"], queries.STREAM)
         if self.streams.full:
             return problem(503, "too many pages are open already")
-        return Answer(200, self.streams.follow(query), "text/event-stream")
+        return Answer(200, self.streams.follow(query, environ[GONE]), "text/event-stream")
 
     def _kick_gateway(self, environ: Environ) -> Answer:
         name = queries.gateway_name(_body(environ))["name"]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from hubble.events import KINDS
-from hubble.proxy.admin.views import GATEWAY_SORTS, SESSION_SORTS
+from hubble.proxy.admin.views import GATEWAY_KEYS, SESSION_KEYS
 from hubble.proxy.routes import MAX_NAME
 
 MAX_LIMIT, MAX_OFFSET, MAX_SEARCH, MAX_BODY = 200, 5_000, 200, 10_000
@@ -66,12 +66,12 @@ PAGE = (
     _number("offset", 0, MAX_OFFSET, 0, "how many to leave out"),
     _number("limit", 1, MAX_LIMIT, 50, "how many to give at most"),
 )
-GATEWAYS = (SEARCH, _choice("sort", list(GATEWAY_SORTS), "name", "what to sort by"), ORDER, *PAGE)
+GATEWAYS = (SEARCH, _choice("sort", list(GATEWAY_KEYS), "name", "what to sort by"), ORDER, *PAGE)
 SESSIONS = (
     SEARCH,
     _choice("state", ["", "open", "suspended"], "", "only those in this state"),
     _text("gateway", "only those with this gateway at either end", MAX_NAME),
-    _choice("sort", list(SESSION_SORTS), "since", "what to sort by"),
+    _choice("sort", list(SESSION_KEYS), "since", "what to sort by"),
     ORDER,
     *PAGE,
 )

@@ -9,8 +9,9 @@ import gevent
 from gevent import socket
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.select import select
 
-from hubble.proxy.admin.app import AdminApplication
+from hubble.proxy.admin.app import GONE, AdminApplication
 from hubble.proxy.admin.service import Admin
 from hubble.transport.addresses import Socket
 
@@ -37,7 +38,13 @@ class AdminHandler(WSGIHandler):  # type: ignore[misc]  # the library has no typ
 
     def run_application(self) -> None:
         self._waiting.close()
+        self.environ[GONE] = self._gone
         super().run_application()
+
+    def _gone(self, seconds: float) -> bool:
+        """Wait as long, or until the client closes the connection; whether it has, or says what nobody asked it for."""
+        readable, _, _ = select([self.socket], [], [], seconds)
+        return bool(readable)
 
     def log_request(self) -> None:
         log.debug("%s", self.format_request())

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from hubble.proxy.admin.views import FLOWS, Row, Views
+from hubble.proxy.admin.lists import Row
+from hubble.proxy.admin.views import FLOWS, Views
 from hubble.proxy.history import merged
 from hubble.proxy.mesh import Mesh, WorkerUnreachable
 from hubble.proxy.metrics import exposition

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-
-import gevent
 
 from hubble.proxy.admin.service import Admin, nodes, status
 from hubble.proxy.history import INTERVAL as PERIOD
+from hubble.proxy.turns import Turns
+from hubble.slices import others_first
 
 INTERVAL = 2.0
+FRESH = 0.5
+"""Seconds for which a part of a view serves other pages that want the same."""
 GATEWAYS = 50
 EVENTS = 100
 MOST = 8
 """Streams at a time."""
+
+Gone = Callable[[float], bool]
+Parts = dict[str, bytes]
+"""The fields of a JSON object by name, each as JSON."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Streams:
@@ -23,6 +32,7 @@ class Streams:
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
+        self._shared = Shared()
         self._open = 0
         self.ending = False
 
@@ -31,35 +41,92 @@ class Streams:
         """Whether there are as many as may be."""
         return self._open >= MOST
 
-    def follow(self, query: dict[str, Any]) -> Iterator[bytes]:
-        """One page's events: `view`, at once and each INTERVAL. `query` chooses gateways and sessions."""
+    def follow(self, query: dict[str, Any], gone: Gone) -> Iterator[bytes]:
+        """One page's events: `view`, at once and each INTERVAL. `query` chooses gateways and sessions.
+
+        `gone(seconds)` waits as long, or until the page is closed, and says whether it is: so that it counts no more,
+        although nothing was to be sent to it.
+        """
         self._open += 1
         try:
-            latest: dict[str, int] = {}
-            after = 0
+            page = _Page()
             while not self.ending:
-                view = self._view(query, latest, after)
-                after = max([after, *(point["time"] for point in view["history"])])
-                yield b"event: view\ndata: " + json.dumps(view, separators=(",", ":")).encode() + b"\n\n"
-                gevent.sleep(INTERVAL)
+                yield b"event: view\ndata: " + _joined(self._view(query, page)) + b"\n\n"
+                if gone(_until_next(time.monotonic())):
+                    return
         finally:
             self._open -= 1
 
-    def _view(self, query: dict[str, Any], latest: dict[str, int], after: int) -> dict[str, Any]:
-        """`latest`: of each worker, the number of the last event that the page has; it is brought up to date."""
-        admin = self._admin
-        workers, history = admin.workers(), admin.history(max(0, after - int(PERIOD)))
-        events = admin.events(limit=EVENTS, after=latest)
-        for event in events:
-            latest[event["worker"]] = max(latest.get(event["worker"], 0), event["number"])
-        by_name = {"search": query["search"], "sort": "name", "descending": False}
+    def _view(self, query: dict[str, Any], page: _Page) -> Parts:
+        """What all pages show, what those show that have chosen the same, and what this page does not have yet."""
+        admin, get = self._admin, self._shared.get
+        sessions = {key: value for key, value in query.items() if key != "gateways_offset"}
+        offset = {"offset": query["gateways_offset"], "limit": GATEWAYS}
+        gateways = {"search": query["search"], "sort": "name", "descending": False, **offset}
         return {
-            "status": status(workers, history),
-            "workers": workers,
-            "nodes": nodes(workers),
-            "gateways": admin.gateways({**by_name, "offset": query["gateways_offset"], "limit": GATEWAYS}),
-            "sessions": admin.sessions({key: value for key, value in query.items() if key != "gateways_offset"}),
-            "flows": admin.flows(),
-            "history": [point for point in history if point["time"] > after],
-            "events": events,
+            **get("now", self._now),
+            **get(f"gateways {gateways}", lambda: {"gateways": admin.gateways(gateways)}),
+            **get(f"sessions {sessions}", lambda: {"sessions": admin.sessions(sessions)}),
+            **get("flows", lambda: {"flows": admin.flows()}),
+            **_encoded(page.news(admin)),
         }
+
+    def _now(self) -> dict[str, Any]:
+        workers = self._admin.workers()
+        latest = self._admin.history(int(time.time() - 3 * PERIOD))
+        return {"status": status(workers, latest), "workers": workers, "nodes": nodes(workers)}
+
+
+class _Page:
+    """What one page has been sent already."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, int] = {}
+        """Of each worker, the number of the last event."""
+        self._point = 0
+
+    def news(self, admin: Admin) -> dict[str, Any]:
+        """The events and the points of the history that it has not."""
+        history = [point for point in admin.history(max(0, self._point - int(PERIOD))) if point["time"] > self._point]
+        events = admin.events(limit=EVENTS, after=self._events)
+        self._point = max([self._point, *(point["time"] for point in history)])
+        for event in events:
+            self._events[event["worker"]] = max(self._events.get(event["worker"], 0), event["number"])
+        return {"history": history, "events": events}
+
+
+class Shared:
+    """Parts of views, each worked out once for all pages that want the same at about the same time."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[float, Parts]] = {}
+        self._turns = Turns()
+
+    def get(self, name: str, work: Callable[[], Mapping[str, Any]]) -> Parts:
+        """What `work` has come to, FRESH seconds ago at most. It may take a while: others wait for the same answer."""
+        with self._turns.of(name):
+            known = self._known.get(name)
+            if known is None or time.monotonic() - known[0] > FRESH:
+                parts, now = _encoded(work()), time.monotonic()
+                self._known = {other: held for other, held in self._known.items() if now - held[0] <= FRESH}
+                known = self._known[name] = now, parts
+            return known[1]
+
+
+def _encoded(fields: Mapping[str, Any]) -> Parts:
+    parts = {}
+    for name, value in fields.items():
+        others_first()
+        parts[name] = _encode(value).encode()
+    others_first()
+    return parts
+
+
+def _joined(parts: Parts) -> bytes:
+    return b"{" + b",".join(b'"%b":%b' % (name.encode(), part) for name, part in parts.items()) + b"}"
+
+
+def _until_next(now: float) -> float:
+    """Seconds until the next view is due. All pages get theirs at the same moments, so that they can share."""
+    wait = INTERVAL - now % INTERVAL
+    return wait if wait > INTERVAL / 4 else wait + INTERVAL  # not two in a row where a timer was early

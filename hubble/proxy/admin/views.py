@@ -1,18 +1,18 @@
 """One worker's answers to what an operator may ask, as JSON can carry them.
 
-The other workers get them over the mesh, where a message has at most 1 MiB: lists are cut to LIST_SIZE, texts that
-agents chose to TEXT characters.
+The other workers get them over the mesh, where a message has at most 1 MiB: lists are cut to what has room, texts that
+agents chose to TEXT characters. Whatever walks over all sessions or gateways does so in slices (hubble.slices).
 """
 
 from __future__ import annotations
 
 import heapq
-import json
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,18 +20,17 @@ from uuid import UUID
 from hubble import __version__
 from hubble.protocol.codec import session_text
 from hubble.protocol.messages import ResetReason
+from hubble.proxy.admin.lists import Key, Row, first_keys, fitting
 from hubble.proxy.observer import Observer
 from hubble.proxy.record import TO_ENTRY, TO_EXIT, Record
 from hubble.proxy.relay import end
 from hubble.proxy.routes import Leg, Routes
+from hubble.slices import in_chunks
 
-LIST_SIZE = 400_000
-"""Bytes of JSON."""
 TEXT = 300
 SORT_TEXT = 64
 FLOWS = 60
 
-Row = dict[str, Any]
 Arguments = Mapping[str, Any]
 
 
@@ -79,9 +78,9 @@ class Views:
 
     def gateway_keys(self, arguments: Arguments) -> Row:
         """`total`, and in `keys` the first `count`, each as [what it is sorted by, name]."""
-        wanted = _wanted(arguments, lambda leg: (leg.name, leg.address, leg.identity))
-        legs = [leg for leg in self._observer.gateways or () if wanted(leg)]
-        return _keys(legs, arguments, GATEWAY_SORTS, lambda leg: leg.name, str)
+        search = arguments.get("search", "").casefold()
+        wanted = _holding(search, lambda leg: (leg.name, leg.address, leg.identity)) if search else None
+        return _keys(list(self._observer.gateways or ()), arguments, GATEWAY_KEYS, wanted, str)
 
     def gateway_rows(self, arguments: Arguments) -> list[Row]:
         """Of the gateways `names` those that are here, as many as fit."""
@@ -92,16 +91,17 @@ class Views:
 
     def session_keys(self, arguments: Arguments) -> Row:
         """The same for sessions; also `state` and `gateway` (either end) may be asked for."""
-        wanted = _wanted(arguments, _session_texts)
+        search = arguments.get("search", "").casefold()
         state, gateway = arguments.get("state"), arguments.get("gateway")
-        records = [
-            record
-            for record in self._audit
-            if wanted(record)
-            and (not state or _state(record) == state)
-            and (not gateway or gateway in (record.source, record.gateway))
-        ]
-        return _keys(records, arguments, SESSION_SORTS, lambda record: record.session, session_text)
+        tests: list[Callable[[Record], bool]] = []
+        if state:
+            tests.append(lambda record: _state(record) == state)
+        if gateway:
+            tests.append(lambda record: gateway in (record.source, record.gateway))
+        if search:
+            tests.append(_holding(search, _session_texts))
+        wanted = (lambda record: all(test(record) for test in tests)) if tests else None
+        return _keys(self._audit.all(), arguments, SESSION_KEYS, wanted, session_text)
 
     def session_rows(self, arguments: Arguments) -> list[Row]:
         """Of the sessions `names` those that are here, as many as fit."""
@@ -111,11 +111,17 @@ class Views:
     def flows(self, arguments: Arguments) -> list[Row]:
         """Which gateways talk to which, those with most sessions first: at most FLOWS."""
         flows: dict[tuple[str, str], list[float]] = {}
-        for record in self._audit:
-            flow = flows.setdefault((record.source, record.gateway), [0, 0.0])
-            flow[0] += 1
-            flow[1] += sum(record.rate)
-        most = heapq.nlargest(FLOWS, flows.items(), key=lambda item: item[1])
+        for chunk in in_chunks(self._audit.all()):
+            for record in chunk:
+                pair = record.source, record.gateway
+                flow = flows.get(pair)
+                if flow is None:
+                    flow = flows[pair] = [0, 0.0]
+                flow[0] += 1
+                flow[1] += record.rate[0] + record.rate[1]
+        most: list[tuple[tuple[str, str], list[float]]] = []
+        for chosen in in_chunks(list(flows.items()), 4 * FLOWS):
+            most = heapq.nlargest(FLOWS, [*most, *chosen], key=itemgetter(1))
         return fitting(
             {"source": cut(source), "gateway": cut(gateway), "sessions": sessions, "rate": rate}
             for (source, gateway), (sessions, rate) in most
@@ -208,21 +214,23 @@ class Views:
         }
 
 
-GATEWAY_SORTS: dict[str, Callable[[Leg], Any]] = {
-    "name": lambda leg: leg.name[:SORT_TEXT],
-    "sessions": lambda leg: len(leg.routes),
-    "round_trip": lambda leg: leg.link.round_trip or 0.0,
-    "epoch": lambda leg: leg.epoch,
+GATEWAY_KEYS: dict[str, Callable[[Leg], Key]] = {
+    "name": lambda leg: (leg.name[:SORT_TEXT], leg.name),
+    "sessions": lambda leg: (len(leg.routes), leg.name),
+    "round_trip": lambda leg: (leg.link.round_trip or 0.0, leg.name),
+    "epoch": attrgetter("epoch", "name"),
 }
-SESSION_SORTS: dict[str, Callable[[Record], Any]] = {
-    "since": lambda record: record.opened,
-    "bytes": lambda record: record.passed(TO_EXIT) + record.passed(TO_ENTRY),
-    "rate": lambda record: sum(record.rate),
-    "source": lambda record: record.source[:SORT_TEXT],
-    "gateway": lambda record: record.gateway[:SORT_TEXT],
-    "host": lambda record: record.host[:SORT_TEXT],
-    "resumptions": lambda record: record.resumptions,
+"""By what to sort gateways: what it is sorted by, and the name."""
+SESSION_KEYS: dict[str, Callable[[Record], Key]] = {
+    "since": attrgetter("opened", "session"),
+    "bytes": lambda record: (record.passed(TO_EXIT) + record.passed(TO_ENTRY), record.session),
+    "rate": lambda record: (sum(record.rate), record.session),
+    "source": lambda record: (record.source[:SORT_TEXT], record.session),
+    "gateway": lambda record: (record.gateway[:SORT_TEXT], record.session),
+    "host": lambda record: (record.host[:SORT_TEXT], record.session),
+    "resumptions": attrgetter("resumptions", "session"),
 }
+"""The same for sessions."""
 
 
 def cut(value: Any) -> Any:
@@ -230,22 +238,9 @@ def cut(value: Any) -> Any:
     return value[:TEXT] if isinstance(value, str) else value
 
 
-def fitting(rows: Iterable[Row]) -> list[Row]:
-    """The first of the rows, as many as have room in a message; at least one."""
-    fit: list[Row] = []
-    size = 0
-    for row in rows:
-        size += len(json.dumps(row))
-        if fit and size > LIST_SIZE:
-            break
-        fit.append(row)
-    return fit
-
-
-def _wanted(arguments: Arguments, texts: Callable[[Any], tuple[str, ...]]) -> Callable[[Any], bool]:
+def _holding(search: str, texts: Callable[[Any], tuple[str, ...]]) -> Callable[[Any], bool]:
     """Whether one of an item's texts holds what is searched for."""
-    search = arguments.get("search", "").casefold()
-    return lambda item: not search or any(search in text.casefold() for text in texts(item))
+    return lambda item: any(search in text.casefold() for text in texts(item))
 
 
 def _session_texts(record: Record) -> tuple[str, ...]:
@@ -257,16 +252,15 @@ def _state(record: Record) -> str:
 
 
 def _keys(
-    items: list[Any],
+    items: Sequence[Any],
     arguments: Arguments,
-    sorts: Mapping[str, Callable[[Any], Any]],
-    name: Callable[[Any], Any],
+    sorts: Mapping[str, Callable[[Any], Key]],
+    wanted: Callable[[Any], bool] | None,
     text: Callable[[Any], str],
 ) -> Row:
-    key = sorts[arguments["sort"]]
-    choose = heapq.nlargest if arguments["descending"] else heapq.nsmallest
-    first = choose(arguments["count"], items, key=lambda item: (key(item), name(item)))
-    return {"total": len(items), "keys": [[key(item), text(name(item))] for item in first]}
+    key, descending = sorts[arguments["sort"]], arguments["descending"]
+    total, first = first_keys(items, arguments["count"], key, descending=descending, wanted=wanted)
+    return {"total": total, "keys": [[value, text(name)] for value, name in first]}
 
 
 @cache

@@ -13,6 +13,16 @@ export function draw(tag, attributes = {}, ...children) {
   return element;
 }
 
+// Have `draw(width)` called once the element is laid out, and whenever its width has changed: nothing else asks for the
+// width, as each question has the browser lay out the whole page anew.
+export function whenSized(element, draw) {
+  let known = 0;
+  new ResizeObserver(([entry]) => {
+    const width = entry.contentRect.width;
+    if (width && width !== known) { known = width; draw(width); }
+  }).observe(element);
+}
+
 export class Chart {
   // series: two of { name, value(point) }; format: from a value to a text.
   constructor(element, title, series, format, least) {
@@ -32,7 +42,8 @@ export class Chart {
     this.svg.addEventListener("pointerleave", () => this.point(null));
     this.svg.addEventListener("blur", () => this.point(null));
     this.svg.addEventListener("keydown", (event) => this.onKey(event));
-    new ResizeObserver(() => this.draw()).observe(element);
+    this.width = 0;
+    whenSized(element, (width) => { this.width = Math.max(120, width); this.draw(); });
   }
 
   show(points) {
@@ -41,12 +52,12 @@ export class Chart {
   }
 
   get now() { return this.points.at(-1)?.time ?? Date.now() / 1000; }
-  get width() { return Math.max(120, this.svg.clientWidth); }
   x(time) { return LEFT + (this.width - LEFT) * (1 - (this.now - time) / SPAN); }
   y(value) { return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / this.most); }
   timeAt(x) { return this.now - SPAN * (1 - (x - LEFT) / (this.width - LEFT)); }
 
   draw() {
+    if (!this.width) return; // it is not on the screen yet
     const known = this.points.flatMap((point) => this.series.map((one) => one.value(point) ?? 0));
     this.most = nice(Math.max(this.least, ...known));
     this.drawGrid();

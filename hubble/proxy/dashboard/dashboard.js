@@ -1,29 +1,20 @@
 // The page: takes views from the stream, and shows them. Every text goes in as text, never as markup.
 
 import { Chart } from "./charts.js";
+import { PAGE, chosen, first, query, takeToken } from "./first.js";
 import { FlowMap } from "./flowmap.js";
 import { Refused, ask, follow } from "./stream.js";
 import { Table, age, bytes, make, millis, put, rate } from "./tables.js";
 
-const PAGE = 50, EVENTS = 100, POINTS = 180;
+const EVENTS = 100, POINTS = 180;
 const WARNINGS = ["AuthorizationDenied", "RegistrationRefused", "ScriptError"];
 const by = (id) => document.getElementById(id);
 
-const chosen = { search: "", state: "", sort: "since", order: "desc", offset: 0, gateways_offset: 0 };
-let token = takeToken();
+let token = first?.token;
 let following = null; // aborts the present stream
 let points = [];
 
 // The token.
-
-function takeToken() {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given) {
-    sessionStorage.setItem("token", given);
-    history.replaceState(null, "", location.pathname);
-  }
-  return sessionStorage.getItem("token");
-}
 
 function lock(why = "") {
   following?.abort();
@@ -47,12 +38,12 @@ by("token-form").addEventListener("submit", (event) => {
 
 // The stream.
 
-function start() {
+// `begun`: the first request, if it was asked for already.
+function start(begun = null) {
   following?.abort();
   if (!token) { lock(); return; }
-  following = new AbortController();
-  const query = new URLSearchParams({ ...chosen, limit: PAGE });
-  follow(token, query, { signal: following.signal, onView: show, onState: state })
+  following = begun?.controller ?? new AbortController();
+  follow(token, query(), { signal: following.signal, onView: show, onState: state, begun: begun?.answer })
     .catch((error) => { if (error instanceof Refused) lock(error.message); else throw error; });
 }
 
@@ -119,18 +110,18 @@ const workersTable = new Table(by("workers-table"), [
   { title: "Memory", text: (row) => bytes(row.memory), number: true },
 ], { key: (row) => row.worker });
 
-function show(view) {
+function show(view, isFirst) {
   by("locked").hidden = true;
   by("main").hidden = false;
   by("search-form").hidden = false;
   showStatus(view.status);
-  points = [...points, ...view.history].slice(-POINTS);
+  points = isFirst ? view.history : [...points, ...view.history].slice(-POINTS);
   for (const chart of charts) chart.show(points);
   map.show(view.flows);
   showTable(sessionsTable, "sessions", view.sessions, "offset", "session");
   showTable(gatewaysTable, "gateways", view.gateways, "gateways_offset", "gateway");
   workersTable.show(view.workers);
-  showEvents(view.events);
+  showEvents(view.events, isFirst);
 }
 
 function showStatus(status) {
@@ -185,12 +176,13 @@ const TOLD = {
   ProxyStopping: (e) => e.node,
 };
 
-function showEvents(events) {
+function showEvents(events, isFirst) {
   const list = by("events");
   const items = events.map((event) => make("li", { className: WARNINGS.includes(event.event) || event.success === false ? "warn" : "" },
     make("time", { textContent: new Date(event.time * 1000).toLocaleTimeString("en-GB"), dateTime: new Date(event.time * 1000).toISOString() }),
     make("span", {}, make("b", { textContent: event.event.replace(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) }), ` ${TOLD[event.event](event)}`)));
-  list.prepend(...items);
+  if (isFirst) list.replaceChildren(...items);
+  else list.prepend(...items);
   while (list.childElementCount > EVENTS) list.lastElementChild.remove();
 }
 
@@ -261,4 +253,4 @@ document.addEventListener("keydown", (event) => {
 });
 
 sessionsTable.sorted(chosen.sort, true);
-start();
+start(first);

@@ -1,6 +1,6 @@
 // Which gateway talks to which: entries on the left, exits on the right, a line for those that do.
 
-import { draw } from "./charts.js";
+import { draw, whenSized } from "./charts.js";
 import { make } from "./tables.js";
 
 const MOST = 10; // on each side
@@ -9,13 +9,13 @@ const ROW = 30, TOP = 22, BOX = 24;
 export class FlowMap {
   constructor(element, onChoose) {
     this.onChoose = onChoose;
-    this.element = element;
     this.svg = draw("svg", { role: "group", "aria-label": "Gateways and the sessions between them" });
     this.empty = make("p", { className: "empty", textContent: "No sessions are open." });
     element.append(this.svg, this.empty);
     this.flows = [];
     this.shown = "";
-    new ResizeObserver(() => { this.shown = ""; this.draw(); }).observe(element);
+    this.width = 0;
+    whenSized(element, (width) => { this.width = Math.max(240, width); this.shown = ""; this.draw(); });
   }
 
   show(flows) {
@@ -24,13 +24,14 @@ export class FlowMap {
   }
 
   draw() {
+    if (!this.width) return; // it is not on the screen yet
     const state = JSON.stringify(this.flows.map((flow) => [flow.source, flow.gateway, flow.sessions, flow.rate > 0]));
     if (state === this.shown || this.svg.contains(document.activeElement)) return;
     this.shown = state;
     this.empty.hidden = this.flows.length > 0;
     const left = side(this.flows, "source"), right = side(this.flows, "gateway");
     const height = this.flows.length ? TOP + ROW * Math.max(left.size, right.size) : 0;
-    const width = Math.max(240, this.element.clientWidth), box = Math.min(160, width * 0.39);
+    const width = this.width, box = Math.min(160, width * 0.39);
     this.svg.setAttribute("height", height);
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const parts = this.flows.length ? [

@@ -12,18 +12,24 @@ export async function ask(token, path, options = {}) {
 }
 
 // Follow the stream until `signal` aborts, again and again: onView for each view, onState for "live" and "lost".
-export async function follow(token, query, { signal, onView, onState }) {
+// onView is also told whether it is a stream's first view, which has all events and points, also those known already.
+// `begun` is the first request's answer, if it was asked for before.
+export async function follow(token, query, { signal, onView, onState, begun }) {
   let pause = FIRST_PAUSE;
   while (!signal.aborted) {
     try {
-      const answer = await ask(token, `api/stream?${query}`, { signal });
+      const answer = await (begun ?? ask(token, `api/stream?${query}`, { signal }));
+      begun = undefined;
       if (!answer.ok) throw new Error((await answer.json()).error);
+      let first = true;
       for await (const data of events(answer.body)) {
         onState("live");
         pause = FIRST_PAUSE;
-        onView(JSON.parse(data));
+        onView(JSON.parse(data), first);
+        first = false;
       }
     } catch (error) {
+      begun = undefined;
       if (signal.aborted) return;
       if (error instanceof Refused) throw error;
       console.warn(String(error));

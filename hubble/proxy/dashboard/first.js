@@ -1,0 +1,27 @@
+// What can begin before the page is there: the token is taken, and the first view asked for.
+
+import { ask } from "./stream.js";
+
+export const PAGE = 50;
+export const chosen = { search: "", state: "", sort: "since", order: "desc", offset: 0, gateways_offset: 0 };
+export const query = () => new URLSearchParams({ ...chosen, limit: PAGE });
+
+export function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) {
+    sessionStorage.setItem("token", given);
+    history.replaceState(null, "", location.pathname);
+  }
+  return sessionStorage.getItem("token");
+}
+
+// The first request and what aborts it, or null without a token.
+function begin(token) {
+  if (!token) return null;
+  const controller = new AbortController();
+  const answer = ask(token, `api/stream?${query()}`, { signal: controller.signal });
+  answer.catch(() => {}); // whoever takes it over is told
+  return { token, controller, answer };
+}
+
+export const first = begin(takeToken());
