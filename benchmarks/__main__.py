@@ -29,6 +29,7 @@ NAMES = (
     "resumption",
     "memory",
     "mesh",
+    "workers",
     "idle",
     "tls",
     "observing",

@@ -25,8 +25,8 @@ from benchmarks.load import READY  # noqa: E402
 from hubble.agent.options import AgentOptions  # noqa: E402
 from hubble.errors import HubbleError  # noqa: E402
 from hubble.protocol.backoff import Backoff  # noqa: E402
-from hubble.protocol.codec import encode  # noqa: E402
-from hubble.protocol.messages import RESUMABLE, Handshake  # noqa: E402
+from hubble.protocol.codec import decode, encode  # noqa: E402
+from hubble.protocol.messages import RESUMABLE, GoAway, Handshake  # noqa: E402
 from hubble.transport.dial import Target, open_websocket, parse_url  # noqa: E402
 from hubble.transport.link import Link  # noqa: E402
 
@@ -51,7 +51,7 @@ class Crowd:
             try:
                 self._serve(number, instance, backoff)
             except HubbleError:
-                gevent.sleep(backoff.next_delay())
+                gevent.sleep(backoff.next_delay())  # else it was told to move: at once
 
     def _serve(self, number: int, instance: bytes, backoff: Backoff) -> None:
         upgraded = open_websocket(self._target, OPTIONS.dial)
@@ -64,8 +64,9 @@ class Crowd:
             backoff.succeeded()
             self._registered(1)
             try:
-                for _ in messages:
-                    pass
+                for data in messages:
+                    if isinstance(decode(data), GoAway):
+                        return
             finally:
                 self._registered(-1)
         finally:

@@ -93,6 +93,10 @@ class Process:
         """Memory of the program and its children in bytes, shared pages divided among their users (PSS)."""
         return sum(_pss(pid) for pid in self._members())
 
+    def children(self) -> list[int]:
+        """The processes that the program has started."""
+        return [pid for pid in self._members() if pid != self.popen.pid]
+
     def _members(self) -> Iterator[int]:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():

@@ -46,6 +46,12 @@ class Tunnel:
         agent.wait_until(lambda: "registered as" in agent.log.read_text() or None, "registered")
         return [rule["port"] for rule in ports["rules"]]
 
+    def take_over(self, listen: str, *options: str) -> None:
+        """Replace the proxy by another that takes its listeners over; returns when the old one has ended."""
+        old = self.processes["proxy"]
+        self.start_proxy(listen, "--takeover", *options)
+        old.popen.wait(60)
+
     def kill_proxy(self) -> None:
         """End the proxy as a power cut would: SIGKILL."""
         self.processes["proxy"].kill()

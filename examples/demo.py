@@ -174,11 +174,11 @@ def run(demo: Demo) -> None:
     print("2. a small request and its answer, 200 times")
     print(f"   {latency(port) * 1e3:.2f} ms (median)\n")
 
-    print(f"3. the same file again; at {KILL_AT:.0%} the proxy is killed with SIGKILL, and then started again")
+    print(f"3. the same file again; at {KILL_AT:.0%} the proxy and its workers get SIGKILL, and it is started again")
 
     def kill_and_restart(share: float) -> None:
         if share >= KILL_AT and proxy.process.poll() is None:
-            proxy.process.kill()
+            os.killpg(proxy.process.pid, signal.SIGKILL)  # with its workers
             proxy.process.wait()
             demo.start_proxy(address)
 

@@ -156,8 +156,6 @@ class Agent:
             if error is not None and self.options.exit_on_failure and not self._ever_registered:
                 self._gave_up = error
                 return
-            if self._mover is not None:
-                self._mover.join(self.options.hello_timeout)
             if self._moved is None:
                 self._pause()
 
@@ -183,6 +181,8 @@ class Agent:
         try:
             self._serve(registered or self._register(target))
         except LinkClosed as error:
+            if self._mover is not None:  # it may be about to have another link, for which the proxy has ended this one
+                self._mover.join(self.options.hello_timeout)
             if not self._stopping.is_set() and self._moved is None:
                 log.warning("the link to the proxy was lost: %s", error)
         except (DialError, ProtocolError, RegistrationRefused) as error:
@@ -292,7 +292,8 @@ class Agent:
                 self._exit.initiate(message)
             case GoAway(seconds):
                 log.info("the proxy will go away within %d s: looking for another", seconds)
-                self._mover = gevent.spawn(self._move, link)
+                if self._mover is None or self._mover.dead:
+                    self._mover = gevent.spawn(self._move, link)
             case Handshake():
                 raise ProtocolError("a proxy does not say Handshake")
             case Data() | Terminator() | ConnectionClosed():

@@ -14,7 +14,7 @@ from hubble.agent.rules import FORM, Rule
 from hubble.cli import check, logs
 from hubble.cli.arguments import Parser, admin_address, seconds, size
 from hubble.cli.dial_options import add_dial_options, dial_options
-from hubble.cli.hub import spare_the_collector, stop_on_signals
+from hubble.cli.hub import spare_the_collector, stop_on_signals, tell_greenlets_on_signal
 from hubble.cli.keys import add_key_options, read_key, read_key_file
 from hubble.cli.running import run, write_ports
 from hubble.errors import UsageError
@@ -90,6 +90,7 @@ def _serve(options: Namespace) -> None:
     rules = [_with_key_from_file(Rule.parse(text)) for text in options.rules]
     agent = Agent(options.url, options.name, rules, key=read_key(options), options=agent_options, forbids=access.check)
     stop_on_signals(agent.stop)
+    tell_greenlets_on_signal()
     spare_the_collector()
     metrics = open_listener(*admin_address(options.metrics, "--metrics")) if options.metrics else None
     listening = agent.start()

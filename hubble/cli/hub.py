@@ -6,7 +6,9 @@ import gc
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import gevent
 
@@ -33,6 +35,28 @@ def stop_on_signals(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, receive, number)
+
+
+def tell_greenlets_on_signal() -> None:
+    """Log at each SIGUSR1 how many greenlets there are, and what for: for who wonders what a process does."""
+    gevent.signal_handler(signal.SIGUSR1, lambda: log.info("%s", greenlets()))
+
+
+def greenlets() -> str:
+    """How many greenlets there are, and what for, most first."""
+    running = [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet) and not each.ready()]
+    places = Counter(_place(each) for each in running)
+    return f"{len(running)} greenlets: " + ", ".join(f"{count} in {place}" for place, count in places.most_common(20))
+
+
+def _place(running: gevent.Greenlet) -> str:
+    """What it was started for: the outermost of our functions that it is in."""
+    frame, place = running.gr_frame, "others' code"
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith("hubble"):
+            place = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}"
+        frame = frame.f_back
+    return place
 
 
 def try_to_reload(reload: Callable[[], None]) -> str:

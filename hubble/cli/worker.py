@@ -15,7 +15,7 @@ from gevent.lock import RLock
 
 from hubble.cli import logs
 from hubble.cli.cluster_options import cluster
-from hubble.cli.hub import spare_the_collector, try_to_reload
+from hubble.cli.hub import spare_the_collector, tell_greenlets_on_signal, try_to_reload
 from hubble.cli.observing import observe
 from hubble.cli.policy_options import policy
 from hubble.cli.proxy_arguments import parser
@@ -120,6 +120,7 @@ class _Worker:
         """Serve, and heed the supervisor, and signals that were sent to this process alone."""
         gevent.signal_handler(signal.SIGTERM, self._end, self._drain)
         gevent.signal_handler(signal.SIGHUP, gevent.spawn, self._reload)
+        tell_greenlets_on_signal()
         self._channel.send(Ready())
         keepers = [gevent.spawn(self._beat), gevent.spawn(self._heed)]
         self._proxy.wait()

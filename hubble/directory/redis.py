@@ -56,6 +56,7 @@ class RedisDirectory(Directory):
         self._where = shown(url)
         self._lease = lease
         self._trouble = "not connected yet"
+        self._closed = False
         self._names: dict[str, _Entry] = {}
         self._workers: dict[str, Worker] = {}
         self._mine: dict[str, _Entry] = {}
@@ -176,6 +177,7 @@ class RedisDirectory(Directory):
                 gevent.spawn(self.on_taken, registration)
 
     def close(self) -> None:
+        self._closed = True
         self._follower.kill()
         self._redis.close()
 
@@ -242,13 +244,14 @@ class RedisDirectory(Directory):
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         """The server's answer. Raises _Away at once while it is known to be away, or after a second."""
-        if self._trouble:
+        if self._trouble or self._closed:
             raise _Away
         try:
             with gevent.Timeout(PATIENCE, redis.TimeoutError("no answer")):
                 return question()
-        except (redis.RedisError, OSError) as error:
-            self._lose(error)
+        except (redis.RedisError, OSError, ValueError) as error:  # ValueError: closed while it was being asked
+            if not self._closed:
+                self._lose(error)
             raise _Away from error
 
     def _try(self, question: Callable[[], Any]) -> Any:

@@ -25,6 +25,7 @@ from hubble.proxy.admin.server import AdminServer
 from hubble.proxy.admin.service import Admin, Drain
 from hubble.proxy.admin.views import Views
 from hubble.proxy.app import Application, Environ, WSGIApplication
+from hubble.proxy.balance import Balance
 from hubble.proxy.cluster import Cluster
 from hubble.proxy.gateways import Gateways
 from hubble.proxy.limits import AbuseLimits
@@ -130,6 +131,8 @@ class Proxy:
             self._mesh.start(*self._listen_for_workers())
         self._join()
         self._keepers = [gevent.spawn(self._keep_lease), gevent.spawn(self._keep_policy)]
+        if self._load is not None:
+            self._keepers.append(gevent.spawn(Balance(self.gateways, self._load).run))
         server, fallback = self._options.server, self._options.fallback
         application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
         self._server = LinkServer(listener, application, server, self._load)

@@ -42,6 +42,11 @@ class Leg:
     room: dict[bytes, Event] = field(default_factory=dict, repr=False)
     """For a session of protocol 0.1 whose sender waits: set when its lane here has room again."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no session runs over it, or is about to."""
+        return not (self.routes or self.proposals or self.asking)
+
     def has_other_sessions(self, session: bytes, number: int) -> bool:
         """Whether `number` sessions besides this one are open, proposed, or asked about over this leg."""
         if len(self.routes) + len(self.proposals) + len(self.asking) < number:

@@ -17,7 +17,7 @@ ABSENT = -1
 WIDTH = 4
 SLACK = 2
 SHARE_OF_SLACK = 16
-"""A worker yields to another that has SLACK and a SHARE_OF_SLACKth fewer: within that, being quick matters more."""
+"""Numbers that differ by SLACK and a SHARE_OF_SLACKth are as good as equal."""
 
 
 class LoadTable:
@@ -65,4 +65,15 @@ class Load:
     def is_above_others(self) -> bool:
         """Whether another worker has clearly fewer."""
         fewest = min(self._table.present(), default=0)
-        return self._table[self._worker] > fewest + SLACK + fewest // SHARE_OF_SLACK
+        return self._table[self._worker] > _at_most(fewest)
+
+    def excess(self) -> int:
+        """How many connections this worker has beyond its share; 0 while that is not worth a move."""
+        own, present = self._table[self._worker], self._table.present()
+        share = sum(present) // max(1, len(present))
+        return own - share if own > _at_most(share) else 0
+
+
+def _at_most(number: int) -> int:
+    """What is as good as `number`: within that, being quick matters more than being even."""
+    return number + SLACK + number // SHARE_OF_SLACK

@@ -12,7 +12,7 @@ from pathlib import Path
 from hubble.errors import UsageError
 
 VARIABLE = "HUBBLE_RUNTIME_DIR"
-LONGEST = 80
+LONGEST = 85
 """Bytes of its path: a socket's address has at most 107, and the names within it have up to 21."""
 LOCK, CONTROL, SLOTS = "lock", "control.sock", "slots"
 OURS = re.compile(

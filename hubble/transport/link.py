@@ -328,10 +328,15 @@ class Link:
 
 
 def keep_queue_short(sock: Socket) -> None:
-    """Have the kernel take no more than it can soon send, so that urgent messages are not stuck behind megabytes."""
+    """Have the kernel take no more than it can soon send, so that urgent messages are not stuck behind megabytes.
+
+    But a whole batch: what it does not take at once costs a switch to the writer.
+    """
     if sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL)
+    elif sock.family == socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * BATCH_SIZE)
 
 
 def limit_silence(sock: Socket, seconds: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -87,7 +86,7 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
 
     def _cut(self) -> None:
         with suppress(OSError):  # gone already
-            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)  # TLS has its own, which the library would trip over
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def run_application(self) -> None:
         environ, fronts = self.environ, self.options.fronts
@@ -136,7 +135,7 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
         self.socket.settimeout(0)
         try:
             return self.rfile.read1(65536) or b""
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except BlockingIOError:
             return b""
         finally:
             self.socket.settimeout(None)
@@ -163,6 +162,9 @@ class Load(Protocol):
 
     def is_above_others(self) -> bool:
         """Whether another has clearly fewer."""
+
+    def excess(self) -> int:
+        """How many connections this process has beyond its share; 0 while that is not worth a move."""
 
 
 class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types

@@ -9,18 +9,16 @@ as long as the socket, and a write can be tried without any waiting. TLS moves a
 from __future__ import annotations
 
 import os
-import ssl
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import gevent
 from gevent import socket
 
 from hubble.transport.addresses import Socket
+from hubble.transport.tlssocket import AT_A_TIME, TLSSocket
 
 _READ, _WRITE = 1, 2  # the events of libev's and libuv's io watchers
-RECORD = 16 * 1024
-"""The most bytes that a TLS record holds (RFC 8446, section 5.1); OpenSSL reads and writes one at a time."""
 
 
 class Stream:
@@ -49,10 +47,8 @@ class Stream:
 
     def end(self) -> None:
         """Tell the other side that nothing more will be sent. Raises OSError."""
-        # Of the connection itself: the shutdown of a TLS socket would take TLS away from a reader. A close_notify would
-        # say nothing that a link's Close frame has not said.
-        with socket.socket(fileno=os.dup(self._sock.fileno())) as connection:
-            connection.shutdown(socket.SHUT_WR)
+        # Without TLS's own good-bye: it would say nothing that a link's Close frame has not said.
+        self._sock.shutdown(socket.SHUT_WR)
 
     def set_option(self, level: int, option: int, value: int | bytes) -> None:
         """Set a socket option. Raises OSError."""
@@ -98,9 +94,6 @@ class _Watched(Stream):
 
 
 class _PlainStream(_Watched):
-    def end(self) -> None:
-        self._sock.shutdown(socket.SHUT_WR)
-
     def recv_into(self, buffer: memoryview) -> int:
         while True:
             self._wait_readable()
@@ -122,52 +115,66 @@ class _PlainStream(_Watched):
 
 
 class _TLSStream(_Watched):
-    """TLS over a plain socket. Nothing is written to the descriptor past it."""
+    """TLS over a plain socket."""
 
-    _sock: ssl.SSLSocket
+    _sock: TLSSocket  # type: ignore[assignment]
 
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        super().__init__(sock)
-        sock.settimeout(0)
+    def __init__(self, sock: TLSSocket) -> None:
+        super().__init__(cast("Socket", sock))
+        self._records = sock.records
+        self._unsent: bytes | memoryview = b""
+        self._held_back = 0  # bytes that are encrypted and not yet reported as taken
         self._writable: Any = self._hub.loop.io(self._fd, _WRITE)
         self._watchers.append(self._writable)
 
     def recv_into(self, buffer: memoryview) -> int:
-        while True:
-            # What OpenSSL has decrypted already makes no descriptor readable.
-            if not self._sock.pending():
+        self._check_open()
+        records, count = self._records, 0
+        while not count and not records.ended:
+            if records.is_hungry:
                 self._wait_readable()
+                try:  # the buffer first takes what is encrypted: one piece of memory less to touch
+                    records.feed(buffer[: os.readv(self._fd, (buffer,))])
+                except BlockingIOError:  # woken without need
+                    continue
             try:
-                return self._read_records(buffer)
-            except ssl.SSLWantReadError:  # a part of a record, or nothing for us
-                pass
-
-    def _read_records(self, buffer: memoryview) -> int:
-        """What has come, while it comes in whole records: a short one is the end of what was sent at a time."""
-        receive = self._sock.recv_into
-        total = count = receive(buffer, min(len(buffer), RECORD))
-        try:
-            while count == RECORD and total + RECORD <= len(buffer):
-                count = receive(buffer[total:], RECORD)
-                total += count
-        except ssl.SSLWantReadError:
-            pass
-        return total
+                count = records.read_into(buffer)
+            finally:
+                if records.has_output:
+                    with suppress(OSError):  # the writer's to find out; there may be bytes to read still
+                        self._flush()
+        return count
 
     def recv(self, most: int) -> bytes:
         buffer = bytearray(most)
         return bytes(buffer[: self.recv_into(memoryview(buffer))])
 
     def send_now(self, data: bytes | memoryview) -> int:
-        # What was not taken must be offered again as it is: a record of it may be under way (SSL_write's manual).
+        # What the kernel does not take of what is encrypted already waits here. It is reported as taken when it is
+        # written, so that the caller comes back; what was not taken must be offered again as it is.
         self._check_open()
-        send, view, sent = self._sock.send, memoryview(data), 0
-        while sent < len(view):
-            count = send(view[sent:])
-            if not count:
+        view, sent = memoryview(data), 0
+        while self._flush():
+            sent, self._held_back = sent + self._held_back, 0
+            if sent == len(view):
                 break
-            sent += count
+            piece = view[sent : sent + AT_A_TIME]
+            self._records.write(piece)
+            self._held_back = len(piece)
         return sent
+
+    def _flush(self) -> bool:
+        """Write what is encrypted, without waiting: whether all of it."""
+        if not self._unsent:
+            if not self._records.has_output:
+                return True
+            self._unsent = self._records.output()
+        try:
+            count = os.write(self._fd, self._unsent)
+        except BlockingIOError:
+            return False
+        self._unsent = memoryview(self._unsent)[count:] if count < len(self._unsent) else b""
+        return not self._unsent
 
     def sendall(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
@@ -179,6 +186,6 @@ def open_stream(sock: Socket) -> Stream:
     """A stream that owns `sock`, the fastest kind for it."""
     if type(sock) is socket.socket:
         return _PlainStream(sock)
-    if isinstance(sock, ssl.SSLSocket):
+    if isinstance(sock, TLSSocket) and type(sock.below) is socket.socket:
         return _TLSStream(sock)
     return Stream(sock)

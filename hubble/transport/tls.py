@@ -10,13 +10,14 @@ import logging
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from gevent import ssl as gevent_ssl
 
 from hubble.errors import DialError, UsageError
 from hubble.transport.addresses import Socket
 from hubble.transport.tlsfaults import explain, file_fault
+from hubble.transport.tlssocket import TLSSocket
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +98,6 @@ def wrap(sock: Socket, server_name: str, context: ssl.SSLContext) -> Socket:
     """Shake hands as the client. On any failure `sock` is closed; raises `TLSFailed`."""
     name = server_name.partition("%")[0]  # certificates know no zones of IPv6 addresses
     try:
-        if isinstance(sock, ssl.SSLSocket):
-            return _tls_in_tls(sock, name, context)
         return shake_hands(context, sock, server_hostname=name)
     except OSError as error:
         raise TLSFailed(explain(error)) from error
@@ -146,14 +145,14 @@ def _no_passphrase() -> str:
 
 
 def shake_hands(context: ssl.SSLContext, sock: Socket, **side: Any) -> Socket:
-    """Wrap a socket, and wait until TLS is agreed upon. Raises `OSError`, and has closed the socket then."""
-    wrapped: Socket = context.wrap_socket(sock, do_handshake_on_connect=False, **side)
+    """TLS over a socket, once it is agreed upon. Raises `OSError`, and has closed the socket then."""
     try:
-        wrapped.do_handshake()  # type: ignore[attr-defined]
+        wrapped = TLSSocket(sock, context, **side)
+        wrapped.do_handshake()
     except BaseException:
-        wrapped.close()
+        sock.close()
         raise
-    return wrapped
+    return cast("Socket", wrapped)  # as much of one as its users need
 
 
 def _check_pins(sock: Socket, digests: frozenset[bytes]) -> None:
@@ -174,13 +173,6 @@ def _pin_digest(pin: str) -> bytes:
     if algorithm.lower() != "sha256" or len(digest) != 32:
         raise UsageError(f"the pin {pin!r} is not sha256: and the SHA-256 of a public key in base64 or hex")
     return digest
-
-
-def _tls_in_tls(sock: ssl.SSLSocket, name: str, context: ssl.SSLContext) -> Socket:
-    # Only those who go through an https:// proxy pay for this import.
-    from hubble.transport.tlsintls import TLSInTLS
-
-    return TLSInTLS(sock, context, name)  # type: ignore[return-value]
 
 
 def _elements(der: bytes) -> Iterator[bytes]:

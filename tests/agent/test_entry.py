@@ -333,6 +333,23 @@ class TestLosingThePath:
         client.sendall(b"back")
         assert call.hear(Stream).payload == b"back"
 
+    @pytest.mark.parametrize("young", [True, False])
+    def test_a_new_session_is_patient_while_the_link_is_young(
+        self, young: bool, call: Call, entry: Started, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """After a restart of the proxy the exit may be back a little later than the entry."""
+        monkeypatch.setattr("hubble.agent.links.SETTLING", PATIENCE if young else 0.0)
+        with connect(entry.port) as client:
+            session = call.hear(Initiator).session
+            call.say(Ack(session, False, "Gateway not registered", Refusal.NO_GATEWAY))
+            if not young:
+                assert_reset(client, PATIENCE)
+                return
+            again = call.open()
+            assert again.session == session and again.terms is not None and not again.terms.resume
+            client.sendall(b"patience")
+            assert call.hear(Stream).payload == b"patience"
+
     def test_another_refusal_gives_it_up(self, call: Call, client: socket.socket, session: bytes) -> None:
         call.say(Suspend(session, True))
         call.hear(Initiator)

@@ -73,6 +73,25 @@ def test_what_is_known_is_found_without_asking(
         server.thaw()
 
 
+def test_closing_ends_what_is_being_asked(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A worker that stops closes it while links that end still give their names back."""
+    here = RedisDirectory(server.url)
+    here.join(ONE)
+    assert here.claim(MINE) is None
+    server.freeze()
+    try:
+        releasing = gevent.spawn(here.release, MINE)
+        gevent.idle()
+        assert not releasing.ready()
+        caplog.clear()
+        here.close()
+        releasing.get(timeout=5)
+        here.release(MINE)  # and nothing that comes later raises
+    finally:
+        server.thaw()
+    assert not caplog.records
+
+
 def test_a_server_that_hangs_costs_a_second_once(
     pair: tuple[RedisDirectory, RedisDirectory], server: RedisServer
 ) -> None:

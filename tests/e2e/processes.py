@@ -85,6 +85,16 @@ class Process:
     def open_files(self) -> int:
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in (self.pid, *self.children()))
 
+    def greenlets(self, pid: int | None = None) -> int:
+        """How many it says that it has, or the one of its children that is meant."""
+        mark = self.log.mark()
+        os.kill(pid or self.pid, signal.SIGUSR1)
+        line = self.log.wait_for(r"\d+ greenlets: ", after=mark)
+        return int(line.split(" greenlets: ")[0].rpartition(" ")[2])
+
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
     def children(self) -> list[int]:
         """The processes that it has started, such as a proxy's workers."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]

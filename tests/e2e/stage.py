@@ -80,7 +80,7 @@ class Stage:
         for option, default in (
             ("-auth", ["-authgrant"]),
             ("--workers", ["--workers", "1"]),
-            ("--runtime-dir", ["--runtime-dir", str(self.directory / f"{name}.run")]),
+            ("--runtime-dir", ["--runtime-dir", str(self.directory / f"run-{len(self.processes)}")]),
         ):
             if not any(option in given for given in options):
                 options = (*default, *options)

@@ -1,8 +1,7 @@
 """Everything that can go wrong, at random, for a while: no session may notice, and nothing may be left behind.
 
-Two machines of two workers each, a Redis server between them, twenty agents that know all four workers, and a hundred
-sessions that never stop talking. For as
-long as HUBBLE_CHAOS_SECONDS says; only by request, since it takes long.
+Two machines of two workers each, a Redis server between them, twenty agents that know both machines, and a hundred
+sessions that never stop talking. For as long as HUBBLE_CHAOS_SECONDS says; only by request, since it takes long.
 """
 
 from __future__ import annotations
@@ -12,23 +11,30 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import gevent
 import pytest
 import redis
 
+from hubble.cli.admin_client import Client
+from hubble.proxy.admin.access import Access
+from tests.e2e.machines import Machine
 from tests.e2e.relay import Relay
 from tests.e2e.services import Service, echo
 from tests.e2e.sockets import connect, echoed
 from tests.e2e.stage import Stage
 from tests.e2e.traffic import Pattern
 from tests.e2e.waiting import poll
-from tests.e2e.workers import AgentsProcess, WorkerProcess, start_agents, start_workers
+from tests.e2e.workers import AgentsProcess, start_agents
 from tests.redisserver import RedisServer
 
 SECONDS = float(os.environ.get("HUBBLE_CHAOS_SECONDS") or 0)
 CALM = 60.0  # seconds that everything may take to be well again afterwards
+WORKERS = 2  # of each machine
+OWN_FILES = 40  # descriptors that a worker has for itself
+OWN_GREENLETS = 30
 PAIRS = 10
 SESSIONS = 10  # of each entry agent
 LARGEST = 24 * 1024
@@ -68,9 +74,9 @@ class Talk:
 
 
 class Chaos:
-    """Blows to strike, each of which heals what it has hurt within seconds."""
+    """Blows to strike, each of which heals by itself, or is healed, within seconds."""
 
-    def __init__(self, chance: random.Random, machines: list[list[WorkerProcess]], redis: RedisServer) -> None:
+    def __init__(self, chance: random.Random, machines: list[Machine], redis: RedisServer) -> None:
         self._chance = chance
         self._machines = machines
         self._redis = redis
@@ -80,40 +86,38 @@ class Chaos:
     def strike(self) -> None:
         blows: list[Callable[[], None]] = [
             self.kill_a_worker, self.kill_a_worker, self.stop_a_worker, self.hang_a_worker, self.cut_links,
-            self.cut_links, self.reload, self.drain_a_worker, self.kill_redis, self.freeze_redis, self.kill_a_machine,
+            self.cut_links, self.reload, self.take_over, self.take_over, self.drain_a_machine, self.kill_redis,
+            self.freeze_redis, self.kill_a_machine,
         ]  # fmt: skip
         blow = self._chance.choice(blows)
         self.struck[blow.__name__] = self.struck.get(blow.__name__, 0) + 1
         blow()
 
     def kill_a_worker(self) -> None:
-        worker = self._worker()
-        worker.kill()
-        self._wait(0, 1)
-        worker.start()
+        self._machine().strike(signal.SIGKILL, self._chance)
 
     def stop_a_worker(self) -> None:
         """It goes on as if nothing had been."""
-        worker = self._worker()
-        worker.send(signal.SIGSTOP)
+        worker = self._machine().strike(signal.SIGSTOP, self._chance)
         self._wait(1, 5)
-        worker.send(signal.SIGCONT)
+        if worker is not None:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
 
     def hang_a_worker(self) -> None:
-        """It is ended, as its supervisor would do."""
-        worker = self._worker()
-        worker.send(signal.SIGSTOP)
-        self._wait(2, 4)
-        worker.kill()
-        worker.start()
-
-    def drain_a_worker(self) -> None:
-        worker = self._worker()
-        assert worker.stop(within=20) == 0
-        worker.start()
+        """Its supervisor ends it."""
+        self._machine().strike(signal.SIGSTOP, self._chance)
 
     def reload(self) -> None:
-        self._worker().send(signal.SIGHUP)
+        self._machine().proxy.send(signal.SIGHUP)
+
+    def take_over(self) -> None:
+        self._machine().take_over()
+
+    def drain_a_machine(self) -> None:
+        machine = self._machine()
+        machine.drain()
+        machine.start()
 
     def cut_links(self) -> None:
         self._chance.choice(self.relays).cut(self._chance.choice(("reset", "end")))
@@ -129,15 +133,13 @@ class Chaos:
         self._redis.thaw()
 
     def kill_a_machine(self) -> None:
-        machine = self._chance.choice(self._machines)
-        for worker in machine:
-            worker.kill()
+        machine = self._machine()
+        machine.kill()
         self._wait(0, 3)
-        for worker in machine:
-            worker.start()
+        machine.start()
 
-    def _worker(self) -> WorkerProcess:
-        return self._chance.choice(self._chance.choice(self._machines))
+    def _machine(self) -> Machine:
+        return self._chance.choice(self._machines)
 
     def _wait(self, least: float, most: float) -> None:
         gevent.sleep(self._chance.uniform(least, most))  # the length of an outage, not a wait for anything
@@ -151,14 +153,14 @@ def test_no_session_notices(stage: Stage, tmp_path: Path) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     server = stage.add(RedisServer(tmp_path))
-    machines = [start_workers(stage, tmp_path / node, 2, server.url, node) for node in ("here-", "there-")]
-    workers = [worker for machine in machines for worker in machine]
+    machines = [Machine(stage, node, WORKERS, *_options(tmp_path, server, node)) for node in ("here", "there")]
     service = stage.add(Service(echo))
     chaos = Chaos(chance, machines, server)
-    chaos.relays = [stage.relay(("127.0.0.1", worker.port)) for worker in workers]
+    chaos.relays = [stage.relay(("127.0.0.1", machine.port)) for machine in machines]
     entries, exits = _start_agents(stage, [f"ws://127.0.0.1:{relay.port}" for relay in chaos.relays], service.port)
-    everything = (*workers, entries, exits)
-    files = {process.name: process.open_files() for process in everything}
+    files = {process.name: process.open_files() for process in (entries, exits)}
+    threads = {process.name: process.threads() for process in (entries, exits)}
+    greenlets = {process.name: process.greenlets() for process in (entries, exits)}
 
     ports = [port for n in range(PAIRS) for port in entries.ports()[f"entry-{n}"]]
     talks = [Talk(port, number) for number, port in enumerate(ports)]
@@ -175,20 +177,36 @@ def test_no_session_notices(stage: Stage, tmp_path: Path) -> None:
     assert not service.failures
 
     agents = {f"{kind}-{n}" for kind in ("entry", "exit") for n in range(PAIRS)}
+    for machine in machines:
+        machine.wait_whole(CALM)
     poll(lambda: _registered(server) == agents, CALM, "the directory is right again", every=0.5)
-    _nothing_is_left(tmp_path, workers, server)
-    links = 2 * len(agents) + 2 * len(workers) ** 2  # all agents, or all links between workers, may be at one worker
-    for process in everything:
-        limit = files[process.name] + links
+    _nothing_is_left(machines, tmp_path, server)
+    for process in (entries, exits):
+        limit = files[process.name] + 4
         poll(
             lambda process=process, limit=limit: process.open_files() <= limit, CALM, f"{process.name} has closed files"
         )  # type: ignore[misc]
-    assert entries.open_files() <= files["entries"] + 4 and exits.open_files() <= files["exits"] + 4
+        assert process.threads() <= threads[process.name] + 1
+        poll(lambda process=process: process.greenlets() <= greenlets[process.name] + 4, CALM, "greenlets have ended")  # type: ignore[misc]
+    _gateways_are_all_there_is(machines, len(agents))
 
-    for process in (entries, exits, *workers):
+    for process in (entries, exits):
         assert process.stop(within=20) == 0
+    for machine in machines:
+        machine.drain()
+        assert not machine.runtime.exists()
     assert _keys(server) <= {"hubble:version"}
-    assert not _sockets(tmp_path)
+
+
+def _options(directory: Path, server: RedisServer, node: str) -> list[str]:
+    secret = directory / "cluster.secret"
+    if not secret.exists():
+        secret.write_text("what only the machines of this cluster know\n")
+        secret.chmod(0o600)
+    return [
+        *("--cluster", server.url, "--node-name", node, "--advertise", "127.0.0.1"),
+        *("--cluster-secret-file", str(secret), "--drain", "5", "--admin", "127.0.0.1:0"),
+    ]
 
 
 def _start_agents(stage: Stage, urls: list[str], service: int) -> tuple[AgentsProcess, AgentsProcess]:
@@ -208,16 +226,35 @@ def _keys(server: RedisServer) -> set[str]:
         return set(client.keys("*"))  # type: ignore[arg-type]
 
 
-def _sockets(directory: Path) -> list[str]:
-    return [path.suffix for node in ("here-", "there-") for path in (directory / node).iterdir() if not path.is_dir()]
-
-
-def _nothing_is_left(directory: Path, workers: list[WorkerProcess], server: RedisServer) -> None:
+def _nothing_is_left(machines: list[Machine], directory: Path, server: RedisServer) -> None:
     """Each worker has one socket, is in the directory once, and there is nothing else."""
 
     def is_clean() -> bool:
         with redis.Redis.from_url(server.url) as client:
             known = client.hlen("hubble:workers"), client.zcard("hubble:seen")
-        return _sockets(directory) == [".sock"] * len(workers) and known == (len(workers), len(workers))
+        sockets = [path for machine in machines for path in machine.runtime.glob("*.sock") if path.stem != "control"]
+        everyone = WORKERS * len(machines)
+        return len(sockets) == everyone and known == (everyone, everyone)
 
     poll(is_clean, CALM, "what the dead have left is removed", every=0.5)
+    known = {"lock", "slots", "control.sock", "admin.json"}
+    for machine in machines:
+        assert {path.name for path in machine.runtime.iterdir() if path.suffix != ".sock"} <= known
+
+
+def _gateways_are_all_there_is(machines: list[Machine], agents: int) -> None:
+    """What the workers hold: each agent once, no session, and no descriptor but those of these, and some of their own.
+
+    Each worker has at most one link with each other, both ways.
+    """
+    client = Client(Access.read(machines[0].runtime))
+    machine_of = {worker: machine for machine in machines for worker in machine.workers()}
+    rows = client.get("workers")["items"]
+    assert len(rows) == WORKERS * len(machines)
+    assert sum(row["gateways"] for row in rows) == agents
+    poll(lambda: client.get("status")["sessions_open"] == 0, CALM, "no session is left", every=0.5)
+    for row in rows:
+        files = len(os.listdir(f"/proc/{row['pid']}/fd"))
+        assert files <= row["gateways"] + 2 * len(rows) + OWN_FILES, f"worker {row['pid']} has {files} files open"
+        many = machine_of[row["pid"]].proxy.greenlets(row["pid"])
+        assert many <= 3 * row["gateways"] + 4 * len(rows) + OWN_GREENLETS, f"worker {row['pid']} has {many} greenlets"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,10 +10,11 @@ from pathlib import Path
 import gevent
 import pytest
 
+from tests.e2e.conversation import Conversation
 from tests.e2e.processes import AgentProcess, ProxyProcess
 from tests.e2e.scale import MB
 from tests.e2e.services import Exchange, Service, echo
-from tests.e2e.sockets import assert_echo, connect, echoed
+from tests.e2e.sockets import assert_echo
 from tests.e2e.stage import Stage
 from tests.e2e.traffic import Progress, exchange
 from tests.e2e.waiting import poll
@@ -71,39 +70,6 @@ def readiness(proxy: ProxyProcess) -> tuple[int, str]:
 
 def wait_ready(*proxies: ProxyProcess) -> None:
     poll(lambda: all(readiness(proxy)[0] == 200 for proxy in proxies), 10, "the proxies are ready")
-
-
-class Conversation:
-    """A session on which questions and answers follow each other without a pause, each compared."""
-
-    def __init__(self, port: int) -> None:
-        self.longest_pause = 0.0
-        self.answers = 0
-        self._going = True
-        self._sock = connect(port, patience=60)
-        assert echoed(self._sock, b"hello") == b"hello"
-        self._greenlet = gevent.spawn(self._talk)
-
-    def _talk(self) -> None:
-        while self._going:
-            question = hashlib.sha256(str(self.answers).encode()).digest() * 100
-            started = time.monotonic()
-            assert echoed(self._sock, question) == question
-            self.longest_pause = max(self.longest_pause, time.monotonic() - started)
-            self.answers += 1
-            gevent.sleep(0.002)
-
-    def goes_on(self) -> None:
-        """Returns when ten more answers have come, all that were under way among them."""
-        answers = self.answers
-        poll(lambda: self._greenlet.ready() or self.answers >= answers + 10, 30, "the conversation goes on")
-        if self._greenlet.ready():
-            self._greenlet.get()
-
-    def end(self) -> None:
-        self._going = False
-        self._greenlet.get(timeout=20)
-        self._sock.close()
 
 
 def pair(stage: Stage, entry_at: str, exit_at: str, port: int, name: str = "exit") -> tuple[AgentProcess, AgentProcess]:

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.commands import hubble
 from tests.e2e.processes import TRACEBACK, ProxyProcess
 from tests.e2e.services import Service, echo
-from tests.e2e.sockets import assert_echo
+from tests.e2e.sockets import assert_echo, connect, echoed
 from tests.e2e.stage import Stage
 
 NOBODY = "ws://127.0.0.1:1"  # nothing listens on port 1
@@ -181,6 +181,18 @@ def test_the_ports_file_tells_every_rule_without_its_key(stage: Stage) -> None:
     assert rules[1]["rule"].endswith("@b:[::1]:22")
     assert "sesame" not in rules[1]["rule"]
     assert rules[2]["rule"] == given[2]
+
+
+def test_who_asks_is_told_what_the_greenlets_do(stage: Stage) -> None:
+    service = stage.add(Service(echo))
+    tunnel = stage.tunnel(service.port)
+    before = tunnel.entry.greenlets()
+    with connect(tunnel.port()) as sock:
+        assert echoed(sock, b"hello") == b"hello"
+        assert tunnel.entry.greenlets() >= before + 2  # it reads and writes
+    tunnel.entry.log.wait_for("Connection._read_socket")
+    (worker,) = tunnel.proxy.children()
+    assert tunnel.proxy.greenlets(worker) >= 4
 
 
 def test_the_proxy_logs_where_it_listens(stage: Stage) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
 
 from hubble.policy.keys import hash_key
+from tests.e2e.commands import hubble
 from tests.e2e.services import Service, echo
 from tests.e2e.sockets import assert_echo, assert_reset, connect, echoed
 from tests.e2e.stage import Stage
@@ -58,7 +58,9 @@ def test_a_broken_script_stops_the_start_and_a_broken_change_changes_nothing(sta
     script.write_text("function connect(request) return tru")
     tunnel.proxy.log.wait_for("policy.lua")
     assert_echo(tunnel.port())
-    tunnel.proxy.send(signal.SIGTERM)
+    assert tunnel.proxy.stop() == 0
+    again = hubble("hubble-proxy", "-listen", "127.0.0.1:0", "-authlua", str(script))
+    assert again.returncode == 2 and again.stderr.startswith(f"hubble-proxy: authorization script {script}:1: ")
 
 
 def test_rules_in_a_file_tell_the_agents_apart_by_their_keys(stage: Stage, tmp_path: Path) -> None:

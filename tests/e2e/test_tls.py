@@ -10,7 +10,6 @@ from pathlib import Path
 import gevent
 import pytest
 
-from hubble.transport.stream import RECORD
 from tests.e2e.commands import hubble
 from tests.e2e.scale import MB
 from tests.e2e.services import Exchange, Service, echo
@@ -20,6 +19,7 @@ from tests.e2e.traffic import Progress, exchange
 from tests.transport.certificates import Authority, Identity
 from tests.transport.dialling import pin_by_openssl
 
+RECORD = 16 * 1024  # the most bytes that one holds (RFC 8446, section 5.1)
 RULES = """
 [[identity]]
 name = "office"

@@ -88,6 +88,18 @@ def test_the_first_initiator_is_refused(code: Refusal) -> None:
 
 
 @pytest.mark.parametrize("code", list(Refusal))
+def test_a_patient_entry_asks_again_for_a_new_session(code: Refusal) -> None:
+    pair = Pair()
+    pair.entry.connect(pair.now)
+    again = code in (Refusal.NO_GATEWAY, Refusal.BUSY)
+    assert pair.entry.refused(code, "not now", pair.now, patient=True) is again
+    assert pair.entry.path is (Path.WAITING if again else Path.ENDED)
+    if again:
+        assert pair.connect()
+        assert pair.events() == ["entry Opened", "exit Opened"]
+
+
+@pytest.mark.parametrize("code", list(Refusal))
 def test_a_resumption_is_refused(code: Refusal) -> None:
     pair = Pair.opened()
     pair.lose_path()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from hubble.errors import UsageError
 from hubble.proxy.mesh import WorkerUnreachable
 from hubble.proxy.meshtls import MeshTLS
 from hubble.transport.addresses import connect
+from hubble.transport.tlssocket import TLSSocket
 from tests.proxy.workers import SECRET, Peer, tcp_listener
 from tests.transport.certificates import Authority
 
@@ -51,7 +51,7 @@ def test_machines_of_one_authority_reach_each_other(start: Start, ca: Authority)
     assert two.mesh.call("one", "name") == {"worker": "one"}
     for peer in (one, two):
         sock = peer.legs[0].link._stream._sock
-        assert isinstance(sock, ssl.SSLSocket)
+        assert isinstance(sock, TLSSocket)
         assert sock.getpeercert(), "the other end has shown no certificate"
 
 

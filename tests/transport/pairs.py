@@ -14,7 +14,7 @@ from gevent import socket
 
 from hubble.transport.addresses import Socket
 from hubble.transport.servertls import server_context
-from hubble.transport.tls import TLSOptions, client_context, wrap
+from hubble.transport.tls import TLSOptions, client_context, shake_hands, wrap
 from tests.transport.certificates import Authority
 
 KINDS = ("memory", "tcp", "unix", "tls")
@@ -74,5 +74,5 @@ class Pairs:
             self._client_context = client_context(TLSOptions(ca_file=self._ca.file))
         raw = self._tcp()
         client = gevent.spawn(wrap, raw.client, "localhost", self._client_context)
-        server = self._server_context.wrap_socket(raw.server, server_side=True)
+        server = shake_hands(self._server_context, raw.server, server_side=True)
         return Pair(client.get(timeout=PATIENCE), server)

@@ -18,11 +18,11 @@ from gevent.server import StreamServer
 from hubble.errors import DialError, UsageError
 from hubble.transport.addresses import Socket
 from hubble.transport.dial import DialOptions, open_websocket, parse_url
-from hubble.transport.servertls import ServerTLS, peer_subject, server_context
+from hubble.transport.servertls import peer_subject, server_context
 from hubble.transport.tls import TLSOptions, client_context, public_key_digest
 from tests.transport.certificates import Authority, Identity
 from tests.transport.dialling import failure, openssl, pin_by_openssl, succeeds, tls_server
-from tests.transport.wsserver import HELLO, scripted_server, upgrading_server
+from tests.transport.wsserver import HELLO, scripted_server
 
 EC = "ec -pkeyopt ec_paramgen_curve:"
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,13 +78,12 @@ class TestServerCertificate:
             succeeds(server.port, ca_file=cert)
 
     def test_the_server_name_is_sent_and_checked(self, ca: Authority) -> None:
-        asked: list[str | None] = []
-        identity = ca.issue("hubble.example")
-        tls = ServerTLS(identity.cert, identity.key)
-        tls._context.sni_callback = lambda sock, name, context: asked.append(name)
-        with upgrading_server(tls) as server:
+        hellos: list[bytes] = []
+        with scripted_server(lambda sock: hellos.append(sock.recv(65536))) as port:
+            failure(port, "127.0.0.1", server_name="hubble.example")
+        assert b"hubble.example" in hellos[0]
+        with tls_server(ca.issue("hubble.example")) as server:
             succeeds(server.port, "127.0.0.1", ca_file=ca.file, server_name="hubble.example")
-            assert asked == ["hubble.example"]
             assert "for another name" in failure(server.port, ca_file=ca.file, server_name="b.example")
 
     def test_a_server_name_that_cannot_be_one(self, ca: Authority) -> None:
