@@ -74,7 +74,7 @@ def test_a_path_is_as_long_as_its_sockets_allow(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.chdir(tmp_path)
     longest = letter * (LONGEST // len(letter.encode()))
     with pytest.raises(UsageError, match=f"has too long a path: at most {LONGEST} characters, please$"):
-        RuntimeDir(Path(longest + "x"))
+        RuntimeDir(Path(longest + "xx"))
     directory = RuntimeDir(Path(longest))
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(directory.path / "0123456789abcdef.sock"))
