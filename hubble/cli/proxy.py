@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import time
@@ -15,7 +16,7 @@ from hubble.cli import logs
 from hubble.cli.admin_options import admin_socket, admin_token
 from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
 from hubble.cli.running import run, write_ports
-from hubble.errors import ListenError, UsageError
+from hubble.errors import HubbleError, ListenError, UsageError
 from hubble.proxy.admin.access import Access
 from hubble.supervisor.process import Program
 from hubble.supervisor.runtime import RuntimeDir, default_directory
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy; the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(given)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload: nothing has been read yet
     logs.set_up(options.log_level, options.log_format)
     return run(PROGRAM, lambda: _Server(options, given).serve())
 
@@ -56,45 +58,59 @@ class _Server:
         self._directory = RuntimeDir(
             Path(options.runtime_dir) if options.runtime_dir else default_directory(host, port)
         )
-        self._owns_directory = self._directory.lock()
-        if self._owns_directory:
-            patience = BIND_TIMEOUT if self._directory.was_left else 0
-            self._directory.clean()
-            self._estate = self._new_estate(host, listener or _bind(host, port, patience))
-        elif options.takeover:
-            self._estate = self._inherited_estate()
-        else:
-            raise ListenError(
-                f"a proxy runs already with the runtime directory {self._directory.path}: --takeover would replace it, "
-                "and with another --runtime-dir this one would be a proxy of its own"
-            )
+        try:
+            self._estate = self._find_estate(host, port, listener)
+        except HubbleError:
+            self._directory.leave()
+            raise
 
     def serve(self) -> None:
         """Until it is told to end. Raises BootError."""
         count = self._options.workers or len(os.sched_getaffinity(0))
         control = self._directory.control
-        supervisor = Supervisor(self._program, count, self._estate, control, drain=self._options.drain)
         try:
-            supervisor.run(on_ready=self._ready)
+            supervisor = Supervisor(self._program, count, self._estate, control, drain=self._options.drain)
+            supervisor.run(self._publish, self._ready)
         finally:
-            if self._owns_directory and not supervisor.taken_over:
-                self._directory.remove()
+            self._directory.leave()
 
-    def _ready(self) -> None:
-        """All workers serve."""
-        if self._heir is not None:
-            self._heir.serve()
-            self._owns_directory = True
-        address = endpoint(*self._estate.listener.getsockname()[:2])
-        ports = {"listen": address}
-        if self._estate.admin_listener is not None:
-            access = Access(endpoint(*self._estate.admin_listener.getsockname()[:2]), self._estate.token)
+    def _publish(self) -> None:
+        """All workers serve: say where. Raises UsageError."""
+        ports = {"listen": _address(self._estate.listener)}
+        access = self._access()
+        if access is not None:
             access.write(self._directory.path)
             ports["admin"] = access.address
-            if not self._options.admin_token_file:
-                print(f"dashboard: http://{access.address}/#token={access.token}", file=sys.stderr, flush=True)
+        else:
+            Access.forget(self._directory.path)
         write_ports(self._options.ports_file, ports)
-        log.info("listening on %s://%s", "https" if self._options.tls_cert else "http", address)
+
+    def _ready(self) -> None:
+        """Nothing can fail any more: a predecessor may go."""
+        if self._heir is not None:
+            self._heir.serve()
+        access = self._access()
+        if access is not None and not self._options.admin_token_file:
+            print(f"dashboard: http://{access.address}/#token={access.token}", file=sys.stderr, flush=True)
+        scheme = "https" if self._options.tls_cert else "http"
+        log.info("listening on %s://%s", scheme, _address(self._estate.listener))
+
+    def _access(self) -> Access | None:
+        admin = self._estate.admin_listener
+        return Access(_address(admin), self._estate.token) if admin is not None else None
+
+    def _find_estate(self, host: str, port: int, listener: socket.socket | None) -> Estate:
+        """A new one, or that of the proxy that runs there."""
+        if self._directory.lock():
+            patience = BIND_TIMEOUT if self._directory.was_left else 0
+            self._directory.clean()
+            return self._new_estate(host, listener or _bind(host, port, patience))
+        if self._options.takeover:
+            return self._inherited_estate()
+        raise ListenError(
+            f"a proxy runs already with the runtime directory {self._directory.path}: --takeover would replace it, "
+            "and with another --runtime-dir this one would be a proxy of its own"
+        )
 
     def _new_estate(self, host: str, listener: socket.socket) -> Estate:
         options = self._options
@@ -106,12 +122,20 @@ class _Server:
         options = self._options
         self._heir = Heir(self._directory.control)
         old = self._heir.estate
+        self._directory.share_lock(old.lock)
         host, port = parse_listen(options.listen)
         if old.listen != endpoint(host, port or old.listener.getsockname()[1]):
             raise UsageError(f"the proxy that runs was told to listen on {old.listen}, and not on {options.listen}")
-        same_admin = old.admin_listener is not None and old.admin == (options.admin or "")
-        admin = old.admin_listener if same_admin else admin_socket(options)
+        admin = old.admin_listener
+        if admin is None or old.admin != (options.admin or ""):
+            if admin is not None:
+                admin.close()  # or whoever dials it waits for ever, once the old proxy has ended
+            admin = admin_socket(options)
         return Estate(old.listen, old.listener, old.lock, options.admin or "", admin, admin_token(options, old.token))
+
+
+def _address(listener: socket.socket) -> str:
+    return endpoint(*listener.getsockname()[:2])
 
 
 def _bind(host: str, port: int, patience: float) -> socket.socket:

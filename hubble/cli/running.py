@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from hubble.errors import HubbleError, UsageError
 
 SUCCESS, FAILURE = 0, 1
+INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(program: str, work: Callable[[], None]) -> int:
@@ -23,6 +25,8 @@ def run(program: str, work: Callable[[], None]) -> int:
         return error.status
     except BrokenPipeError:
         return FAILURE
+    except KeyboardInterrupt:  # somebody at the terminal has had enough, and needs no traceback
+        return INTERRUPTED
     return SUCCESS
 
 

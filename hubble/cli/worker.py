@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from hubble.cli.observing import observe
 from hubble.cli.policy_options import policy
 from hubble.cli.proxy_arguments import parser
 from hubble.cli.proxy_options import proxy_options
-from hubble.errors import HubbleError
+from hubble.cli.running import FAILURE
+from hubble.errors import HubbleError, ProtocolError
 from hubble.proxy.proxy import Proxy
 from hubble.supervisor.channel import (
     BEAT_INTERVAL,
@@ -57,7 +59,7 @@ class Channel:
                 log.debug("the supervisor was not told: %s", error)
 
     def receive(self) -> Message | None:
-        """Wait for what the supervisor says; None if it is gone."""
+        """Wait for what the supervisor says; None if it is gone. Raises ProtocolError."""
         try:
             packet = self._socket.recv(LARGEST)
         except OSError:
@@ -67,18 +69,29 @@ class Channel:
 
 def main(descriptor: int, arguments: Sequence[str]) -> int:
     """Work until told to end; the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's goes to the supervisor too, which then tells us
     options = parser().parse_args(arguments)
     channel = Channel(descriptor)
-    start = channel.receive()
+    try:
+        start = channel.receive()
+    except ProtocolError:
+        channel.send(
+            Failed("the program's files are of another version than the supervisor: start a successor", FAILURE)
+        )
+        return FAILURE
     if not isinstance(start, Start):
-        return 1
+        return FAILURE
+    for inherited in (descriptor, start.listener, start.load, start.admin):
+        if inherited is not None:
+            os.set_inheritable(inherited, False)  # what a policy starts must not keep the listener, or hear the channel
     logs.set_up(options.log_level, options.log_format, worker=start.number)
     try:
         worker = _Worker(options, channel, start)
     except HubbleError as error:
         channel.send(Failed(str(error), error.status))
         return error.status
+    except OSError as error:  # of the runtime directory, most likely
+        channel.send(Failed(f"a worker cannot start: {error}", FAILURE))
+        return FAILURE
     worker.work()
     return 0
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from hubble.errors import ProtocolError
+
 LARGEST = 64 * 1024
 """Bytes of a packet."""
+LONGEST = 5000
+"""Characters of a text in it: more are cut off. Even if each has to be escaped twice over, they fit."""
 BEAT_INTERVAL = 1.0
 """Seconds between a worker's signs of life."""
 
@@ -75,11 +79,17 @@ _KINDS = {kind.__name__: kind for kind in (Start, Reload, Drain, Stop, Ready, Fa
 
 def encode(message: Message) -> bytes:
     """One packet."""
-    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode()
+    fields = {name: value[:LONGEST] if isinstance(value, str) else value for name, value in asdict(message).items()}
+    return json.dumps({"kind": type(message).__name__, **fields}).encode()
 
 
 def decode(packet: bytes) -> Message:
-    """What `encode` made. Both ends are of one version: anything else is a mistake of ours, and raises as such."""
-    fields = json.loads(packet)
-    message: Message = _KINDS[fields.pop("kind")](**fields)
+    """What `encode` made. Raises ProtocolError for anything else, which the other end of another version may send:
+    the files of this one may have been replaced since it started.
+    """
+    try:
+        fields = json.loads(packet)
+        message: Message = _KINDS[fields.pop("kind")](**fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtocolError(f"no message of this version: {packet[:80]!r}") from error
     return message

@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 import os
 
+from hubble.errors import HubbleError
+
 ABSENT = -1
 """Of a worker that does not run, or does not accept."""
 WIDTH = 4
@@ -19,13 +21,16 @@ SHARE_OF_SLACK = 16
 
 
 class LoadTable:
-    """The numbers of `workers`, in the anonymous file `descriptor`, or in a new one."""
+    """The numbers of `workers`, in the anonymous file `descriptor`, or in a new one. Raises HubbleError."""
 
     def __init__(self, workers: int, descriptor: int | None = None) -> None:
-        self.descriptor = os.memfd_create("hubble load") if descriptor is None else descriptor
-        if descriptor is None:
-            os.ftruncate(self.descriptor, workers * WIDTH)
-        self._numbers = memoryview(mmap.mmap(self.descriptor, workers * WIDTH)).cast("i")
+        try:
+            self.descriptor = os.memfd_create("hubble load") if descriptor is None else descriptor
+            if descriptor is None:
+                os.ftruncate(self.descriptor, workers * WIDTH)
+            self._numbers = memoryview(mmap.mmap(self.descriptor, workers * WIDTH)).cast("i")
+        except OSError as error:
+            raise HubbleError(f"there is no memory that the workers could share: {error.strerror}") from error
         if descriptor is None:
             for worker in range(workers):
                 self.set(worker, ABSENT)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from hubble.supervisor.channel import LARGEST, Message, Start, decode, encode
+
+LOOKS = 5
+"""Into how many parts a wait is cut: a process that was stopped itself finds its time gone, and has to look anew."""
+POLL = 0.01
+"""Seconds between looks at whether a worker that has closed its channel has ended: that takes it no time at all."""
 
 
 @dataclass(frozen=True)
@@ -23,21 +28,28 @@ class Program:
 
 
 class WorkerProcess:
-    """Starts it, and tells it what `start` says; the descriptors named there are passed on."""
+    """Starts it, and tells it what `start` says; the descriptors named there are passed on. Raises OSError."""
 
     def __init__(self, program: Program, start: Start) -> None:
         self.number = start.number
+        self.serves_since: float | None = None
+        """When it said that it serves, by the monotonic clock."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         descriptors = [theirs.fileno(), start.listener, start.load]
         if start.admin is not None:
             descriptors.append(start.admin)
         with theirs:
-            self._process = subprocess.Popen(
-                [*program.command, str(theirs.fileno()), *program.arguments],
-                stdin=subprocess.DEVNULL,
-                pass_fds=descriptors,
-            )
+            try:
+                self._process = subprocess.Popen(
+                    [*program.command, str(theirs.fileno()), *program.arguments],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=descriptors,
+                    preexec_fn=_ignore_a_terminal,
+                )
+            except OSError:
+                self._channel.close()
+                raise
         self.send(start)
 
     @property
@@ -45,40 +57,77 @@ class WorkerProcess:
         """Its process."""
         return self._process.pid
 
-    def send(self, message: Message) -> None:
-        """Tell it something. Nothing happens if it is gone, or has not listened for long: its heartbeat will tell."""
-        with suppress(OSError):
+    def send(self, message: Message) -> bool:
+        """Tell it something. False if it is gone, or has not listened for long: then its heartbeat will tell."""
+        try:
             self._channel.send(encode(message))
+        except OSError:
+            return False
+        return True
 
     async def receive(self, within: float) -> Message | None:
-        """The next thing it says; None if it is gone. Raises TimeoutError if it says nothing `within` seconds."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(within):
-                packet = await loop.sock_recv(self._channel, LARGEST)
-        except ConnectionResetError:  # it is gone, and had not read all that it was told
-            return None
+        """The next thing it says; None if it is gone.
+
+        Raises TimeoutError if it says nothing for `within` seconds, and ProtocolError if that is no message.
+        """
+        await asyncio.sleep(0)  # one that never stops talking must not keep the loop from everything else
+        packet = self._packet()
+        for _ in range(LOOKS):
+            if packet is not None:
+                break
+            await self._readable(within / LOOKS)
+            packet = self._packet()
+        if packet is None:
+            raise TimeoutError
         return decode(packet) if packet else None
 
     def kill(self) -> None:
         """SIGKILL: it has hung, or there is no more time."""
-        self._process.send_signal(signal.SIGKILL)
+        self._process.kill()
 
-    async def ended(self) -> int:
-        """Wait until it has; its exit status, minus the signal's number if one ended it."""
-        loop = asyncio.get_running_loop()
-        exited = loop.create_future()
-        descriptor = os.pidfd_open(self._process.pid)
-        loop.add_reader(descriptor, exited.set_result, None)
+    async def ended(self, within: float) -> int:
+        """Wait until it has, and kill it after `within` seconds; its exit status, minus the signal's number if one
+        ended it.
+        """
+        deadline = time.monotonic() + within
+        while (status := self._process.poll()) is None:
+            if time.monotonic() > deadline:
+                self.kill()
+            await asyncio.sleep(POLL)
+        self._channel.close()
+        return status
+
+    def _packet(self) -> bytes | None:
+        """What has come; b"" if it is gone, None if nothing has."""
         try:
-            await exited
+            return self._channel.recv(LARGEST)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:  # it is gone, and had not read all that it was told
+            return b""
+
+    async def _readable(self, within: float) -> None:
+        loop, readable = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(self._channel, readable.set)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await readable.wait()
         finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-            self._channel.close()
-        return self._process.wait()
+            loop.remove_reader(self._channel)
 
 
 def how(status: int) -> str:
     """What an exit status means."""
-    return f"it was ended by {signal.Signals(-status).name}" if status < 0 else f"it has ended with status {status}"
+    if status >= 0:
+        return f"it has ended with status {status}"
+    try:
+        return f"it was ended by {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal
+        return f"it was ended by signal {-status}"
+
+
+def _ignore_a_terminal() -> None:
+    """What a terminal sends goes to the supervisor too, which tells the workers; they may not even have begun."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import stat
 import tempfile
 from pathlib import Path
 
@@ -11,10 +13,12 @@ from hubble.errors import UsageError
 
 VARIABLE = "HUBBLE_RUNTIME_DIR"
 LONGEST = 85
-"""Characters of its path: a socket's address has at most 107, and the names within it have up to 21."""
-LOCK, CONTROL = "lock", "control.sock"
-KEPT = "blocked.json"
-"""What outlives the proxy."""
+"""Bytes of its path: a socket's address has at most 107, and the names within it have up to 21."""
+LOCK, CONTROL, SLOTS = "lock", "control.sock", "slots"
+OURS = re.compile(
+    r"(control|[0-9a-f]{16})\.(sock|new)|directory\.sqlite(-\w+)?|admin\.json|\.(admin|blocked)\.json\.\d+"
+)
+"""What is in it besides, and goes with the proxy. blocked.json outlives it; anything else is none of its business."""
 
 
 def base() -> Path:
@@ -40,40 +44,63 @@ class RuntimeDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.was_left = False
+        """Whether a proxy has ended here without having cleaned up: what it has left may not be gone yet."""
         self._lock = -1
-        if len(str(path)) > LONGEST:
+        if len(os.fsencode(path)) > LONGEST:
             raise UsageError(f"the runtime directory {path} has too long a path: at most {LONGEST} characters, please")
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = path.stat()
+            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, exist_ok=True)
+            status, parent = path.stat(), path.resolve().parent.stat()
         except OSError as error:
             raise UsageError(f"the runtime directory {path} cannot be made: {error.strerror}") from error
         if status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise UsageError(f"the runtime directory {path} must be this user's alone: its mode should be 700")
+        open_to_all = parent.st_mode & stat.S_IWOTH and not parent.st_mode & stat.S_ISVTX
+        if open_to_all or parent.st_uid not in (0, os.getuid()):
+            raise UsageError(f"the runtime directory {path} is where another user could put another in its place")
 
     @property
     def control(self) -> Path:
         """Where a successor finds the supervisor."""
         return self.path / CONTROL
 
-    @property
-    def was_left(self) -> bool:
-        """Whether a proxy has ended here without having cleaned up: what it has left may not be gone yet."""
-        return self.control.exists()
-
     def lock(self) -> bool:
         """Take the directory, for as long as this process, or one that it gave `lock_descriptor` to, lives.
 
-        False if another proxy has it. What a proxy that was killed has left in it is removed.
+        False if another proxy has it. Raises UsageError.
         """
-        descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            while (descriptor := self._try_to_lock()) is None:
+                continue
         except BlockingIOError:
-            os.close(descriptor)
             return False
+        except OSError as error:
+            raise UsageError(f"the runtime directory {self.path} cannot be locked: {error.strerror}") from error
         self._lock = descriptor
         return True
+
+    def _try_to_lock(self) -> int | None:
+        """The locked file; None if a proxy that has ended removes the directory just now."""
+        path = self.path / LOCK
+        self.was_left = path.exists()
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
 
     @property
     def lock_descriptor(self) -> int:
@@ -87,15 +114,25 @@ class RuntimeDir:
     def clean(self) -> None:
         """Remove what a proxy that was killed has left; the lock must be held."""
         for path in self.path.iterdir():
-            if path.name not in (KEPT, LOCK) and not path.is_dir():
+            if OURS.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """The proxy has ended, and nobody has taken it over: nothing is left but what is to outlive it."""
+    def leave(self) -> None:
+        """The proxy of this process has ended. The last one that held the lock leaves only what is to outlive it."""
+        if self._lock < 0:
+            return
+        os.close(self._lock)
+        self._lock = -1
+        if self.path.exists() and self.lock():
+            self._remove()
+            os.close(self._lock)
+            self._lock = -1
+
+    def _remove(self) -> None:
         self.clean()
-        for path in (*(self.path / "slots").glob("*"), self.path / LOCK):
+        for path in (*(self.path / SLOTS).glob("*"), self.path / LOCK):
             path.unlink(missing_ok=True)
-        for directory in (self.path / "slots", self.path):
+        for directory in (self.path / SLOTS, self.path):
             try:
                 directory.rmdir()
             except OSError:

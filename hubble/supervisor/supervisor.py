@@ -8,12 +8,13 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hubble.errors import HubbleError
+from hubble.errors import HubbleError, ProtocolError
 from hubble.protocol.backoff import Backoff
 from hubble.supervisor.channel import Drain, Failed, Message, Ready, Reload, Reloaded, Start, Stop
 from hubble.supervisor.load import ABSENT, LoadTable
@@ -38,8 +39,9 @@ class BootError(HubbleError):
 class Patience:
     """How long the supervisor waits, in seconds.
 
-    boot: for a worker to serve. silence: for the heartbeat of one that does. end: beyond what a drain may take, for one
-    that was told to end. steady: after which a worker that dies was not doomed from the start.
+    boot: for a worker to serve. silence: for the heartbeat of one that does, and for the end of one that has said its
+    last. end: beyond what a drain may take, for one that was told to end. steady: of serving, after which a worker that
+    dies was not doomed from the start.
     """
 
     boot: float = 60.0
@@ -53,8 +55,8 @@ class Patience:
 class Supervisor:
     """Keeps `workers` processes of `program` on the listeners of `estate`; a successor may have those at `control`.
 
-    drain: seconds that agents may take to move at SIGTERM; None: it ends at once. SIGHUP has the workers reload. A
-    second SIGTERM or SIGINT kills them.
+    drain: seconds that agents may take to move at SIGTERM; None: it ends at once, as does a drain that began without a
+    signal. SIGHUP has the workers reload. A second SIGTERM or SIGINT kills them.
     """
 
     def __init__(
@@ -78,18 +80,22 @@ class Supervisor:
             0, workers, estate.listener.fileno(), self._load.descriptor, str(control.parent),
             admin.fileno() if admin is not None else None, estate.token,
         )  # fmt: skip
-        self._last: Message = Stop()
         self._workers: dict[int, WorkerProcess] = {}
-        self._reloading: set[int] = set()
+        self._reloading: Counter[int] = Counter()
+        """How many answers to a Reload each of them owes."""
         self._problems: set[str] = set()
-        self.taken_over = False
-        """Whether a successor has the listeners now, and the runtime directory with them."""
+        self._was_signalled = False
+        self._killing: asyncio.TimerHandle | None = None
 
-    def run(self, on_ready: Callable[[], None]) -> None:
-        """Until it is told to end; `on_ready` is called once all workers serve. Raises BootError."""
-        asyncio.run(self._run(on_ready))
+    def run(self, prepare: Callable[[], None], on_ready: Callable[[], None]) -> None:
+        """Until it is told to end. Raises BootError, TakeoverFailed, and what `prepare` raises.
 
-    async def _run(self, on_ready: Callable[[], None]) -> None:
+        Both are called once all workers serve: `prepare` does what can fail yet, and then a predecessor goes on;
+        `on_ready` comes when a successor may ask.
+        """
+        asyncio.run(self._run(prepare, on_ready))
+
+    async def _run(self, prepare: Callable[[], None], on_ready: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         self._booting = set(range(self._start.workers))
@@ -99,16 +105,19 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         async with _Tasks() as tasks:
             keepers = [tasks.start(self._keep(number)) for number in range(self._start.workers)]
+            for keeper in keepers:
+                keeper.add_done_callback(self._end_if_broken)
             ended = tasks.start(self._ending.wait())
             try:
                 await asyncio.wait([self._booted, ended], return_when=asyncio.FIRST_COMPLETED)
                 if self._booted.done():
                     self._booted.result()
-                    on_ready()
+                if not self._ending.is_set():
+                    prepare()
                     async with Offer(self._control, self._estate, self._give_way):
+                        on_ready()
                         await ended
             finally:
-                self._ending.set()
                 await self._end(keepers)
 
     # One worker after the other, in each place.
@@ -116,54 +125,71 @@ class Supervisor:
     async def _keep(self, number: int) -> None:
         backoff = Backoff(self._patience.restart_first, self._patience.restart_most, random.random)
         while not self._ending.is_set():
-            started = time.monotonic()
-            worker = self._workers[number] = WorkerProcess(self._program, replace(self._start, number=number))
-            failure = await self._look_after(worker)
-            self._load.set(number, ABSENT)
-            self._reloaded(number, "")
+            who, end = await self._work(number, backoff)
             if self._ending.is_set():
                 return
+            why = end.text if isinstance(end, Failed) else end
             if number in self._booting:
-                self._not_booted(failure)
+                error = BootError(why, end.status) if isinstance(end, Failed) else BootError(f"{who}: {why}", 1)
+                self._not_booted(error)
                 return
-            if time.monotonic() - started > self._patience.steady:
-                backoff.succeeded()
             pause = backoff.next_delay()
-            log.error("worker %d (process %d): %s: another starts in %.1f s", number, worker.pid, failure.text, pause)
+            log.error("%s: %s: another starts in %.1f s", who, why, pause)
             await self._unless_ending(pause)
 
-    async def _look_after(self, worker: WorkerProcess) -> Failed:
-        """Until it has ended: why."""
-        failure: Failed | None = None
+    async def _work(self, number: int, backoff: Backoff) -> tuple[str, Failed | str]:
+        """One worker, from start to end: its name in the log, and what it said, or what was seen, of its end."""
+        try:
+            worker = WorkerProcess(self._program, replace(self._start, number=number))
+        except OSError as error:
+            return f"worker {number}", f"it cannot be started: {error.strerror}"
+        self._workers[number] = worker
+        end = await self._look_after(worker)
+        del self._workers[number]
+        self._load.set(number, ABSENT)
+        if self._reloading.pop(number, 0):
+            self._tell_of_reload()
+        since = worker.serves_since
+        if since is not None and time.monotonic() - since > self._patience.steady:
+            backoff.succeeded()
+        return _name(worker), end
+
+    async def _look_after(self, worker: WorkerProcess) -> Failed | str:
+        """Until it has ended."""
+        end: Failed | str = ""
         within = self._patience.boot
         try:
             while (message := await worker.receive(within)) is not None:
                 within = self._patience.silence
                 if isinstance(message, Failed):
-                    failure = message
+                    end = message
                 else:
                     self._heed(worker, message)
         except TimeoutError:
+            end = f"it has hung: no sign of life for {within:g} s"
             worker.kill()
-            failure = Failed(f"it has hung: no sign of life for {within:g} s", 1)
-        status = await worker.ended()
-        return failure or Failed(how(status), 1)
+        except ProtocolError as error:
+            end = str(error)
+            worker.kill()
+        status = await worker.ended(self._patience.silence)
+        return end or how(status)
 
-    def _not_booted(self, failure: Failed) -> None:
+    def _not_booted(self, error: BootError) -> None:
         if not self._booted.done():
-            self._booted.set_exception(BootError(failure.text, failure.status))
+            self._booted.set_exception(error)
 
     def _heed(self, worker: WorkerProcess, message: Message) -> None:
         match message:
             case Ready():
+                worker.serves_since = time.monotonic()
                 self._booting.discard(worker.number)
-                if self._booted.done():
-                    log.info("worker %d (process %d): it serves", worker.number, worker.pid)
-                elif not self._booting:
+                if not self._booted.done() and not self._booting:
                     self._booted.set_result(None)
+                elif self._booted.done() and not self._ending.is_set():
+                    log.info("%s: it serves", _name(worker))
             case Reloaded(problem):
                 self._reloaded(worker.number, problem)
-            case Drain(seconds):
+            case Drain(seconds) if not self._ending.is_set():
                 log.info("draining, for at most %g s, as an operator has asked", seconds)
                 self._begin_to_end(message)
 
@@ -177,17 +203,23 @@ class Supervisor:
     # What is asked of all of them.
 
     def _reload(self) -> None:
-        self._reloading = set(self._workers)
-        for worker in self._workers.values():
-            worker.send(Reload())
+        """One that does not run now reads everything when it starts."""
+        for number, worker in self._workers.items():
+            if worker.send(Reload()):
+                self._reloading[number] += 1
+        self._tell_of_reload()
 
     def _reloaded(self, number: int, problem: str) -> None:
-        """One worker has, or is gone. When all have, it is logged: one line for what was one thing."""
-        if number not in self._reloading:
-            return
-        self._reloading.discard(number)
+        """One worker has; if it was not asked here, it was by a signal of its own."""
         if problem:
             self._problems.add(problem)
+        owed = self._reloading.pop(number, 1) - 1
+        if owed:
+            self._reloading[number] = owed
+        self._tell_of_reload()
+
+    def _tell_of_reload(self) -> None:
+        """When all have, it is logged: one line for what was one thing."""
         if self._reloading:
             return
         for each in sorted(self._problems):
@@ -199,33 +231,57 @@ class Supervisor:
     # The end.
 
     def _asked_to_end(self, number: signal.Signals) -> None:
-        if self._ending.is_set():
+        if self._was_signalled:
             for worker in self._workers.values():
                 worker.kill()
             os._exit(128 + number)
-        self._begin_to_end(Drain(self._drain) if self._drain is not None else Stop())
+        self._was_signalled = True
+        if self._ending.is_set():
+            self._tell_to_end(Stop())
+        else:
+            self._begin_to_end(Drain(self._drain) if self._drain is not None else Stop())
 
     def _give_way(self) -> None:
         drain = self._drain if self._drain is not None else TAKEOVER_DRAIN
         log.info("another proxy has taken over: the agents have %g s to move to it", drain)
-        self.taken_over = True
         self._begin_to_end(Drain(drain))
 
-    def _begin_to_end(self, last: Message) -> None:
-        self._last = last
-        self._ending.set()
+    def _end_if_broken(self, keeper: asyncio.Task[None]) -> None:
+        """A mistake of ours must not leave a place empty without a word: `_end` raises it."""
+        if not keeper.cancelled() and keeper.exception() is not None:
+            self._begin_to_end(Stop())
+
+    def _begin_to_end(self, last: Drain | Stop) -> None:
+        if not self._ending.is_set():
+            self._ending.set()  # no worker starts from now on
+            self._tell_to_end(last)
+
+    def _tell_to_end(self, last: Drain | Stop) -> None:
+        """Tell the workers; those that have not ended in time will be killed."""
+        for worker in self._workers.values():
+            worker.send(last)
+        patience = self._patience.end + (last.seconds if isinstance(last, Drain) else 0)
+        if self._killing is not None:
+            self._killing.cancel()
+        self._killing = asyncio.get_running_loop().call_later(patience, self._kill)
+
+    def _kill(self) -> None:
+        log.error("%d workers have not ended in time: they are killed", len(self._workers))
+        for worker in self._workers.values():
+            worker.kill()
 
     async def _end(self, keepers: list[asyncio.Task[None]]) -> None:
-        """Tell the workers, wait for them, and kill those that do not end."""
-        for worker in self._workers.values():
-            worker.send(self._last)
-        patience = self._patience.end + (self._last.seconds if isinstance(self._last, Drain) else 0)
-        _, late = await asyncio.wait(keepers, timeout=patience)
-        if late:
-            log.error("%d workers have not ended in time: they are killed", len(late))
-            for worker in self._workers.values():
-                worker.kill()
-            await asyncio.wait(late)
+        """Wait until all workers have ended."""
+        self._begin_to_end(Stop())
+        await asyncio.wait(keepers)
+        assert self._killing is not None
+        self._killing.cancel()
+        for keeper in keepers:
+            keeper.result()
+
+
+def _name(worker: WorkerProcess) -> str:
+    return f"worker {worker.number} (process {worker.pid})"
 
 
 class _Tasks:

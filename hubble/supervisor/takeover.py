@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from hubble.errors import HubbleError
 log = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
+PAUSE = 1.0
+"""Seconds until a takeover may be tried after one that could not even begin."""
 ASK, SERVING = b"listeners", b"serving"
 LARGEST = 4096
 MOST_SOCKETS = 3
@@ -50,8 +53,10 @@ class Estate:
 
     @classmethod
     def receive(cls, connection: socket.socket) -> Estate:
-        """What `send` sent. Raises OSError, ValueError."""
+        """What `send` sent. Raises OSError, ValueError, KeyError."""
         packet, sockets, _, _ = socket.recv_fds(connection, LARGEST, MOST_SOCKETS)
+        for descriptor in sockets:
+            os.set_inheritable(descriptor, False)
         said = json.loads(packet)
         listener, lock, *admin = sockets
         return cls(
@@ -74,9 +79,13 @@ class Heir:
             self._connection.connect(str(control))
             self._connection.send(ASK)
             self.estate = Estate.receive(self._connection)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             self._connection.close()
-            raise TakeoverFailed(f"the proxy at {control.parent} does not hand over its listeners: {error}") from error
+            why = getattr(error, "strerror", None) or (error if isinstance(error, OSError) else "it broke off")
+            raise TakeoverFailed(
+                f"the proxy at {control.parent} does not hand over its listeners ({why}): it starts or ends just now, "
+                "or hands them to another"
+            ) from error
 
     def serve(self) -> None:
         """Tell the old proxy that its successor serves."""
@@ -88,50 +97,61 @@ class Heir:
 
 
 class Offer:
-    """The old proxy's side, on a socket at `path`, as a context; `on_taken` is called once a successor serves."""
+    """The old proxy's side, on a socket at `path`, as a context; `on_taken` is called once a successor serves.
+
+    There is one successor at a time: of two that serve, each would be without the other's knowledge. Raises
+    TakeoverFailed if there can be no such socket.
+    """
 
     def __init__(self, path: Path, estate: Estate, on_taken: Callable[[], None]) -> None:
         self._estate = estate
         self._on_taken = on_taken
-        self._handing_over: set[asyncio.Task[None]] = set()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
         early = path.with_suffix(".new")
-        early.unlink(missing_ok=True)
-        self._socket.bind(str(early))
-        self._socket.listen()
-        early.replace(path)  # a predecessor's, after a takeover
+        try:
+            early.unlink(missing_ok=True)
+            self._socket.bind(str(early))
+            self._socket.listen()
+            early.replace(path)  # that of a predecessor, which is told next: whoever looks finds one that listens
+        except OSError as error:
+            self._socket.close()
+            raise TakeoverFailed(f"no successor could ask at {path}: {error.strerror}") from error
 
     async def __aenter__(self) -> Offer:
         self._serving = asyncio.create_task(self._serve())
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        for task in (self._serving, *self._handing_over):
-            task.cancel()
+        self._serving.cancel()
         # Not before the loop has forgotten the socket: it would mistake the next one with its number for this one.
-        await asyncio.gather(self._serving, *self._handing_over, return_exceptions=True)
+        await asyncio.gather(self._serving, return_exceptions=True)
         self._socket.close()
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(self._socket)
-            task = asyncio.create_task(self._hand_over(connection))
-            self._handing_over.add(task)
-            task.add_done_callback(self._handing_over.discard)
+            try:
+                connection, _ = await loop.sock_accept(self._socket)
+            except OSError as error:
+                log.warning("a takeover cannot begin: %s", error.strerror)
+                await asyncio.sleep(PAUSE)
+                continue
+            with connection:
+                await self._hand_over(connection)
 
     async def _hand_over(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        with connection:
-            try:
-                if await loop.sock_recv(connection, LARGEST) != ASK:
-                    return
-                self._estate.send(connection)
-                log.info("the listeners were handed over to another proxy, which starts")
-                if await loop.sock_recv(connection, LARGEST) == SERVING:
-                    self._on_taken()
-                else:
-                    log.warning("the proxy that was to take over has ended: this one goes on")
-            except OSError as error:
-                log.warning("a takeover was broken off: %s", error.strerror)
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                asked = await loop.sock_recv(connection, LARGEST)
+            if asked != ASK:
+                return
+            self._estate.send(connection)
+            log.info("the listeners were handed over to another proxy, which starts")
+            if await loop.sock_recv(connection, LARGEST) == SERVING:
+                self._on_taken()
+            else:
+                log.warning("the proxy that was to take over has ended: this one goes on")
+        except OSError as error:
+            log.warning("a takeover was broken off: %s", error.strerror or "it asked for nothing")

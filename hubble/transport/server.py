@@ -197,12 +197,21 @@ class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
     def full(self) -> bool:
         """Whether to accept nothing just now; asked each time that a connection waits."""
         if self._load is None or self._has_yielded or not self._load.is_above_others():
-            self._has_yielded = False
             return False
-        self._has_yielded = True
         self._yielding = self.loop.timer(YIELD)  # not the library's own timer, which it stops now
-        self._yielding.start(self._start_accepting_if_started)
+        self._yielding.start(self._accept_what_is_left)
         return True
+
+    def _accept_what_is_left(self) -> None:
+        """The others have had their moment: what waits still is accepted. What comes later is for them first again."""
+        if not self.started:
+            return
+        self.start_accepting()
+        self._has_yielded = True
+        try:
+            self._do_read()
+        finally:
+            self._has_yielded = False
 
     def do_handle(self, *connection: Any) -> None:
         self._count(1)

@@ -28,6 +28,14 @@ def test_statuses(error: Exception | None, status: int, capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "" if error is None else "program: what was wrong\n")
 
 
+def test_an_interrupt_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    assert run("program", work) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 def test_what_nobody_expected_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         run("program", lambda: 1 / 0)  # type: ignore[arg-type, return-value]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from hubble.transport.listen import open_listener
 from hubble.transport.server import LinkServer, ServerOptions
 from hubble.transport.servertls import ServerTLS
 from hubble.transport.tls import TLSOptions, client_context, wrap
+from tests.e2e.waiting import poll
 from tests.transport.certificates import Authority
 from tests.transport.frames import binary
 from tests.transport.links import Owner, Peer
@@ -303,3 +305,189 @@ class TestSlowClients:
 
 class TestSlowClientsOverTLS(OverTLS, TestSlowClients):
     pass
+
+
+class FakeLoad:
+    """What a server says of itself, and a test of the others."""
+
+    def __init__(self) -> None:
+        self.said: list[int | None] = []
+        self.above = False
+
+    @property
+    def connections(self) -> int | None:
+        return self.said[-1]
+
+    def set(self, connections: int) -> None:
+        self.said.append(connections)
+
+    def withdraw(self) -> None:
+        self.said.append(None)
+
+    def is_above_others(self) -> bool:
+        return self.above
+
+    def excess(self) -> int:
+        return 0
+
+
+class Sharer:
+    """One of several servers on a listener, which says its name to whoever asks."""
+
+    def __init__(self, listener: Socket, name: str, load: FakeLoad | None) -> None:
+        self.name = name
+        own = socket.socket(fileno=os.dup(listener.fileno()))
+
+        def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+            start_response("200 OK", [("Content-Length", str(len(name)))])
+            return [name.encode()]
+
+        self.server = LinkServer(own, application, load=load)
+
+
+class TestSharing:
+    """Several servers on one listener, which know each other's numbers of connections."""
+
+    @pytest.fixture
+    def listener(self) -> Iterator[Socket]:
+        listener = open_listener("127.0.0.1", 0)
+        yield listener
+        listener.close()
+
+    @pytest.fixture
+    def loads(self) -> list[FakeLoad]:
+        return [FakeLoad(), FakeLoad()]
+
+    @pytest.fixture
+    def servers(self, listener: Socket, loads: list[FakeLoad]) -> Iterator[list[LinkServer]]:
+        """Two that were not started yet, "0" and "1"."""
+        servers = [Sharer(listener, str(number), load).server for number, load in enumerate(loads)]
+        yield servers
+        for server in servers:
+            server.stop(timeout=0)
+
+    @pytest.fixture
+    def who(self, listener: Socket) -> Iterator[Callable[[], str]]:
+        """Makes a connection, which stays; the server that has taken it."""
+        opened: list[Socket] = []
+
+        def ask_anew() -> str:
+            opened.append(socket.create_connection(listener.getsockname(), timeout=PATIENCE))
+            return ask(opened[-1]).body.decode()
+
+        yield ask_anew
+        for sock in opened:
+            sock.close()
+
+    def test_a_server_says_how_many_it_has(
+        self, listener: Socket, servers: list[LinkServer], loads: list[FakeLoad]
+    ) -> None:
+        servers[0].start()
+        assert loads[0].said == [0]
+        first, second = (socket.create_connection(listener.getsockname(), timeout=PATIENCE) for _ in range(2))
+        for sock in (first, second):
+            ask(sock)
+        assert loads[0].said == [0, 1, 2]
+        for sock, left in ((first, 1), (second, 0)):
+            sock.close()
+            poll(lambda left=left: loads[0].connections == left, PATIENCE, f"{left} are left")  # type: ignore[misc]
+
+    def test_a_link_counts_until_it_ends(self, listener: Socket, echo: Echo) -> None:
+        load = FakeLoad()
+        server = LinkServer(socket.socket(fileno=os.dup(listener.fileno())), Application(echo), load=load)
+        server.start()
+        peer = upgraded(socket.create_connection(listener.getsockname(), timeout=PATIENCE))
+        poll(lambda: echo.links, PATIENCE, "a link")
+        assert load.connections == 1
+        peer.sock.close()
+        poll(lambda: load.connections == 0, PATIENCE, "it is not counted any more")
+        server.stop(timeout=0)
+
+    @pytest.fixture
+    def long_yield(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else a connection may come in the very moment in which one is accepted that was left to the other."""
+        monkeypatch.setattr(server_module, "YIELD", 0.5)
+
+    @pytest.mark.parametrize("above", [0, 1])
+    def test_who_has_more_leaves_connections_to_the_other(
+        self, servers: list[LinkServer], loads: list[FakeLoad], who: Callable[[], str], long_yield: None, above: int
+    ) -> None:
+        loads[above].above = True
+        for server in servers:
+            server.start()
+        assert [who() for _ in range(5)] == [str(1 - above)] * 5
+
+    def test_who_has_more_takes_what_nobody_else_takes(
+        self, servers: list[LinkServer], loads: list[FakeLoad], who: Callable[[], str]
+    ) -> None:
+        loads[0].above = True
+        servers[0].start()
+        assert [who() for _ in range(5)] == ["0"] * 5
+
+    def test_who_has_taken_one_so_leaves_the_next_to_the_other_again(
+        self,
+        servers: list[LinkServer],
+        loads: list[FakeLoad],
+        who: Callable[[], str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        loads[0].above = True
+        servers[0].start()
+        assert who() == "0"
+        monkeypatch.setattr(server_module, "YIELD", 0.5)
+        servers[1].start()
+        assert [who() for _ in range(4)] == ["1"] * 4
+
+    def test_who_has_left_one_leaves_the_next_to_the_other_again(
+        self,
+        servers: list[LinkServer],
+        loads: list[FakeLoad],
+        who: Callable[[], str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """However long it waits: that one was taken, and this is another."""
+        monkeypatch.setattr(server_module, "YIELD", 0.1)
+        for server in servers:
+            server.start()
+        loads[0].above = True
+        for _ in range(4):
+            assert who() == "1"
+            poll(lambda: servers[0]._watcher, PATIENCE, "it accepts again")
+
+    def test_who_closes_meanwhile_accepts_nothing(
+        self,
+        listener: Socket,
+        servers: list[LinkServer],
+        loads: list[FakeLoad],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        loads[0].above = True
+        servers[0].start()
+        yielded = Event()
+        full = servers[0].full
+        servers[0].full = lambda: full() and not yielded.set()  # type: ignore[method-assign, func-returns-value]
+        with socket.create_connection(listener.getsockname(), timeout=PATIENCE) as sock:
+            assert yielded.wait(PATIENCE)
+            servers[0].close()
+            servers[1].start()
+            assert ask(sock).body == b"1"
+        gevent.sleep(2 * server_module.YIELD)  # its moment comes, and must not find it
+        assert loads[0].said == [0, None]
+        assert capsys.readouterr().err == ""
+
+    def test_who_has_closed_is_absent_whatever_becomes_of_its_connections(
+        self, servers: list[LinkServer], loads: list[FakeLoad], listener: Socket
+    ) -> None:
+        servers[0].start()
+        with socket.create_connection(listener.getsockname(), timeout=PATIENCE) as sock:
+            ask(sock)
+            servers[0].close()
+            assert ask(sock).body == b"0", "what was accepted goes on"
+        poll(lambda: servers[0]._connections == 0, PATIENCE, "its connection ends")
+        assert loads[0].said == [0, 1, None]
+
+    def test_who_has_no_others_to_ask_does_not_wait(self, listener: Socket, who: Callable[[], str]) -> None:
+        server = Sharer(listener, "alone", None).server
+        server.start()
+        assert [who() for _ in range(3)] == ["alone"] * 3
+        server.stop(timeout=0)

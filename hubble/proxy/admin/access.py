@@ -34,6 +34,15 @@ class Access:
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
+    @staticmethod
+    def forget(runtime_dir: Path) -> None:
+        """There is no API: whoever looks for it must not find a predecessor's. Raises UsageError."""
+        path = runtime_dir / FILE
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be removed: {error.strerror}") from error
+
     @classmethod
     def read(cls, runtime_dir: Path) -> Access:
         """What a proxy that runs has left. Raises UsageError."""
