@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the proxy; the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(given)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload: nothing has been read yet
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # until there is something to reload, or to tell of
     logs.set_up(options.log_level, options.log_format)
     return run(PROGRAM, lambda: _Server(options, given).serve())
 

@@ -81,6 +81,10 @@ class WorkerProcess:
             raise TimeoutError
         return decode(packet) if packet else None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens if it is gone."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """SIGKILL: it has hung, or there is no more time."""
         self._process.kill()
@@ -128,6 +132,8 @@ def how(status: int) -> str:
 
 
 def _ignore_a_terminal() -> None:
-    """What a terminal sends goes to the supervisor too, which tells the workers; they may not even have begun."""
-    for number in (signal.SIGINT, signal.SIGHUP):
+    """What a terminal sends goes to the supervisor too, which tells the workers. They may not even have begun: then
+    what is for a worker itself is lost as well.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -23,6 +23,7 @@ from hubble.supervisor.takeover import Estate, Offer
 
 log = logging.getLogger(__name__)
 
+TO_END = (signal.SIGTERM, signal.SIGINT)
 TAKEOVER_DRAIN = 30.0
 """Seconds in which the agents of a proxy that was taken over may move, unless the operator says otherwise."""
 
@@ -56,7 +57,7 @@ class Supervisor:
     """Keeps `workers` processes of `program` on the listeners of `estate`; a successor may have those at `control`.
 
     drain: seconds that agents may take to move at SIGTERM; None: it ends at once, as does a drain that began without a
-    signal. SIGHUP has the workers reload. A second SIGTERM or SIGINT kills them.
+    signal. SIGHUP has the workers reload, SIGUSR1 is passed on. A second SIGTERM or SIGINT kills them.
     """
 
     def __init__(
@@ -100,9 +101,10 @@ class Supervisor:
         self._ending = asyncio.Event()
         self._booting = set(range(self._start.workers))
         self._booted: asyncio.Future[None] = loop.create_future()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in TO_END:
             loop.add_signal_handler(number, self._asked_to_end, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._pass_on, signal.SIGUSR1)
         async with _Tasks() as tasks:
             keepers = [tasks.start(self._keep(number)) for number in range(self._start.workers)]
             for keeper in keepers:
@@ -209,6 +211,10 @@ class Supervisor:
                 self._reloading[number] += 1
         self._tell_of_reload()
 
+    def _pass_on(self, number: signal.Signals) -> None:
+        for worker in self._workers.values():
+            worker.signal(number)
+
     def _reloaded(self, number: int, problem: str) -> None:
         """One worker has; if it was not asked here, it was by a signal of its own."""
         if problem:
@@ -276,6 +282,9 @@ class Supervisor:
         await asyncio.wait(keepers)
         assert self._killing is not None
         self._killing.cancel()
+        for number in TO_END:  # the loop would leave them to end this process by force, in its last moments
+            asyncio.get_running_loop().remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
         for keeper in keepers:
             keeper.result()
 
