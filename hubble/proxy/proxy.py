@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 DEFAULT_LISTEN = ":8080"
 POLICY_INTERVAL = 1.0
 """Seconds between looks at whether the policy's file has changed."""
+CLOSING = 0.1
+"""Seconds in which all workers that drain together stop accepting: an agent would else move to the next of them."""
 RENEW_INTERVAL = 2.0
 """Seconds between a worker's signs of life in the directory."""
 
@@ -165,12 +167,14 @@ class Proxy:
             return
         self._going_away = True
         self._server.close()
+        if self._load is not None:
+            gevent.sleep(CLOSING)
         for leg in self.gateways:
-            if leg.resumable:
-                leg.link.send(encode(GoAway(round(seconds))))
+            _send_away(leg, seconds)
         with gevent.Timeout(seconds, False):
-            for link in list(self._links):
-                link.wait_closed()
+            while self._links:  # more may come: connections that were accepted before
+                next(iter(self._links)).wait_closed()
+                gevent.sleep(0.01)  # its own greenlet takes it out
         self.stop()
 
     def _begin_drain(self, seconds: float) -> None:
@@ -236,6 +240,8 @@ class Proxy:
             messages = link.messages()
             leg = self._registration.admit(link, messages, caller)
             if leg is not None:
+                if self._going_away:  # its link had been accepted before
+                    _send_away(leg, 0)
                 self._serve_agent(leg, messages)
         except LinkClosed as error:
             log.debug("a link from %s ended: %s", caller.address, error)
@@ -301,6 +307,12 @@ class Proxy:
                     remove_dead(self._runtime_dir, {worker.id for worker in self._directory.workers()})
             except DirectoryError as error:
                 log.error("%s", error)
+
+
+def _send_away(leg: Leg, seconds: float) -> None:
+    """Tell an agent that it has so many seconds to move elsewhere, if it understands that."""
+    if leg.resumable:
+        leg.link.send(encode(GoAway(round(seconds))))
 
 
 def _new_worker(runtime_dir: Path | None, node: str) -> Worker:

@@ -92,7 +92,7 @@ def test_a_takeover_costs_a_session_less_than_three_seconds(stage: Stage, tmp_pa
     assert max(pauses) < LONGEST_PAUSE
     for agent in (exit_agent, entry):
         assert not agent.log.matches("lost")  # make before break
-        assert len(agent.log.matches("registered as")) == 3
+        assert len(agent.log.matches("registered as")) >= 3
 
 
 def test_a_reload_reaches_all_workers_and_harms_no_session(stage: Stage) -> None:

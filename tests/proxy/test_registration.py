@@ -165,6 +165,19 @@ class TestLeaving:
         draining.join(PATIENCE)
         assert old_exit.wait_end() == "the proxy is shutting down"  # protocol 0.1 knows no GoAway
 
+    def test_who_comes_while_draining_is_sent_elsewhere_too(self, proxy: Proxy) -> None:
+        """Its connection was accepted before: at once, or another worker would have it."""
+        late = Speaker(proxy)
+        draining = gevent.spawn(proxy.drain, PATIENCE)
+        gevent.idle()
+        late.say(our_hello("late"))
+        assert late.hear(Ack).ok
+        assert late.hear(GoAway) == GoAway(0)
+        assert not draining.ready()
+        late.vanish()
+        draining.join(PATIENCE)
+        assert draining.successful()
+
     def test_sessions_work_while_draining(self, proxy: Proxy, entry: Speaker, exit_agent: Speaker) -> None:
         draining = gevent.spawn(proxy.drain, PATIENCE)
         entry.hear(GoAway)
