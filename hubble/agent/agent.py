@@ -44,7 +44,8 @@ from hubble.protocol.messages import (
     Terminator,
 )
 from hubble.protocol.recent import RecentSet
-from hubble.protocol.session import Path, Session
+from hubble.protocol.session import Session
+from hubble.protocol.states import Path
 from hubble.transport.addresses import Socket
 from hubble.transport.dial import Target, check_usage, open_websocket, parse_url
 from hubble.transport.link import Link

@@ -24,7 +24,8 @@ from hubble.protocol.backoff import Backoff
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.legacy import LegacySession
 from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
-from hubble.protocol.session import Ended, Opened, Path, Resumed, Session, Suspended
+from hubble.protocol.session import Session
+from hubble.protocol.states import Ended, Opened, Path, Resumed, Suspended
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Link
 from hubble.transport.stream import open_stream

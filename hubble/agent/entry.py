@@ -23,7 +23,8 @@ from hubble.protocol.codec import encode, session_text
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.legacy import LegacySession
 from hubble.protocol.messages import Ack, ConnectionClosed, Initiator, Refusal, Reset, ResetReason
-from hubble.protocol.session import OPEN_TIMEOUT, Path, Session
+from hubble.protocol.session import OPEN_TIMEOUT, Session
+from hubble.protocol.states import Path
 from hubble.transport.addresses import Socket, set_tcp_options
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link

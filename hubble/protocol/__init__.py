@@ -5,6 +5,7 @@ codec       messages to bytes and back; the control messages are here
 binary      the messages that a resumable session is made of, to bytes and back
 credit      how much a receiver allows, and the budgets it allows from
 streams     one direction of a session: the bytes kept until they are consumed, the bytes awaited
+states      of a session's path, and what happens to a session
 session     one resumable session, seen from one of its two ends
 legacy      one session of protocol 0.1, behind the same interface
 fairqueue   the order in which a link's waiting messages are written

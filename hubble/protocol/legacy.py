@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import deque
 
 from hubble.protocol.messages import ConnectionClosed, Data, Message, Refusal, Reset, ResetReason, Terminator
-from hubble.protocol.session import SEND_AT_MOST, Ended, Event, Opened, Path
+from hubble.protocol.session import SEND_AT_MOST
+from hubble.protocol.states import Ended, Event, Opened, Path
 from hubble.protocol.streams import Chunk
 
 

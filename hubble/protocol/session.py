@@ -6,15 +6,13 @@ call it sends what `next_message` gives, writes to the local socket what `next_b
 heeds `events`.
 
 The path between the two ends has the states of `Path`. The entry drives: it connects, and connects again when the
-path was lost. The exit answers. What may happen in which state stands in `_PATHS`; anything else changes nothing.
+path was lost. The exit answers. What may happen in which state stands in `PATHS`; anything else changes nothing.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections import deque
-from dataclasses import dataclass
-from enum import Enum
 
 from hubble.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
@@ -30,6 +28,7 @@ from hubble.protocol.messages import (
     Suspend,
     Terms,
 )
+from hubble.protocol.states import PATHS, Ended, Event, Move, Opened, Path, Resumed, Suspended
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
 
 RESUME_TIMEOUT = 60.0
@@ -40,72 +39,6 @@ LATE_CREDIT = 0.2
 """Seconds after which the sender hears even of few bytes consumed: it keeps them, and may have no budget for more."""
 SEND_AT_MOST = 64 * 1024
 """The longest payload of one STREAM, in bytes."""
-
-
-class Path(Enum):
-    """The state of the way between a session's two ends."""
-
-    WAITING = "waiting"
-    """There is none: not yet, or not any more."""
-    CONNECTING = "connecting"
-    """The entry has sent an Initiator and awaits its Ack; for the exit: the destination is being dialled."""
-    OPEN = "open"
-    ENDED = "ended"
-    """The session is over. Nothing leaves this state."""
-
-
-class Move(Enum):
-    """What can happen to a path."""
-
-    CONNECT = "connect"
-    ACCEPT = "accept"
-    LOSE = "lose"
-    END = "end"
-
-
-_PATHS: dict[tuple[Path, Move], Path] = {
-    (Path.WAITING, Move.CONNECT): Path.CONNECTING,
-    (Path.WAITING, Move.ACCEPT): Path.OPEN,
-    (Path.WAITING, Move.LOSE): Path.WAITING,
-    (Path.WAITING, Move.END): Path.ENDED,
-    (Path.CONNECTING, Move.CONNECT): Path.CONNECTING,
-    (Path.CONNECTING, Move.ACCEPT): Path.OPEN,
-    (Path.CONNECTING, Move.LOSE): Path.WAITING,
-    (Path.CONNECTING, Move.END): Path.ENDED,
-    (Path.OPEN, Move.ACCEPT): Path.OPEN,
-    (Path.OPEN, Move.LOSE): Path.WAITING,
-    (Path.OPEN, Move.END): Path.ENDED,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """Both ends agree for the first time: bytes may flow."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspended:
-    """The path is lost; the session waits for another."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """The session goes on where it was, after waiting `seconds`."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The session is over: well (`reason` is None), or by a reset which the application must see as one."""
-
-    reason: ResetReason | None = None
-    text: str = ""
-
-
-Event = Opened | Suspended | Resumed | Ended
 
 
 class Session:
@@ -369,7 +302,7 @@ class Session:
     # Inner workings.
 
     def _move(self, move: Move) -> None:
-        following = _PATHS.get((self.path, move))
+        following = PATHS.get((self.path, move))
         if following is None:
             raise AssertionError(f"{move} in state {self.path}")
         self.path = following

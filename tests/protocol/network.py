@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from hubble.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.messages import Ack, Done, Eof, Initiator, Message, Refusal, Reset, ResetReason, Stream
-from hubble.protocol.session import Ended, Path, Session, Suspended
+from hubble.protocol.session import Session
+from hubble.protocol.states import Ended, Path, Suspended
 from tests.protocol.modelproxy import Link, Proxy, Queue
 
 KIB = 1024

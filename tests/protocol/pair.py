@@ -5,7 +5,8 @@ from __future__ import annotations
 from hubble.protocol.codec import decode, encode
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.messages import Credit, Done, Eof, Message, Reset, Stream, Suspend, Terms
-from hubble.protocol.session import Ended, Event, Opened, Resumed, Session, Suspended
+from hubble.protocol.session import Session
+from hubble.protocol.states import Ended, Event, Opened, Resumed, Suspended
 
 SESSION = bytes(range(16))
 SECRET = b"a secret of 16 b"

@@ -21,7 +21,8 @@ from hubble.protocol.messages import (
     Stream,
     Terminator,
 )
-from hubble.protocol.session import SEND_AT_MOST, Ended, Opened, Path
+from hubble.protocol.session import SEND_AT_MOST
+from hubble.protocol.states import Ended, Opened, Path
 
 SESSION = bytes(range(16))
 NOW = 0.0

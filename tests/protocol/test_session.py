@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from hubble.protocol.messages import Credit, Done, Eof, Refusal, Reset, ResetReason, Stream, Terms
-from hubble.protocol.session import OPEN_TIMEOUT, SEND_AT_MOST, Path
+from hubble.protocol.session import OPEN_TIMEOUT, SEND_AT_MOST
+from hubble.protocol.states import Path
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
 # Opening.

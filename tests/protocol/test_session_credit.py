@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hubble.protocol.credit import INITIAL_WINDOW, SMALLEST_WINDOW, Budget, Window
 from hubble.protocol.messages import Stream
-from hubble.protocol.session import LATE_CREDIT, Path, Session
+from hubble.protocol.session import LATE_CREDIT, Session
+from hubble.protocol.states import Path
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
 

@@ -20,7 +20,7 @@ from hubble.protocol.messages import (
     Suspend,
     Terminator,
 )
-from hubble.protocol.session import Path
+from hubble.protocol.states import Path
 from tests.protocol.pair import ENDS, SESSION, Pair
 
 

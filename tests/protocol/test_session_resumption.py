@@ -8,7 +8,8 @@ import pytest
 
 from hubble.errors import ProtocolError
 from hubble.protocol.messages import Credit, Done, Suspend, Terms
-from hubble.protocol.session import LATE_CREDIT, Path
+from hubble.protocol.session import LATE_CREDIT
+from hubble.protocol.states import Path
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
 # Resumption.

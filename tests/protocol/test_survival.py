@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hubble.errors import ProtocolError
 from hubble.protocol.messages import ResetReason, Terms
-from hubble.protocol.session import Path
+from hubble.protocol.states import Path
 from tests.protocol.network import KIB, Conditions, End, Network
 
 T = TypeVar("T")
