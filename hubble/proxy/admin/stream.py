@@ -10,7 +10,7 @@ from typing import Any
 from hubble.proxy.admin.service import Admin, nodes, status
 from hubble.proxy.history import INTERVAL as PERIOD
 from hubble.proxy.turns import Turns
-from hubble.slices import others_first
+from hubble.slices import others_if_due
 
 INTERVAL = 2.0
 FRESH = 0.5
@@ -116,9 +116,9 @@ class Shared:
 def _encoded(fields: Mapping[str, Any]) -> Parts:
     parts = {}
     for name, value in fields.items():
-        others_first()
+        others_if_due()
         parts[name] = _encode(value).encode()
-    others_first()
+    others_if_due()
     return parts
 
 
