@@ -147,6 +147,7 @@ class Chaos:
 
 @pytest.mark.skipif(not SECONDS, reason="say for how long: HUBBLE_CHAOS_SECONDS=120")
 @pytest.mark.slow
+@pytest.mark.waits
 @pytest.mark.timeout(SECONDS + 4 * CALM)
 def test_no_session_notices(stage: Stage, tmp_path: Path) -> None:
     seed = random.randrange(2**32)

@@ -127,6 +127,7 @@ def test_a_session_survives_when_the_proxy_does_not_notice_that_a_link_is_gone(s
     interrupted_exchange(tunnel, service, relay.vanish)
 
 
+@pytest.mark.waits
 @pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_sessions_survive_peers_that_vanished_without_a_fin(stage: Stage) -> None:
@@ -209,6 +210,7 @@ def test_a_download_survives_while_its_service_is_already_gone(stage: Stage) -> 
         assert receive_all(sock) == data
 
 
+@pytest.mark.waits
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_an_ssh_shell_outlives_an_outage(stage: Stage, sshd: Sshd, tmp_path: Path) -> None:
