@@ -41,22 +41,33 @@ def start_tunnel(stage: Stage, machine: Machine, service: int, agents: int = AGE
     return [entries.ports()[f"entry-{n}"][0] for n in range(agents)]
 
 
-def test_sessions_survive_workers_that_are_killed_and_hang(stage: Stage) -> None:
+def test_sessions_survive_workers_that_are_killed(stage: Stage) -> None:
     progress = Progress()
     service = stage.add(Exchange(progress))
     machine = Machine(stage, "machine", 3)
     ports = start_tunnel(stage, machine, service.port)
     sessions = [gevent.spawn(exchange, port, number, 8 * MB, progress) for number, port in enumerate(ports)]
-    chance = random.Random(7)
-    for part in (1, 2, 3):
-        progress.wait(part * 10 * MB, within=60)
-        machine.strike(signal.SIGKILL if part < 3 else signal.SIGSTOP, chance)
+    for part in (1, 2):
+        progress.wait(part * 20 * MB, within=60)
+        machine.strike(signal.SIGKILL, random.Random(part))
+        machine.proxy.log.wait_for("was ended by SIGKILL: another starts", times=part)
     gevent.joinall(sessions, raise_error=True)
     assert not service.failures
-    machine.proxy.log.wait_for("was ended by SIGKILL: another starts")
-    machine.proxy.log.wait_for("it has hung: no sign of life for 10 s: another starts", within=30)
     machine.wait_whole()
     assert_echo_everywhere(stage, machine)
+
+
+@pytest.mark.waits
+def test_sessions_survive_a_worker_that_hangs(stage: Stage) -> None:
+    service = stage.add(Service(echo))
+    machine = Machine(stage, "machine", 2)
+    conversations = [Conversation(port) for port in start_tunnel(stage, machine, service.port)]
+    machine.strike(signal.SIGSTOP, random.Random(1))
+    machine.proxy.log.wait_for("it has hung: no sign of life for 10 s: another starts", within=30)
+    for conversation in conversations:
+        conversation.goes_on()
+        conversation.end()
+    machine.wait_whole()
 
 
 def assert_echo_everywhere(stage: Stage, machine: Machine) -> None:
