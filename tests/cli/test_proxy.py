@@ -25,6 +25,9 @@ BASE = ("-listen", "127.0.0.1:0")
         (["-authgrant", "true"], "true"),  # to the original's flag library this is a switch, and an argument
         (["-authgrant", "2222:a:b:1"], "2222:a:b:1"),
         (["--nonsense"], "--nonsense"),
+        (["--workers", "0"], "'0' should be auto, or a whole number from 1 to 512"),
+        (["--workers", "513"], "from 1 to 512"),
+        (["--workers", "many"], "should be auto, or"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_status_2(
