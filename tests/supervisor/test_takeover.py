@@ -187,6 +187,12 @@ class TestTheAdminListener:
         handed_over(old, new)
         assert self.access(proxies) == before and new.ports()["admin"] == before["address"]
 
+    def test_is_the_same_however_it_is_written(self, proxies: Proxies) -> None:
+        old = proxies.start("serve", "--admin", ":0")
+        before = self.access(proxies)
+        handed_over(old, proxies.successor(old, "serve", *ADMIN))
+        assert self.access(proxies) == before
+
     def test_that_is_not_wanted_any_more_is_let_go(self, proxies: Proxies) -> None:
         old = proxies.start("serve", *ADMIN)
         port = int(self.access(proxies)["address"].rpartition(":")[2])
