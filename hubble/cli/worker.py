@@ -136,8 +136,8 @@ class _Worker:
             match self._channel.receive():
                 case Reload():
                     gevent.spawn(self._reload)
-                case Drain(seconds):
-                    self._end(seconds)
+                case Drain(seconds, replaced):
+                    self._end(seconds, replaced)
                 case Stop():
                     self._end(None)
                 case None:
@@ -148,5 +148,8 @@ class _Worker:
     def _reload(self) -> None:
         self._channel.send(Reloaded(try_to_reload(self._proxy.reload)))
 
-    def _end(self, drain: float | None) -> None:
-        gevent.spawn(self._proxy.stop) if drain is None else gevent.spawn(self._proxy.drain, drain)
+    def _end(self, drain: float | None, replaced: bool = False) -> None:
+        if drain is None:
+            gevent.spawn(self._proxy.stop)
+        else:
+            gevent.spawn(self._proxy.drain, drain, replaced=replaced)

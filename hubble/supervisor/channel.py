@@ -38,9 +38,13 @@ class Reload:
 
 @dataclass(frozen=True)
 class Drain:
-    """To a worker: have the agents move elsewhere, then end. From a worker: an operator has asked for it, for all."""
+    """To a worker: have the agents move elsewhere, then end. From a worker: an operator has asked for it, for all.
+
+    `replaced`: a successor has taken over, and is the one to answer operators.
+    """
 
     seconds: float
+    replaced: bool = False
 
 
 @dataclass(frozen=True)

@@ -250,7 +250,9 @@ class Supervisor:
     def _give_way(self) -> None:
         drain = self._drain if self._drain is not None else TAKEOVER_DRAIN
         log.info("another proxy has taken over: the agents have %g s to move to it", drain)
-        self._begin_to_end(Drain(drain))
+        self._begin_to_end(Drain(drain, replaced=True))
+        if self._estate.admin_listener is not None:
+            self._estate.admin_listener.close()  # no worker accepts there any more: nobody is to wait for this process
 
     def _end_if_broken(self, keeper: asyncio.Task[None]) -> None:
         """A mistake of ours must not leave a place empty without a word: `_end` raises it."""

@@ -9,7 +9,8 @@ import pytest
 from gevent import socket
 
 from tests.e2e.processes import START, ProxyProcess
-from tests.supervisor.proxies import Proxies, QuickProxy, alive, files, gone, inheritable, is_listening, refused
+from tests.e2e.waiting import poll
+from tests.supervisor.proxies import Proxies, QuickProxy, alive, files, gone, holds, inheritable, is_listening, refused
 
 TAKEN = "another proxy has taken over"
 HANDED = "the listeners were handed over to another proxy, which starts"
@@ -37,14 +38,14 @@ class TestATakeover:
         old = proxies.start()
         new = proxies.successor(old)
         handed_over(old, new)
-        assert len(old.log.matches(r"Drain\(seconds=30.0\)")) == 2
+        assert len(old.log.matches(r"Drain\(seconds=30.0, replaced=True\)")) == 2
         assert new.port == old.port and is_listening(new.port)
         assert new.stop() == 0 and not proxies.runtime.exists() and not is_listening(new.port)
 
     def test_gives_the_agents_the_time_that_was_said(self, proxies: Proxies) -> None:
         old = proxies.start("serve", "--drain", "7")
         handed_over(old, proxies.successor(old))
-        assert len(old.log.matches(r"Drain\(seconds=7.0\)")) == 2
+        assert len(old.log.matches(r"Drain\(seconds=7.0, replaced=True\)")) == 2
 
     def test_can_be_repeated(self, proxies: Proxies) -> None:
         first = proxies.start()
@@ -207,6 +208,16 @@ class TestTheAdminListener:
         after = self.access(proxies)
         assert after["address"] != before["address"] and after["token"] == before["token"]
         assert not is_listening(int(before["address"].rpartition(":")[2]))
+
+    def test_of_a_proxy_that_was_taken_over_is_let_go_at_once(self, proxies: Proxies) -> None:
+        """Its supervisor accepts nothing: whoever dialled it would wait until all is drained."""
+        old = proxies.start("deaf", *ADMIN, "--drain", "5", workers=1)
+        port = int(self.access(proxies)["address"].rpartition(":")[2])
+        assert holds(old.pid, port)
+        proxies.successor(old).start()
+        old.log.wait_for(TAKEN)
+        poll(lambda: not holds(old.pid, port), START, "the old proxy lets it go")
+        assert old.running
 
     def test_the_token_is_where_it_has_to_be_and_nowhere_else(self, proxies: Proxies) -> None:
         (proxies.directory / "token").write_text("the-token-of-this-test\n")
