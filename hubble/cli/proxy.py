@@ -103,15 +103,23 @@ class _Server:
     def _find_estate(self, host: str, port: int, listener: socket.socket | None) -> Estate:
         """A new one, or that of the proxy that runs there."""
         if self._directory.lock():
-            patience = BIND_TIMEOUT if self._directory.was_left else 0
             self._directory.clean()
-            return self._new_estate(host, listener or _bind(host, port, patience))
+            return self._new_estate(host, listener or self._bound(host, port))
         if self._options.takeover:
             return self._inherited_estate()
         raise ListenError(
             f"a proxy runs already with the runtime directory {self._directory.path}: --takeover would replace it, "
             "and with another --runtime-dir this one would be a proxy of its own"
         )
+
+    def _bound(self, host: str, port: int) -> socket.socket:
+        """What is listened on where nothing can be taken over. Raises ListenError."""
+        try:
+            return _bind(host, port, BIND_TIMEOUT if self._directory.was_left else 0)
+        except ListenError as error:
+            if not self._options.takeover:
+                raise
+            raise ListenError(f"{error}, and no proxy runs with the runtime directory {self._directory.path}") from None
 
     def _new_estate(self, host: str, listener: socket.socket) -> Estate:
         options = self._options

@@ -114,6 +114,14 @@ class TestASuccessor:
         old.log.wait_for(GOES_ON)
         unharmed(old)
 
+    def test_must_be_told_the_same_runtime_directory(self, proxies: Proxies) -> None:
+        old = proxies.start()
+        other = proxies.directory / "other"
+        status, line = refused(proxies.successor(old, "serve", "--runtime-dir", str(other)))
+        assert (status, line) == (1, f"cannot listen on 127.0.0.1:{old.port}: Address already in use, "
+                                     f"and no proxy runs with the runtime directory {other}")  # fmt: skip
+        unharmed(old)
+
     def test_must_say_that_it_is_one(self, proxies: Proxies) -> None:
         old = proxies.start()
         new = proxies.successor(old)
