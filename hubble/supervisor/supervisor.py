@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import random
+import secrets
 import signal
 import time
 from collections import Counter
@@ -79,7 +80,7 @@ class Supervisor:
         admin = estate.admin_listener
         self._start = Start(
             0, workers, estate.listener.fileno(), self._load.descriptor, str(control.parent),
-            admin.fileno() if admin is not None else None, estate.token,
+            admin.fileno() if admin is not None else None, estate.token, secrets.token_hex(32),
         )  # fmt: skip
         self._workers: dict[int, WorkerProcess] = {}
         self._reloading: Counter[int] = Counter()
