@@ -11,6 +11,8 @@ DEFAULT_LISTEN = ":8080"
 FILE = "@file:"
 MOST_WORKERS = 512
 """Two generations of so many have slots of their own (hubble/proxy/slots.py) while one takes over from the other."""
+COMMANDS = "status, gateways, sessions, events, kick, unblock, reload, drain; hash-key"
+"""What may stand in the place of options (hubble/cli/commands.py, which the supervisor does not import)."""
 POLICIES = ("authgrant", "authdeny", "authlua", "auth-rules", "auth-python")
 """Options of which one at most may be given."""
 
@@ -18,6 +20,7 @@ POLICIES = ("authgrant", "authdeny", "authlua", "auth-rules", "auth-python")
 def parser() -> Parser:
     """The proxy's arguments. What has a default beyond this process is None unless given."""
     parser = Parser(PROGRAM, "The public server of Hubble, to which agents dial out.")
+    parser.epilog = f"Commands, each with options of its own ({PROGRAM} COMMAND -h): {COMMANDS}."
     parser.option("listen", default=DEFAULT_LISTEN, metavar="ADDRESS", help="[host]:port; :8080 unless given")
     add_worker_options(parser)
     add_policy_options(parser)

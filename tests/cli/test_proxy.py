@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from gevent import socket
 
 from hubble import __version__
+from hubble.cli import commands
 from hubble.cli.policy_options import abuse_limits, policy
-from hubble.cli.proxy_arguments import is_unpoliced, parser
+from hubble.cli.proxy_arguments import COMMANDS, is_unpoliced, parser
 from hubble.policy import DenyAll, GrantAll
 from hubble.proxy.limits import AbuseLimits
 from tests.cli.programs import complaint, run
@@ -81,6 +84,11 @@ def test_there_are_as_many_workers_as_cores_unless_told_otherwise() -> None:
     assert parser().parse_args([]).workers is None
     assert parser().parse_args(["--workers", "auto"]).workers == 0
     assert parser().parse_args(["--workers", "3"]).workers == 3
+
+
+def test_the_help_names_the_commands() -> None:
+    assert set(re.findall(r"[a-z-]+", COMMANDS)) == set(commands.COMMANDS)
+    assert "hash-key" in parser().format_help()
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
