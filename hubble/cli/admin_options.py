@@ -10,6 +10,12 @@ from hubble.cli.arguments import admin_address
 from hubble.errors import UsageError
 from hubble.proxy.admin.access import new_token, read_token
 from hubble.transport.bind import bind_listener
+from hubble.transport.endpoint import endpoint
+
+
+def admin_listen(options: Namespace) -> str:
+    """Where the admin listener is to be, however the option says it; "" if there is to be none. Raises UsageError."""
+    return endpoint(*admin_address(options.admin, "--admin")) if options.admin else ""
 
 
 def admin_socket(options: Namespace) -> socket.socket | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hubble.cli import logs
-from hubble.cli.admin_options import admin_socket, admin_token
+from hubble.cli.admin_options import admin_listen, admin_socket, admin_token
 from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
 from hubble.cli.running import run, write_ports
 from hubble.errors import HubbleError, ListenError, UsageError
@@ -103,9 +103,8 @@ class _Server:
     def _find_estate(self, host: str, port: int, listener: socket.socket | None) -> Estate:
         """A new one, or that of the proxy that runs there."""
         if self._directory.lock():
-            patience = BIND_TIMEOUT if self._directory.was_left else 0
             self._directory.clean()
-            return self._new_estate(host, listener or _bind(host, port, patience))
+            return self._new_estate(host, listener or self._bound(host, port))
         if self._options.takeover:
             return self._inherited_estate()
         raise ListenError(
@@ -113,10 +112,19 @@ class _Server:
             "and with another --runtime-dir this one would be a proxy of its own"
         )
 
+    def _bound(self, host: str, port: int) -> socket.socket:
+        """What is listened on where nothing can be taken over. Raises ListenError."""
+        try:
+            return _bind(host, port, BIND_TIMEOUT if self._directory.was_left else 0)
+        except ListenError as error:
+            if not self._options.takeover:
+                raise
+            raise ListenError(f"{error}, and no proxy runs with the runtime directory {self._directory.path}") from None
+
     def _new_estate(self, host: str, listener: socket.socket) -> Estate:
         options = self._options
         listen, lock = endpoint(host, listener.getsockname()[1]), self._directory.lock_descriptor
-        return Estate(listen, listener, lock, options.admin or "", admin_socket(options), admin_token(options))
+        return Estate(listen, listener, lock, admin_listen(options), admin_socket(options), admin_token(options))
 
     def _inherited_estate(self) -> Estate:
         """What the proxy that runs there hands over. Raises TakeoverFailed, UsageError, ListenError."""
@@ -127,12 +135,12 @@ class _Server:
         host, port = parse_listen(options.listen)
         if old.listen != endpoint(host, port or old.listener.getsockname()[1]):
             raise UsageError(f"the proxy that runs was told to listen on {old.listen}, and not on {options.listen}")
-        admin = old.admin_listener
-        if admin is None or old.admin != (options.admin or ""):
+        wanted, admin = admin_listen(options), old.admin_listener
+        if admin is None or old.admin != wanted:
             if admin is not None:
                 admin.close()  # or whoever dials it waits for ever, once the old proxy has ended
             admin = admin_socket(options)
-        return Estate(old.listen, old.listener, old.lock, options.admin or "", admin, admin_token(options, old.token))
+        return Estate(old.listen, old.listener, old.lock, wanted, admin, admin_token(options, old.token))
 
 
 def _address(listener: socket.socket) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 
 from hubble.cli.arguments import Parser, count, seconds, size
 
 PROGRAM = "hubble-proxy"
 DEFAULT_LISTEN = ":8080"
 FILE = "@file:"
+MOST_WORKERS = 512
+"""Two generations of so many have slots of their own (hubble/proxy/slots.py) while one takes over from the other."""
+COMMANDS = "status, gateways, sessions, events, kick, unblock, reload, drain; hash-key"
+"""What may stand in the place of options (hubble/cli/commands.py, which the supervisor does not import)."""
 POLICIES = ("authgrant", "authdeny", "authlua", "auth-rules", "auth-python")
 """Options of which one at most may be given."""
 
@@ -16,6 +20,7 @@ POLICIES = ("authgrant", "authdeny", "authlua", "auth-rules", "auth-python")
 def parser() -> Parser:
     """The proxy's arguments. What has a default beyond this process is None unless given."""
     parser = Parser(PROGRAM, "The public server of Hubble, to which agents dial out.")
+    parser.epilog = f"Commands, each with options of its own ({PROGRAM} COMMAND -h): {COMMANDS}."
     parser.option("listen", default=DEFAULT_LISTEN, metavar="ADDRESS", help="[host]:port; :8080 unless given")
     add_worker_options(parser)
     add_policy_options(parser)
@@ -117,4 +122,8 @@ def is_unpoliced(options: Namespace) -> bool:
 
 def worker_count(text: str) -> int:
     """A number of workers; 0 for as many as there are cores. Raises ArgumentTypeError."""
-    return 0 if text == "auto" else count(text)
+    if text == "auto":
+        return 0
+    if not text.isdecimal() or not 0 < int(text) <= MOST_WORKERS:
+        raise ArgumentTypeError(f"{text!r} should be auto, or a whole number from 1 to {MOST_WORKERS}")
+    return int(text)

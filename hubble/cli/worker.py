@@ -22,6 +22,7 @@ from hubble.cli.proxy_arguments import parser
 from hubble.cli.proxy_options import proxy_options
 from hubble.cli.running import FAILURE
 from hubble.errors import HubbleError, ProtocolError
+from hubble.policy import set_digest_secret
 from hubble.proxy.proxy import Proxy
 from hubble.supervisor.channel import (
     BEAT_INTERVAL,
@@ -84,6 +85,8 @@ def main(descriptor: int, arguments: Sequence[str]) -> int:
         if inherited is not None:
             os.set_inheritable(inherited, False)  # what a policy starts must not keep the listener, or hear the channel
     logs.set_up(options.log_level, options.log_format, worker=start.number)
+    if start.digests:  # else a supervisor of an earlier version has started this
+        set_digest_secret(bytes.fromhex(start.digests))
     try:
         worker = _Worker(options, channel, start)
     except HubbleError as error:
@@ -136,8 +139,8 @@ class _Worker:
             match self._channel.receive():
                 case Reload():
                     gevent.spawn(self._reload)
-                case Drain(seconds):
-                    self._end(seconds)
+                case Drain(seconds, replaced):
+                    self._end(seconds, replaced)
                 case Stop():
                     self._end(None)
                 case None:
@@ -148,5 +151,8 @@ class _Worker:
     def _reload(self) -> None:
         self._channel.send(Reloaded(try_to_reload(self._proxy.reload)))
 
-    def _end(self, drain: float | None) -> None:
-        gevent.spawn(self._proxy.stop) if drain is None else gevent.spawn(self._proxy.drain, drain)
+    def _end(self, drain: float | None, replaced: bool = False) -> None:
+        if drain is None:
+            gevent.spawn(self._proxy.stop)
+        else:
+            gevent.spawn(self._proxy.drain, drain, replaced=replaced)

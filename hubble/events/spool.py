@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hubble.errors import UsageError
@@ -16,6 +16,8 @@ from hubble.errors import UsageError
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 256 * 1024 * 1024
+UNSEEN = 64
+"""The part of the most bytes that a process adds, at most, before it looks what others have added, or delivered."""
 
 
 class Spool:
@@ -29,7 +31,7 @@ class Spool:
         self._max_bytes = max_bytes
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._size = sum(path.stat().st_size for path in self._files())
+            self._measure()
         except OSError as error:
             raise UsageError(f"the spool directory {directory} cannot be used: {error.strerror}") from error
 
@@ -38,6 +40,8 @@ class Spool:
 
     def add(self, batch: bytes) -> bool:
         """Keep a batch; False if there is no room for it."""
+        if self._added > self._max_bytes // UNSEEN or self._size + len(batch) > self._max_bytes:
+            self._measure()
         if self._size + len(batch) > self._max_bytes:
             return False
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
@@ -50,6 +54,7 @@ class Spool:
             log.error("a batch of events cannot be kept in %s: %s", self._directory, error.strerror)
             return False
         self._size += len(batch)
+        self._added += len(batch)
         return True
 
     @contextmanager
@@ -75,12 +80,13 @@ class Spool:
 
     def done(self, name: str) -> None:
         """The batch was delivered, or never will be."""
-        path = self._directory / f"{name}.json"
-        try:
-            self._size = max(0, self._size - path.stat().st_size)
-            path.unlink()
-        except FileNotFoundError:
-            pass
+        (self._directory / f"{name}.json").unlink(missing_ok=True)
+
+    def _measure(self) -> None:
+        self._size = self._added = 0
+        for path in self._files():
+            with suppress(FileNotFoundError):  # another process has just delivered it
+                self._size += path.stat().st_size
 
     def _files(self) -> list[Path]:
         return sorted(self._directory.glob("*.json"))

@@ -122,6 +122,14 @@ class Gateways:
         self._by_name[newcomer.name] = newcomer
         return replaces
 
+    def is_return(self, newcomer: Leg) -> bool:
+        """Whether the name belongs, here or elsewhere, to an earlier registration of the very same agent."""
+        try:
+            holder = self._directory.find(newcomer.name)
+        except DirectoryError:
+            return False
+        return holder is not None and self._registration(newcomer).outdoes(holder)
+
     def unregister(self, leg: Leg, why: str) -> bool:
         """The gateway's link is gone; whether the name was its own still."""
         if self._by_name.get(leg.name) is not leg:

@@ -161,12 +161,17 @@ class Proxy:
         """Wait until the proxy has stopped."""
         self._stopped.wait()
 
-    def drain(self, seconds: float) -> None:
-        """Accept no more, and have the agents move elsewhere; stop once they have, or after `seconds`."""
+    def drain(self, seconds: float, *, replaced: bool = False) -> None:
+        """Accept no more, and have the agents move elsewhere; stop once they have, or after `seconds`.
+
+        If it was `replaced` the admin listener is its successor's now, whose answers are about both.
+        """
         if self._server is None or self._going_away:
             return
         self._going_away = True
         self._server.close()
+        if replaced and self._admin is not None:
+            self._admin.stop()
         if self._load is not None:
             gevent.sleep(CLOSING)
         for leg in self.gateways:

@@ -100,7 +100,8 @@ class Registration:
             return Ack(b"", False, text, Refusal.BAD_REQUEST)
         if hello.name in self._blocks:
             return Ack(b"", False, "blocked by the operator", Refusal.UNAUTHORIZED)
-        if not self._rate.allows(caller.address):
+        # All agents behind one address move together when a proxy gives way: they are no newcomers.
+        if not self._rate.allows(caller.address) and not self._gateways.is_return(leg):
             return Ack(b"", False, f"too many registrations from {caller.address}", Refusal.LIMIT)
         request = RegistrationRequest(hello.name, hello.key, caller.address, caller.certificate_subject, caller.headers)
         decision = self._authorizer.register(request)

@@ -20,7 +20,10 @@ BEAT_INTERVAL = 1.0
 
 @dataclass(frozen=True)
 class Start:
-    """To a worker, first: what it works with. `listener`, `load` and `admin` (None: there is none) are descriptors."""
+    """To a worker, first: what it works with. `listener`, `load` and `admin` (None: there is none) are descriptors.
+
+    `digests`: the secret, in hexadecimal digits, by which all workers have the same digests of keys.
+    """
 
     number: int
     workers: int
@@ -29,6 +32,7 @@ class Start:
     runtime_dir: str
     admin: int | None = None
     token: str = field(default="", repr=False)
+    digests: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,13 @@ class Reload:
 
 @dataclass(frozen=True)
 class Drain:
-    """To a worker: have the agents move elsewhere, then end. From a worker: an operator has asked for it, for all."""
+    """To a worker: have the agents move elsewhere, then end. From a worker: an operator has asked for it, for all.
+
+    `replaced`: a successor has taken over, and is the one to answer operators.
+    """
 
     seconds: float
+    replaced: bool = False
 
 
 @dataclass(frozen=True)

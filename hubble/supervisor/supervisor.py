@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import random
+import secrets
 import signal
 import time
 from collections import Counter
@@ -79,7 +80,7 @@ class Supervisor:
         admin = estate.admin_listener
         self._start = Start(
             0, workers, estate.listener.fileno(), self._load.descriptor, str(control.parent),
-            admin.fileno() if admin is not None else None, estate.token,
+            admin.fileno() if admin is not None else None, estate.token, secrets.token_hex(32),
         )  # fmt: skip
         self._workers: dict[int, WorkerProcess] = {}
         self._reloading: Counter[int] = Counter()
@@ -250,7 +251,9 @@ class Supervisor:
     def _give_way(self) -> None:
         drain = self._drain if self._drain is not None else TAKEOVER_DRAIN
         log.info("another proxy has taken over: the agents have %g s to move to it", drain)
-        self._begin_to_end(Drain(drain))
+        self._begin_to_end(Drain(drain, replaced=True))
+        if self._estate.admin_listener is not None:
+            self._estate.admin_listener.close()  # no worker accepts there any more: nobody is to wait for this process
 
     def _end_if_broken(self, keeper: asyncio.Task[None]) -> None:
         """A mistake of ours must not leave a place empty without a word: `_end` raises it."""

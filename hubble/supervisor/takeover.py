@@ -34,7 +34,7 @@ class TakeoverFailed(HubbleError):
 
 @dataclass(frozen=True)
 class Estate:
-    """What is handed over: the addresses as the options name them, what listens there, the lock, the admin's token."""
+    """What is handed over: the addresses as the options mean them, what listens there, the lock, the admin's token."""
 
     listen: str
     listener: socket.socket

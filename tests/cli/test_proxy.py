@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from gevent import socket
 
 from hubble import __version__
+from hubble.cli import commands
 from hubble.cli.policy_options import abuse_limits, policy
-from hubble.cli.proxy_arguments import is_unpoliced, parser
+from hubble.cli.proxy_arguments import COMMANDS, is_unpoliced, parser
 from hubble.policy import DenyAll, GrantAll
 from hubble.proxy.limits import AbuseLimits
 from tests.cli.programs import complaint, run
@@ -25,6 +28,9 @@ BASE = ("-listen", "127.0.0.1:0")
         (["-authgrant", "true"], "true"),  # to the original's flag library this is a switch, and an argument
         (["-authgrant", "2222:a:b:1"], "2222:a:b:1"),
         (["--nonsense"], "--nonsense"),
+        (["--workers", "0"], "'0' should be auto, or a whole number from 1 to 512"),
+        (["--workers", "513"], "from 1 to 512"),
+        (["--workers", "many"], "should be auto, or"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_status_2(
@@ -78,6 +84,11 @@ def test_there_are_as_many_workers_as_cores_unless_told_otherwise() -> None:
     assert parser().parse_args([]).workers is None
     assert parser().parse_args(["--workers", "auto"]).workers == 0
     assert parser().parse_args(["--workers", "3"]).workers == 3
+
+
+def test_the_help_names_the_commands() -> None:
+    assert set(re.findall(r"[a-z-]+", COMMANDS)) == set(commands.COMMANDS)
+    assert "hash-key" in parser().format_help()
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -36,7 +36,7 @@ class Scene:
         self.entries: AgentsProcess = start_agents(stage, "entries", [self._entry(n) for n in range(PAIRS)])
 
     def _entry(self, number: int) -> dict[str, Any]:
-        rule = f"0:exit-{number}:127.0.0.1:{self.service.port}"
+        rule = f"0:a-key@exit-{number}:127.0.0.1:{self.service.port}"
         return {"url": self.machine.url, "name": f"entry-{number}", "rules": [rule]}
 
     def port(self, number: int) -> int:
@@ -69,6 +69,16 @@ def test_every_worker_knows_all(scene: Scene) -> None:
         assert client.get("status")["sessions_open"] == PAIRS
     shown = hubble("hubble-proxy", "status", "--runtime-dir", str(scene.machine.runtime)).stdout
     assert re.search(rf"gateways +{2 * PAIRS}\n", shown)
+
+
+def test_a_key_has_one_digest_at_all_workers(scene: Scene) -> None:
+    socks = [connect(scene.port(n)) for n in range(PAIRS)]
+    assert all(echoed(sock, b"hello") == b"hello" for sock in socks)
+    poll(lambda: sum(event["event"] == "OpenSession" for event in scene.told()) == PAIRS, 5, "all are told of")
+    told = [event for event in scene.told() if event["event"] == "OpenSession"]
+    assert len({event["worker"] for event in told}) == 2
+    (digest,) = {event["key"] for event in told}
+    assert digest and "a-key" not in digest
 
 
 def test_metrics_are_of_both_and_told_apart(scene: Scene) -> None:

@@ -110,6 +110,21 @@ def test_two_workers_deliver_each_batch_once(receiver: Receiver, tmp_path: Path)
         logger.close()
 
 
+def test_a_spool_has_room_again_for_what_others_have_delivered(tmp_path: Path) -> None:
+    one, other = (Spool(tmp_path, max_bytes=1000) for _ in range(2))
+    for _ in range(30):
+        assert one.add(b"x" * 100)
+        with other.oldest() as batch:
+            assert batch is not None
+            other.done(batch[0])
+
+
+def test_processes_share_the_room_of_a_spool(tmp_path: Path) -> None:
+    spools = [Spool(tmp_path, max_bytes=1000) for _ in range(4)]
+    added = [spool.add(b"x" * 100) for _ in range(10) for spool in spools]
+    assert sum(added) == 10
+
+
 def test_a_full_spool_counts_what_it_cannot_keep(receiver: Receiver, tmp_path: Path) -> None:
     receiver.status = "500 Internal Server Error"
     logger = WebhookLogger(receiver.url, spool=Spool(tmp_path, max_bytes=1000), retry=5)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 import requests
 from gevent import socket
@@ -233,6 +234,23 @@ def test_draining_is_begun(tunnel: Tunnel) -> None:
 def test_a_proxy_on_its_own_drains_itself(tunnel: Tunnel, client: Client) -> None:
     client.post("/api/drain", {"seconds": 0.1}, status=202)
     eventually(lambda: tunnel.proxy._stopped.is_set(), "it has ended")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_proxy_that_drains_answers_unless_a_successor_does(tunnel: Tunnel, replaced: bool) -> None:
+    """It would speak of its own options, want its own token, and not drain what an operator means."""
+    client = Client(tunnel)
+    client.get("/api/status")
+    tunnel.open()
+    draining = gevent.spawn(tunnel.proxy.drain, 10, replaced=replaced)
+    gevent.sleep(0.3)
+    if replaced:
+        with pytest.raises(requests.ConnectionError):
+            client.get("/api/status")
+    else:
+        client.get("/api/status")
+    assert not draining.ready()
+    draining.kill()
 
 
 def test_the_stream_sends_views(tunnel: Tunnel, client: Client) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+import hubble.proxy.balance as balance_module
 from hubble.directory import LocalDirectory, Worker
 from hubble.protocol.codec import decode
 from hubble.protocol.messages import GoAway
@@ -46,7 +47,27 @@ def test_as_many_as_are_too_many_but_not_all_at_once(excess: int, many: int) -> 
     assert len(asked(found)) == many
 
 
-def test_nobody_is_asked_twice() -> None:
+def test_nobody_is_asked_in_place_of_those_that_are_about_to_move() -> None:
+    """They may be slow, or have to wait: what they are too many of they are still when it is looked again."""
+    found = gateways(5)
+    balance = Balance(found, FakeLoad(3))  # type: ignore[arg-type]
+    balance.look()
+    balance.look()
+    assert asked(found) == ["agent-0", "agent-1", "agent-2"]
+
+
+def test_who_has_moved_makes_room_for_others() -> None:
+    found = gateways(5)
+    balance = Balance(found, FakeLoad(3))  # type: ignore[arg-type]
+    balance.look()
+    moved = next(iter(found))
+    found.unregister(moved, "moved")
+    balance.look()
+    assert asked(found) == ["agent-1", "agent-2", "agent-3"]
+
+
+def test_nobody_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(balance_module, "GRACE", 0)
     found = gateways(5)
     balance = Balance(found, FakeLoad(3))  # type: ignore[arg-type]
     balance.look()

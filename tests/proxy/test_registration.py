@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import gevent
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from hubble.errors import UsageError
 from hubble.policy import Authorizer, ConnectionRequest, Decision, FunctionPolicy, RegistrationRequest, denied, granted
 from hubble.protocol.messages import RESUMABLE, Ack, Data, GoAway, Handshake, Initiator, Refusal
+from hubble.proxy.limits import AbuseLimits
 from hubble.proxy.proxy import Proxy, ProxyOptions
 from hubble.proxy.registration import Caller
 from hubble.transport.bind import parse_listen
@@ -219,3 +221,26 @@ def test_registrations_are_logged_without_keys(proxy: Proxy, caplog: pytest.LogC
     assert "gateway agent: registered from 192.0.2.1" in caplog.text
     assert "gateway agent: gone" in caplog.text
     assert "s3cret" not in caplog.text and "instance is mine" not in caplog.text
+
+
+class TestTheRateOfOneAddress:
+    @pytest.fixture
+    def full(self) -> Iterator[Proxy]:
+        """A proxy that has let in the agent `known` (instance 1, epoch 5), and no other from its address for now."""
+        proxy = Proxy("127.0.0.1:0", options=ProxyOptions(limits=AbuseLimits(registrations_per_minute=1)))
+        proxy.start()
+        agent(proxy, "known", instance=b"1" * 16, epoch=5)
+        yield proxy
+        proxy.stop()
+
+    def test_newcomers_are_refused_beyond_it(self, full: Proxy) -> None:
+        assert introduced(full, our_hello("new"))[1].code is Refusal.LIMIT
+
+    def test_an_agent_that_has_its_name_still_may_return(self, full: Proxy) -> None:
+        """Many behind one address move at once when a successor takes over, or a worker has too many."""
+        for epoch in (6, 7, 8):
+            agent(full, "known", instance=b"1" * 16, epoch=epoch)
+
+    @pytest.mark.parametrize(("instance", "epoch"), [(b"2" * 16, 6), (b"1" * 16, 5), (b"", 6)])
+    def test_who_merely_says_so_is_refused(self, full: Proxy, instance: bytes, epoch: int) -> None:
+        assert introduced(full, our_hello("known", instance=instance, epoch=epoch))[1].code is Refusal.LIMIT

@@ -123,6 +123,17 @@ def inheritable(pid: int) -> list[str]:
     return found
 
 
+def holds(pid: int, port: int) -> bool:
+    """Whether the process has a socket open that listens there."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    (listener,) = {f"socket:[{each[9]}]" for each in sockets if each[1].endswith(f":{port:04X}") and each[3] == "0A"}
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if os.readlink(file) == listener:
+                return True
+    return False
+
+
 def gone(*pids: int) -> None:
     """Wait until these processes are."""
     poll(lambda: not any(alive(pid) for pid in pids), START, f"{pids} end")

@@ -255,7 +255,7 @@ class TestTheEnd:
     def test_is_a_drain_if_there_is_time(self, proxies: Proxies) -> None:
         proxy = proxies.start("serve", "--drain", "7")
         assert proxy.stop() == 0
-        assert len(proxy.log.matches(r"^noop \d \d+ Drain\(seconds=7.0\)")) == 2
+        assert len(proxy.log.matches(r"^noop \d \d+ Drain\(seconds=7.0, replaced=False\)")) == 2
 
     def test_comes_at_once_when_it_is_asked_for_twice(self, proxies: Proxies) -> None:
         proxy = proxies.start("deaf")
@@ -280,7 +280,7 @@ class TestTheEnd:
         os.kill(proxy.noops(1)[0], signal.SIGUSR1)
         assert proxy.wait() == 0
         assert len(proxy.log.matches("draining, for at most 5 s, as an operator has asked")) == 1
-        assert len(proxy.log.matches(r"Drain\(seconds=5.0\)")) == 3
+        assert len(proxy.log.matches(r"Drain\(seconds=5.0, replaced=False\)")) == 3
 
     def test_may_be_wished_for_twice(self, proxies: Proxies) -> None:
         proxy = proxies.start("deaf,serve", end=FOREVER)

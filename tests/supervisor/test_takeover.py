@@ -9,7 +9,8 @@ import pytest
 from gevent import socket
 
 from tests.e2e.processes import START, ProxyProcess
-from tests.supervisor.proxies import Proxies, QuickProxy, alive, files, gone, inheritable, is_listening, refused
+from tests.e2e.waiting import poll
+from tests.supervisor.proxies import Proxies, QuickProxy, alive, files, gone, holds, inheritable, is_listening, refused
 
 TAKEN = "another proxy has taken over"
 HANDED = "the listeners were handed over to another proxy, which starts"
@@ -37,14 +38,14 @@ class TestATakeover:
         old = proxies.start()
         new = proxies.successor(old)
         handed_over(old, new)
-        assert len(old.log.matches(r"Drain\(seconds=30.0\)")) == 2
+        assert len(old.log.matches(r"Drain\(seconds=30.0, replaced=True\)")) == 2
         assert new.port == old.port and is_listening(new.port)
         assert new.stop() == 0 and not proxies.runtime.exists() and not is_listening(new.port)
 
     def test_gives_the_agents_the_time_that_was_said(self, proxies: Proxies) -> None:
         old = proxies.start("serve", "--drain", "7")
         handed_over(old, proxies.successor(old))
-        assert len(old.log.matches(r"Drain\(seconds=7.0\)")) == 2
+        assert len(old.log.matches(r"Drain\(seconds=7.0, replaced=True\)")) == 2
 
     def test_can_be_repeated(self, proxies: Proxies) -> None:
         first = proxies.start()
@@ -111,6 +112,14 @@ class TestASuccessor:
         said = f"the proxy that runs was told to listen on 127.0.0.1:{old.port}, and not on 127.0.0.1:1"
         assert refused(new) == (2, said)
         old.log.wait_for(GOES_ON)
+        unharmed(old)
+
+    def test_must_be_told_the_same_runtime_directory(self, proxies: Proxies) -> None:
+        old = proxies.start()
+        other = proxies.directory / "other"
+        status, line = refused(proxies.successor(old, "serve", "--runtime-dir", str(other)))
+        assert (status, line) == (1, f"cannot listen on 127.0.0.1:{old.port}: Address already in use, "
+                                     f"and no proxy runs with the runtime directory {other}")  # fmt: skip
         unharmed(old)
 
     def test_must_say_that_it_is_one(self, proxies: Proxies) -> None:
@@ -187,6 +196,12 @@ class TestTheAdminListener:
         handed_over(old, new)
         assert self.access(proxies) == before and new.ports()["admin"] == before["address"]
 
+    def test_is_the_same_however_it_is_written(self, proxies: Proxies) -> None:
+        old = proxies.start("serve", "--admin", ":0")
+        before = self.access(proxies)
+        handed_over(old, proxies.successor(old, "serve", *ADMIN))
+        assert self.access(proxies) == before
+
     def test_that_is_not_wanted_any_more_is_let_go(self, proxies: Proxies) -> None:
         old = proxies.start("serve", *ADMIN)
         port = int(self.access(proxies)["address"].rpartition(":")[2])
@@ -201,6 +216,16 @@ class TestTheAdminListener:
         after = self.access(proxies)
         assert after["address"] != before["address"] and after["token"] == before["token"]
         assert not is_listening(int(before["address"].rpartition(":")[2]))
+
+    def test_of_a_proxy_that_was_taken_over_is_let_go_at_once(self, proxies: Proxies) -> None:
+        """Its supervisor accepts nothing: whoever dialled it would wait until all is drained."""
+        old = proxies.start("deaf", *ADMIN, "--drain", "5", workers=1)
+        port = int(self.access(proxies)["address"].rpartition(":")[2])
+        assert holds(old.pid, port)
+        proxies.successor(old).start()
+        old.log.wait_for(TAKEN)
+        poll(lambda: not holds(old.pid, port), START, "the old proxy lets it go")
+        assert old.running
 
     def test_the_token_is_where_it_has_to_be_and_nowhere_else(self, proxies: Proxies) -> None:
         (proxies.directory / "token").write_text("the-token-of-this-test\n")

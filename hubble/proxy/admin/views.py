@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from hubble import __version__
+from hubble.errors import HubbleError
 from hubble.protocol.codec import session_text
 from hubble.protocol.messages import ResetReason
 from hubble.proxy.admin.lists import Key, Row, first_keys, fitting
@@ -174,8 +175,6 @@ class Views:
 
     def reload(self, arguments: Arguments) -> str:
         """Read again what can be read again: "", or what is wrong with it."""
-        from hubble.errors import HubbleError
-
         try:
             self._reload()
         except HubbleError as error:
