@@ -42,7 +42,7 @@ SUSPENDED_TIMEOUT = 120.0
 MAX_SUSPENDED = 20_000
 KICKED = 10_000
 RETRIED = (Refusal.NO_GATEWAY, Refusal.BUSY)
-"""Refusals after which the entry tries again to resume."""
+"""Refusals after which the entry tries again to resume, or to open a session while its link is young."""
 
 TakeElsewhere = Callable[[str], Mapping[str, Any] | None]
 
@@ -217,10 +217,13 @@ class Audit:
             resumes=initiator.terms is not None and initiator.terms.resume,
             received=initiator.terms.received if initiator.terms is not None else 0,
             asked=asked,
+            attempt=initiator.terms.attempt if initiator.terms is not None else 1,
         )
 
     def _not_opened(self, record: Record, code: Refusal, text: str) -> None:
         if not record.resumes:
+            if record.attempt > 1 and code in RETRIED:
+                return  # it was told of at the first attempt
             result = code.name.lower()
             self.metrics.requests.labels(result).inc()
             if code not in (Refusal.UNAUTHORIZED, Refusal.POLICY_ERROR):  # the denial has a line of its own

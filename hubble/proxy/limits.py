@@ -11,6 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+LEAST = 20
+"""What each worker allows at least of that which is counted across workers."""
 REMEMBERED = 100_000
 """Keys that a meter remembers; those longest unused are forgotten first, and begin anew."""
 
@@ -28,13 +30,20 @@ class AbuseLimits:
     strangers: int = 5_000
 
     def share(self, workers: int) -> AbuseLimits:
-        """What one of several workers may allow of that which is counted across them; at least 1."""
+        """What one of several workers may allow of that which is counted across them.
+
+        Chance spreads what is few unevenly: a share that would be very small is LEAST, or the whole if that is less.
+        """
         return AbuseLimits(
             self.sessions,
             self.sessions_per_second,
-            max(1, self.registrations_per_minute // workers),
-            max(1, self.strangers // workers),
+            _share(self.registrations_per_minute, workers),
+            _share(self.strangers, workers),
         )
+
+
+def _share(whole: int, workers: int) -> int:
+    return max(whole // workers, min(whole, LEAST))
 
 
 class Meter:

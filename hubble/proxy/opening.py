@@ -150,13 +150,15 @@ class Opening:
         """Which limit the session would pass, or None.
 
         That it resumes is only what its entry says, so it counts as well. All of an agent's sessions may resume at
-        once, however: what comes too fast is told to come again, and has a meter of its own.
+        once, however, or ask again for an exit that is late: what then comes too fast is told to come again. What
+        resumes has a meter of its own.
         """
         if entry.has_other_sessions(initiator.session, self._limits.sessions):
             return Refusal.LIMIT, f"{entry.name} has {self._limits.sessions} sessions already"
         if self._rate.allows((entry.name, request.resumes)):
             return None
-        code = Refusal.BUSY if request.resumes else Refusal.LIMIT
+        is_first = initiator.terms is None or initiator.terms.attempt <= 1
+        code = Refusal.LIMIT if is_first else Refusal.BUSY
         return code, f"{entry.name} opens more than {self._limits.sessions_per_second} sessions a second"
 
     def _denied(self, request: ConnectionRequest, initiator: Initiator) -> tuple[Refusal, str] | None:

@@ -36,6 +36,8 @@ class Record:
     """Of the exit's stream, what the entry has already."""
     asked: float
     """When it was asked for, by the monotonic clock."""
+    attempt: int = 1
+    """Which request of its entry this is, the first included."""
     opened: float = 0.0
     suspended: float | None = None
     """Since when it has no path."""

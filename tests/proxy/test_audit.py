@@ -147,6 +147,23 @@ def test_what_is_not_opened_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not tunnel.logger.all(CloseSession)
 
 
+def test_a_session_that_asks_again_and_again_has_one_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hubble.agent.entry.RETRY_MOST", 0.1)
+    with Tunnel() as tunnel:
+        audit, asked = tunnel.proxy.observer.audit, []
+        refuse = audit.refused
+        monkeypatch.setattr(audit, "refused", lambda *facts: (asked.append(facts), refuse(*facts)))
+        tunnel.port = tunnel.rule(tunnel.agent("other", f"0:late:127.0.0.1:{tunnel.echo.server_port}"))
+        sock = tunnel.connect()
+        refused = tunnel.logger.wait(OpenSession)
+        eventually(lambda: len(asked) >= 3, "it has asked again and again")
+        tunnel.agent("late")
+        exchange(sock, b"hello")
+        (_, opened) = tunnel.logger.all(OpenSession)
+        assert (refused.success, opened.success) == (False, True)
+        assert refused.session == opened.session
+
+
 def test_denials_and_failures_of_the_policy() -> None:
     answers = iter([False, ZeroDivisionError("the key s3cret is odd")])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hubble.proxy.limits import AbuseLimits, Meter
+from hubble.proxy.limits import LEAST, AbuseLimits, Meter
 
 
 class Clock:
@@ -31,6 +31,8 @@ def test_a_meter_counts_each_key_for_itself() -> None:
 
 
 def test_workers_share_what_is_counted_across_them() -> None:
-    limits = AbuseLimits(sessions=10, sessions_per_second=20, registrations_per_minute=30, strangers=40)
-    assert limits.share(4) == AbuseLimits(10, 20, 7, 10)
-    assert limits.share(1000) == AbuseLimits(10, 20, 1, 1)
+    limits = AbuseLimits(sessions=10, sessions_per_second=20, registrations_per_minute=120, strangers=400)
+    assert limits.share(4) == AbuseLimits(10, 20, 30, 100)
+    assert limits.share(64) == AbuseLimits(10, 20, LEAST, LEAST)
+    few = AbuseLimits(registrations_per_minute=7, strangers=3)
+    assert few.share(64) == few

@@ -445,9 +445,12 @@ class TestTheLimits:
         session = opened(entry, exit_agent)
         opened(entry, exit_agent, session=session, attempt=2)
 
-    def test_what_resumes_too_fast_is_told_to_come_again(self, bounded: Callable[..., tuple[Speaker, Speaker]]) -> None:
+    @pytest.mark.parametrize("resume", [True, False])
+    def test_what_is_asked_for_again_too_fast_is_told_to_come_again(
+        self, bounded: Callable[..., tuple[Speaker, Speaker]], resume: bool
+    ) -> None:
         entry, _ = bounded(sessions_per_second=1)
-        codes = [refusal(entry, initiator(new_session(), "nobody", attempt=2))[1] for _ in range(4)]
+        codes = [refusal(entry, initiator(new_session(), "nobody", attempt=2, resume=resume))[1] for _ in range(4)]
         assert Refusal.BUSY in codes
         assert set(codes) <= {Refusal.NO_GATEWAY, Refusal.BUSY}
 

@@ -45,11 +45,13 @@ class Access:
 
     @classmethod
     def read(cls, runtime_dir: Path) -> Access:
-        """What a proxy that runs has left. Raises UsageError."""
+        """What a proxy that runs, with `--admin`, has left. Raises UsageError."""
         path = runtime_dir / FILE
         try:
             fields = json.loads(path.read_text())
             return cls(str(fields["address"]), str(fields["token"]))
+        except FileNotFoundError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror} (does the proxy run, with --admin?)") from error
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
