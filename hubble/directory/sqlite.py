@@ -20,6 +20,8 @@ BUSY_TIMEOUT = 3.0
 """Seconds that a call waits while another worker writes, which takes less than a millisecond unless it hangs."""
 BUSY_PAUSE = 0.005
 
+VERSION = 1
+"""Of the tables; it changes with them."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workers (id TEXT PRIMARY KEY, address TEXT, node TEXT, remote TEXT, seen REAL);
 CREATE TABLE IF NOT EXISTS registrations (name TEXT PRIMARY KEY, worker TEXT, epoch INTEGER, owner TEXT);
@@ -153,11 +155,22 @@ class SQLiteDirectory(Directory):
             self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
             self._patiently("PRAGMA journal_mode = WAL")
             self._patiently("PRAGMA synchronous = OFF")  # after a crash of the machine the file is of no use
+            self._check_version()
             for statement in _SCHEMA.strip().splitlines():
                 self._patiently(statement)
             self._inode = self._path.stat().st_ino
         except (sqlite3.Error, OSError) as error:
             raise DirectoryError(f"the directory {self._path} cannot be opened: {error}") from error
+
+    def _check_version(self) -> None:
+        """Workers of two versions meet here when one takes over from the other."""
+        (version,) = self._patiently("PRAGMA user_version").fetchone()
+        if version not in (0, VERSION):
+            raise DirectoryError(
+                f"the directory {self._path} is that of another version of Hubble: end the proxy that uses it first"
+            )
+        if version == 0:
+            self._patiently(f"PRAGMA user_version = {VERSION}")
 
     def _reopen_if_deleted(self) -> None:
         with suppress(FileNotFoundError):

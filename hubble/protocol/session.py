@@ -16,18 +16,7 @@ from collections import deque
 
 from hubble.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
-from hubble.protocol.messages import (
-    Credit,
-    Done,
-    Eof,
-    Message,
-    Refusal,
-    Reset,
-    ResetReason,
-    Stream,
-    Suspend,
-    Terms,
-)
+from hubble.protocol.messages import Credit, Done, Eof, Message, Refusal, Reset, ResetReason, Stream, Suspend, Terms
 from hubble.protocol.states import PATHS, Ended, Event, Move, Opened, Path, Resumed, Suspended
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
 

@@ -100,3 +100,14 @@ def test_a_file_that_is_no_database_is_said_in_one_line(path: Path) -> None:
     path.write_text("this is no database, and longer than the header of one would be" * 10)
     with pytest.raises(DirectoryError, match=r"directory\.sqlite cannot be opened"):
         SQLiteDirectory(path)
+
+
+def test_workers_of_another_version_do_not_share_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when one takes over from the other: a clear word is better than an entry that is misread."""
+    older = SQLiteDirectory(path)
+    older.join(ONE)
+    monkeypatch.setattr(sqlite, "VERSION", sqlite.VERSION + 1)
+    with pytest.raises(DirectoryError, match="another version of Hubble: end the proxy that uses it first"):
+        SQLiteDirectory(path)
+    assert older.renew(ONE)
+    older.close()
