@@ -33,6 +33,8 @@ class Tunnel:
         """Start the proxy, with one worker unless told otherwise; returns the address it listens on, "host:port"."""
         if "--workers" not in options:
             options = ("--workers", "1", *options)
+        if "--max-rate" not in options:
+            options = ("--max-rate", "1000000", *options)  # sessions a second: it is to be measured, not bounded
         tls = ("--tls-cert", self._certificate) if self._certificate else ()
         runtime = ("--runtime-dir", str(self._runtime))
         return str(self._start("proxy", "-authgrant", "-listen", listen, *tls, *runtime, *options)["listen"])
