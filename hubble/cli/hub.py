@@ -12,8 +12,6 @@ from pathlib import Path
 
 import gevent
 
-from hubble.errors import HubbleError
-
 log = logging.getLogger(__name__)
 
 
@@ -57,12 +55,3 @@ def _place(running: gevent.Greenlet) -> str:
             place = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}"
         frame = frame.f_back
     return place
-
-
-def try_to_reload(reload: Callable[[], None]) -> str:
-    """Reload; what could not be used, and stays as it was, or ""."""
-    try:
-        reload()
-    except HubbleError as error:
-        return str(error)
-    return ""

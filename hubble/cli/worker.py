@@ -15,7 +15,7 @@ from gevent.lock import RLock
 
 from hubble.cli import logs
 from hubble.cli.cluster_options import cluster
-from hubble.cli.hub import spare_the_collector, tell_greenlets_on_signal, try_to_reload
+from hubble.cli.hub import spare_the_collector, tell_greenlets_on_signal
 from hubble.cli.observing import observe
 from hubble.cli.policy_options import policy
 from hubble.cli.proxy_arguments import parser
@@ -149,7 +149,7 @@ class _Worker:
                     return
 
     def _reload(self) -> None:
-        self._channel.send(Reloaded(try_to_reload(self._proxy.reload)))
+        self._channel.send(Reloaded(self._proxy.try_to_reload()))
 
     def _end(self, drain: float | None, replaced: bool = False) -> None:
         if drain is None:

@@ -17,7 +17,7 @@ from gevent.event import Event
 
 from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
 from hubble.directory.sqlite import SQLiteDirectory
-from hubble.errors import LinkClosed, ProtocolError, UsageError
+from hubble.errors import HubbleError, LinkClosed, ProtocolError, UsageError
 from hubble.policy import Authorizer, GrantAll, guarded
 from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
@@ -110,7 +110,7 @@ class Proxy:
         )
         self._opening = Opening(self.gateways, self.routes, self._authorizer, audit, limits)
         self._revocation = Revocation(self.gateways, self.routes, self._authorizer, partial(end, self.routes, audit))
-        self._views = Views(self.observer, self.routes, self.reload)
+        self._views = Views(self.observer, self.routes, self.try_to_reload)
         if self._mesh is not None:
             self._mesh.methods |= self._views.methods()
         self._admin: AdminServer | None = None
@@ -200,6 +200,14 @@ class Proxy:
         gevent.spawn(self._revocation.ask_again)
         if problems:
             raise UsageError("; ".join(problems))
+
+    def try_to_reload(self) -> str:
+        """Reload: what could not be used, and stays as it was, or ""."""
+        try:
+            self.reload()
+        except HubbleError as error:
+            return str(error)
+        return ""
 
     def stop(self) -> None:
         """Accept no more, tell the agents to go elsewhere, and close their links."""

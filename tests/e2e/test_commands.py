@@ -157,6 +157,10 @@ def test_json_logs_have_a_time_a_level_and_a_message(stage: Stage) -> None:
         assert process.log.lines
         for line in process.log.lines:
             assert {"time", "level", "message"} <= json.loads(line).keys()
+    told = [json.loads(line) for line in tunnel.proxy.log.lines]
+    registered = [entry for entry in told if "registered from" in entry["message"]]
+    assert {(entry["gateway"], entry["worker"]) for entry in registered} == {("exit", 0), ("entry", 0)}
+    assert any("worker" not in entry for entry in told)  # the supervisor's own
 
 
 def test_a_key_is_in_no_log(stage: Stage) -> None:

@@ -18,7 +18,6 @@ from typing import Any
 from uuid import UUID
 
 from hubble import __version__
-from hubble.errors import HubbleError
 from hubble.protocol.codec import session_text
 from hubble.protocol.messages import ResetReason
 from hubble.proxy.admin.lists import Key, Row, first_keys, fitting
@@ -38,7 +37,7 @@ Arguments = Mapping[str, Any]
 class Views:
     """Answers for one worker. Each method takes and gives what JSON can carry."""
 
-    def __init__(self, observer: Observer, routes: Routes, reload: Callable[[], None]) -> None:
+    def __init__(self, observer: Observer, routes: Routes, reload: Callable[[], str]) -> None:
         self._observer = observer
         self._audit = observer.audit
         self._routes = routes
@@ -175,11 +174,7 @@ class Views:
 
     def reload(self, arguments: Arguments) -> str:
         """Read again what can be read again: "", or what is wrong with it."""
-        try:
-            self._reload()
-        except HubbleError as error:
-            return str(error)
-        return ""
+        return self._reload()
 
     # Rows.
 
