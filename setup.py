@@ -31,7 +31,7 @@ setup(
     author="The Hubble authors",
     license="MIT",
     packages=find_packages(include=["hubble", "hubble.*"]),
-    package_data={"hubble": ["py.typed"], "hubble.policy.lua": ["*.lua"], "hubble.proxy.dashboard": ["*"]},
+    package_data={"hubble": ["py.typed"], "hubble.policy.lua": ["*.lua"], "hubble.admin.dashboard": ["*"]},
     include_package_data=True,
     python_requires=">=3.11",
     install_requires=[

@@ -23,11 +23,11 @@ from websockets.protocol import Side  # noqa: E402
 
 from benchmarks.load import READY  # noqa: E402
 from hubble.agent.options import AgentOptions  # noqa: E402
-from hubble.errors import HubbleError  # noqa: E402
-from hubble.protocol.backoff import Backoff  # noqa: E402
+from hubble.base.backoff import Backoff  # noqa: E402
+from hubble.base.errors import HubbleError  # noqa: E402
 from hubble.protocol.codec import decode, encode  # noqa: E402
 from hubble.protocol.messages import RESUMABLE, GoAway, Handshake  # noqa: E402
-from hubble.transport.dial import Target, open_websocket, parse_url  # noqa: E402
+from hubble.transport.dial.dial import Target, open_websocket, parse_url  # noqa: E402
 from hubble.transport.link import Link  # noqa: E402
 
 OPTIONS = AgentOptions()

@@ -20,10 +20,10 @@ import gevent  # noqa: E402
 from hubble.events import Events  # noqa: E402
 from hubble.events.files import FileLogger  # noqa: E402
 from hubble.transport.listen import open_listener  # noqa: E402
-from tests.events.samples import EVENTS  # noqa: E402
-from tests.proxy.browser import browser  # noqa: E402
-from tests.proxy.crowd import populate  # noqa: E402
-from tests.proxy.tunnels import Tunnel  # noqa: E402
+from tests.support.browser import browser  # noqa: E402
+from tests.support.crowd import populate  # noqa: E402
+from tests.support.samples import EVENTS  # noqa: E402
+from tests.support.tunnels import Tunnel  # noqa: E402
 
 TOKEN = "a-token-for-the-benchmark"
 WHEN = "new Promise((tell) => { (function look() { window.usable ? tell(usable) : setTimeout(look, 5); })(); })"

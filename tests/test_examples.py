@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.listening import listening
-from tests.e2e.services import Service, echo
-from tests.e2e.sockets import assert_echo
-from tests.e2e.waiting import poll
-from tests.talk import PATIENCE
+from tests.support.listening import listening
+from tests.support.services import Service, echo
+from tests.support.sockets import assert_echo
+from tests.support.talk import PATIENCE
+from tests.support.waiting import poll
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"

@@ -13,12 +13,12 @@ import gevent
 import pytest
 
 from hubble.proxy.proxy import Proxy
-from tests import legacy
-from tests.agent.agents import Started, started
-from tests.e2e.services import Service, echo, receive_all, receive_exactly, source
-from tests.e2e.sockets import assert_reset, connect
-from tests.e2e.waiting import poll
-from tests.legacy import LegacyAgent, LegacyProxy, Said
+from tests.support import legacy
+from tests.support.agents import Started, started
+from tests.support.legacy import LegacyAgent, LegacyProxy, Said
+from tests.support.services import Service, echo, receive_all, receive_exactly, source
+from tests.support.sockets import assert_reset, connect
+from tests.support.waiting import poll
 
 PATIENCE = 20.0
 VECTORS = json.loads((Path(__file__).parent / "protocol" / "vectors" / "wire-0.1.json").read_text())

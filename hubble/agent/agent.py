@@ -20,8 +20,9 @@ from hubble.agent.links import Links
 from hubble.agent.metrics import AgentMetrics
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule, parse_rules
-from hubble.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused, UsageError
-from hubble.protocol.backoff import Backoff
+from hubble.base.backoff import Backoff
+from hubble.base.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused, UsageError
+from hubble.base.recent import RecentSet
 from hubble.protocol.binary import BINARY_TYPES, FROM_EXIT, SESSION_END
 from hubble.protocol.codec import decode, encode
 from hubble.protocol.credit import Budget
@@ -43,11 +44,10 @@ from hubble.protocol.messages import (
     Suspend,
     Terminator,
 )
-from hubble.protocol.recent import RecentSet
 from hubble.protocol.session import Session
 from hubble.protocol.states import Path
 from hubble.transport.addresses import Socket
-from hubble.transport.dial import Target, check_usage, open_websocket, parse_url
+from hubble.transport.dial.dial import Target, check_usage, open_websocket, parse_url
 from hubble.transport.link import Link
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from gevent import socket
 from gevent.event import Event
 
 from hubble.agent.metrics import Meters
-from hubble.protocol.backoff import Backoff
+from hubble.base.backoff import Backoff
 from hubble.protocol.codec import encode, session_text
-from hubble.protocol.legacy import LegacySession
+from hubble.protocol.legacy.session import LegacySession
 from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
 from hubble.protocol.session import Session
 from hubble.protocol.states import Ended, Opened, Path, Resumed, Suspended

@@ -17,11 +17,11 @@ from hubble.agent.links import Links
 from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule
-from hubble.errors import ListenError
-from hubble.protocol.backoff import Backoff
+from hubble.base.backoff import Backoff
+from hubble.base.errors import ListenError
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.credit import Budget, Window
-from hubble.protocol.legacy import LegacySession
+from hubble.protocol.legacy.session import LegacySession
 from hubble.protocol.messages import Ack, ConnectionClosed, Initiator, Refusal, Reset, ResetReason
 from hubble.protocol.session import OPEN_TIMEOUT, Session
 from hubble.protocol.states import Path

@@ -12,10 +12,10 @@ from hubble.agent.connection import Connection
 from hubble.agent.links import Links
 from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
-from hubble.errors import DialError, ProtocolError
+from hubble.base.errors import DialError, ProtocolError
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.credit import Budget, Window
-from hubble.protocol.legacy import LegacySession
+from hubble.protocol.legacy.session import LegacySession
 from hubble.protocol.messages import Ack, Initiator, Refusal, Terms
 from hubble.protocol.session import Session
 from hubble.transport.addresses import Check, IPAddress, Socket, connect

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hubble.protocol import credit
 from hubble.protocol.session import RESUME_TIMEOUT
-from hubble.transport.dial import DialOptions
+from hubble.transport.dial.dial import DialOptions
 from hubble.transport.link import Keepalive
 
 

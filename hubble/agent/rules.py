@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 
 FORM = "[bind:]port:[key@]gateway:host:port"
 LOOPBACK = "127.0.0.1"

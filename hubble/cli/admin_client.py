@@ -13,12 +13,12 @@ from typing import Any
 
 import requests
 
+from hubble.admin.access import Access, read_token
+from hubble.base import runtimedir as runtime
+from hubble.base.errors import HubbleError, UsageError
 from hubble.cli.arguments import Parser, admin_address, seconds
 from hubble.cli.running import run
 from hubble.cli.tables import age, bytes_text, clock, event_text, millis, table
-from hubble.errors import HubbleError, UsageError
-from hubble.proxy.admin.access import Access, read_token
-from hubble.supervisor import runtime
 from hubble.transport.endpoint import endpoint
 
 PROGRAM = "hubble-proxy"

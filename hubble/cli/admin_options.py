@@ -6,9 +6,9 @@ import socket
 from argparse import Namespace
 from pathlib import Path
 
+from hubble.admin.access import new_token, read_token
+from hubble.base.errors import UsageError
 from hubble.cli.arguments import admin_address
-from hubble.errors import UsageError
-from hubble.proxy.admin.access import new_token, read_token
 from hubble.transport.bind import bind_listener
 from hubble.transport.endpoint import endpoint
 

@@ -11,14 +11,14 @@ from hubble.agent.access import AccessList
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import FORM, Rule
+from hubble.base.errors import UsageError
 from hubble.cli import check, logs
 from hubble.cli.arguments import Parser, admin_address, seconds, size
 from hubble.cli.dial_options import add_dial_options, dial_options
 from hubble.cli.hub import spare_the_collector, stop_on_signals, tell_greenlets_on_signal
 from hubble.cli.keys import add_key_options, read_key, read_key_file
 from hubble.cli.running import run, write_ports
-from hubble.errors import UsageError
-from hubble.transport.dial import check_usage, parse_url
+from hubble.transport.dial.dial import check_usage, parse_url
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Keepalive
 from hubble.transport.listen import open_listener

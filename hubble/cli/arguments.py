@@ -8,7 +8,7 @@ import sys
 from typing import Any, NoReturn
 
 from hubble import __version__
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):

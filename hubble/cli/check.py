@@ -5,15 +5,15 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from hubble.agent.check import Check, Step
+from hubble.agent.check.check import Check, Step
 from hubble.agent.options import AgentOptions
+from hubble.base.errors import UsageError
 from hubble.cli import logs
 from hubble.cli.arguments import Parser
 from hubble.cli.dial_options import add_dial_options, dial_options
 from hubble.cli.keys import add_key_options, read_key
 from hubble.cli.running import FAILURE, SUCCESS, run
-from hubble.errors import UsageError
-from hubble.transport.dial import check_usage, parse_url
+from hubble.transport.dial.dial import check_usage, parse_url
 
 PROGRAM = "hubble-agent check"
 VERDICTS = {True: "ok", False: "FAILED", None: "-"}

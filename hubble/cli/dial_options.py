@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from pathlib import Path
 
+from hubble.base.errors import UsageError
 from hubble.cli.arguments import Parser
-from hubble.errors import UsageError
-from hubble.transport.dial import DialOptions
+from hubble.transport.dial.dial import DialOptions
 from hubble.transport.tls import TLSOptions
 
 

@@ -6,9 +6,9 @@ import getpass
 import sys
 from collections.abc import Sequence
 
+from hubble.base.errors import UsageError
 from hubble.cli.arguments import Parser
 from hubble.cli.running import run
-from hubble.errors import UsageError
 from hubble.policy.keys import hash_key
 
 PROGRAM = "hubble-proxy hash-key"

@@ -6,8 +6,8 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+from hubble.base.errors import UsageError
 from hubble.cli.arguments import Parser
-from hubble.errors import UsageError
 
 
 def add_key_options(parser: Parser) -> None:

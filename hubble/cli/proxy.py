@@ -12,14 +12,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from hubble.admin.access import Access
+from hubble.base.errors import HubbleError, ListenError, UsageError
+from hubble.base.runtimedir import RuntimeDir, default_directory
 from hubble.cli import logs
 from hubble.cli.admin_options import admin_listen, admin_socket, admin_token
 from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
 from hubble.cli.running import run, write_ports
-from hubble.errors import HubbleError, ListenError, UsageError
-from hubble.proxy.admin.access import Access
 from hubble.supervisor.process import Program
-from hubble.supervisor.runtime import RuntimeDir, default_directory
 from hubble.supervisor.supervisor import Supervisor
 from hubble.supervisor.takeover import Estate, Heir
 from hubble.transport.bind import bind_listener, parse_listen
@@ -27,7 +27,7 @@ from hubble.transport.endpoint import endpoint
 
 log = logging.getLogger(__name__)
 
-WORKER = (sys.executable, "-P", str(Path(__file__).with_name("start_worker.py")))
+WORKER = (sys.executable, "-P", str(Path(__file__).parents[1] / "worker" / "start.py"))
 BIND_TIMEOUT = 3.0
 """Seconds that the workers of a proxy that was killed may take to let go of its address."""
 

@@ -10,7 +10,7 @@ PROGRAM = "hubble-proxy"
 DEFAULT_LISTEN = ":8080"
 FILE = "@file:"
 MOST_WORKERS = 512
-"""Two generations of so many have slots of their own (hubble/proxy/slots.py) while one takes over from the other."""
+"""Two generations of so many have slots of their own (hubble/base/slots.py) while one takes over from the other."""
 COMMANDS = "status, gateways, sessions, events, kick, unblock, reload, drain; hash-key"
 """What may stand in the place of options (hubble/cli/commands.py, which the supervisor does not import)."""
 POLICIES = ("authgrant", "authdeny", "authlua", "auth-rules", "auth-python")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hubble.errors import HubbleError, UsageError
+from hubble.base.errors import HubbleError, UsageError
 
 SUCCESS, FAILURE = 0, 1
 INTERRUPTED = 128 + signal.SIGINT

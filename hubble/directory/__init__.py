@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hubble.errors import HubbleError
+from hubble.base.errors import HubbleError
 
 LEASE = 10.0
 """Seconds for which a worker is believed to live after it has said so."""

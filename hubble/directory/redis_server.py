@@ -12,7 +12,7 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 
 PATIENCE = 1.0
 """Seconds that the server may take to be connected to, and to answer."""

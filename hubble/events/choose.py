@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.events.feed import EventLogger
 from hubble.events.files import FileLogger, StdoutLogger
 from hubble.events.spool import Spool

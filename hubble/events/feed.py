@@ -11,8 +11,8 @@ from typing import Protocol
 import gevent
 from gevent.event import Event as Flag
 
+from hubble.base.slices import others_first
 from hubble.events.model import Event
-from hubble.slices import others_first
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from select import PIPE_BUF
 from gevent.lock import RLock
 from gevent.threadpool import ThreadPool
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.events.model import Event
 from hubble.events.text import lines
 

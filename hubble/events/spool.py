@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 
 log = logging.getLogger(__name__)
 

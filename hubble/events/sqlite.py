@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gevent.threadpool import ThreadPool
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
+from hubble.base.slices import in_slices
 from hubble.events.model import Event, as_dict
-from hubble.slices import in_slices
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a writer waits for the other workers' writes."""

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from hubble.base.slices import in_slices
 from hubble.events.model import Event, as_dict, timestamp
-from hubble.slices import in_slices
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 

@@ -19,7 +19,7 @@ import requests
 from gevent import monkey
 from gevent.event import Event as Flag
 
-from hubble.errors import PatchingMissing, UsageError
+from hubble.base.errors import PatchingMissing, UsageError
 from hubble.events.model import Event
 from hubble.events.spool import Spool
 from hubble.events.text import lines

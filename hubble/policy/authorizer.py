@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy.digest import without_key
 from hubble.policy.request import ConnectionRequest, Decision, RegistrationRequest, denied, failed, granted
 

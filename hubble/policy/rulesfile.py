@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy.keys import KeyHash
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 
 logger = logging.getLogger("hubble.policy")
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol.messages import Credit, Done, Eof, GoAway, Reset, ResetReason, Stream, Suspend
 
 STREAM, CREDIT, EOF, RESET, DONE, SUSPEND = 0x10, 0x12, 0x14, 0x16, 0x18, 0x1A

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgpack
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol import binary
 from hubble.protocol.binary import Buffer
 from hubble.protocol.messages import (

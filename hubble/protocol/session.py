@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 from collections import deque
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.messages import Credit, Done, Eof, Message, Refusal, Reset, ResetReason, Stream, Suspend, Terms
 from hubble.protocol.states import PATHS, Ended, Event, Move, Opened, Path, Resumed, Suspended

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
 
 Chunk = bytes | memoryview

@@ -15,34 +15,34 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
+from hubble.admin.server import AdminServer
+from hubble.admin.service import Admin, Drain
+from hubble.admin.views import Views
+from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, UsageError
 from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
 from hubble.directory.sqlite import SQLiteDirectory
-from hubble.errors import HubbleError, LinkClosed, ProtocolError, UsageError
+from hubble.mesh.cluster import Cluster
+from hubble.mesh.mesh import Mesh
+from hubble.mesh.sockets import listen_on_path, remove_dead
 from hubble.policy import Authorizer, GrantAll, guarded
 from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
-from hubble.proxy.admin.server import AdminServer
-from hubble.proxy.admin.service import Admin, Drain
-from hubble.proxy.admin.views import Views
-from hubble.proxy.app import Application, Environ, WSGIApplication
-from hubble.proxy.balance import Balance
-from hubble.proxy.cluster import Cluster
-from hubble.proxy.gateways import Gateways
-from hubble.proxy.limits import AbuseLimits
-from hubble.proxy.mesh import Mesh
-from hubble.proxy.meshsockets import listen_on_path, remove_dead
-from hubble.proxy.observer import Observer
-from hubble.proxy.opening import Opening
-from hubble.proxy.registration import Caller, Registration
-from hubble.proxy.relay import Relay, end
-from hubble.proxy.revocation import Revocation
-from hubble.proxy.routes import Leg, Routes
+from hubble.proxy.gateways.admission import Caller, Registration
+from hubble.proxy.gateways.balance import Balance
+from hubble.proxy.gateways.limits import AbuseLimits
+from hubble.proxy.gateways.registry import Gateways
+from hubble.proxy.http.app import Application, Environ, WSGIApplication
+from hubble.proxy.sessions.opening import Opening
+from hubble.proxy.sessions.relay import Relay, end
+from hubble.proxy.sessions.revocation import Revocation
+from hubble.proxy.sessions.routes import Leg, Routes
+from hubble.proxy.watch.observer import Observer
 from hubble.transport.addresses import Socket
 from hubble.transport.bind import parse_listen
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
-from hubble.transport.server import LinkServer, Load, ServerOptions
+from hubble.transport.serve.server import LinkServer, Load, ServerOptions
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 
 LARGEST = 64 * 1024
 """Bytes of a packet."""

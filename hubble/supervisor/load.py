@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 
-from hubble.errors import HubbleError
+from hubble.base.errors import HubbleError
 
 ABSENT = -1
 """Of a worker that does not run, or does not accept."""

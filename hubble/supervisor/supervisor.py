@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hubble.errors import HubbleError, ProtocolError
-from hubble.protocol.backoff import Backoff
+from hubble.base.backoff import Backoff
+from hubble.base.errors import HubbleError, ProtocolError
 from hubble.supervisor.channel import Drain, Failed, Message, Ready, Reload, Reloaded, Start, Stop
 from hubble.supervisor.load import ABSENT, LoadTable
 from hubble.supervisor.process import Program, WorkerProcess, how

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hubble.errors import HubbleError
+from hubble.base.errors import HubbleError
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ import gevent
 from gevent import socket
 from gevent.queue import Empty, Queue
 
-from hubble.errors import DialError
+from hubble.base.errors import DialError
 from hubble.transport.endpoint import endpoint
 
 # gevent's socket, or the standard one after monkey-patching; both have this interface.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 
-from hubble.errors import ListenError, UsageError
+from hubble.base.errors import ListenError, UsageError
 from hubble.transport.endpoint import endpoint
 
 BACKLOG = 4096

@@ -19,7 +19,7 @@ from gevent.event import Event
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Side
 
-from hubble.errors import LinkClosed
+from hubble.base.errors import LinkClosed
 from hubble.protocol.fairqueue import FairQueue, Lane
 from hubble.transport.addresses import Socket
 from hubble.transport.framing import Framing

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from gevent import ssl as gevent_ssl
 
-from hubble.errors import DialError, UsageError
+from hubble.base.errors import DialError, UsageError
 from hubble.transport.addresses import Socket
 from hubble.transport.tlsfaults import explain, file_fault
 from hubble.transport.tlssocket import TLSSocket

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from hubble.transport import link
-from tests.agent.fakeproxy import FakeProxy
+from tests.support.fakeproxy import FakeProxy
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import ipaddress
 import pytest
 
 from hubble.agent.access import AccessList
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 
 PUBLIC = "203.0.113.5"
 

@@ -17,7 +17,7 @@ from gevent.event import Event
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule
-from hubble.errors import DialError, ListenError, RegistrationRefused, UsageError
+from hubble.base.errors import DialError, ListenError, RegistrationRefused, UsageError
 from hubble.protocol.messages import (
     RESUMABLE,
     Ack,
@@ -30,13 +30,13 @@ from hubble.protocol.messages import (
     ResetReason,
     Stream,
 )
-from hubble.transport.dial import DialOptions
+from hubble.transport.dial.dial import DialOptions
 from hubble.transport.tls import TLSOptions
-from tests.agent.agents import started
-from tests.agent.fakeproxy import FakeProxy
-from tests.e2e.sockets import assert_reset, connect
-from tests.e2e.waiting import poll
-from tests.talk import PATIENCE
+from tests.support.agents import started
+from tests.support.fakeproxy import FakeProxy
+from tests.support.sockets import assert_reset, connect
+from tests.support.talk import PATIENCE
+from tests.support.waiting import poll
 
 pytestmark = pytest.mark.usefixtures("quick_farewells")
 

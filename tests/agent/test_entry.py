@@ -29,12 +29,12 @@ from hubble.protocol.messages import (
     Terminator,
     Terms,
 )
-from tests.agent.agents import Started, started
-from tests.agent.fakeproxy import LIMIT, Call, FakeProxy
-from tests.e2e.services import receive_all, receive_exactly
-from tests.e2e.sockets import assert_reset, connect
-from tests.e2e.waiting import poll
-from tests.talk import PATIENCE
+from tests.support.agents import Started, started
+from tests.support.fakeproxy import LIMIT, Call, FakeProxy
+from tests.support.services import receive_all, receive_exactly
+from tests.support.sockets import assert_reset, connect
+from tests.support.talk import PATIENCE
+from tests.support.waiting import poll
 
 pytestmark = pytest.mark.usefixtures("quick_farewells")
 

@@ -27,11 +27,11 @@ from hubble.protocol.messages import (
     Terms,
 )
 from hubble.transport.addresses import IPAddress
-from tests.agent.agents import Started, started
-from tests.agent.fakeproxy import LIMIT, Call, FakeProxy
-from tests.e2e.services import Service, echo, receive_all, receive_exactly
-from tests.e2e.waiting import poll
-from tests.talk import PATIENCE
+from tests.support.agents import Started, started
+from tests.support.fakeproxy import LIMIT, Call, FakeProxy
+from tests.support.services import Service, echo, receive_all, receive_exactly
+from tests.support.talk import PATIENCE
+from tests.support.waiting import poll
 
 pytestmark = pytest.mark.usefixtures("quick_farewells")
 

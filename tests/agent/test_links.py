@@ -5,7 +5,7 @@ from typing import Any
 import gevent
 
 from hubble.agent.links import Links
-from tests.talk import PATIENCE
+from tests.support.talk import PATIENCE
 
 FIRST: Any = object()
 SECOND: Any = object()

@@ -9,7 +9,7 @@ import requests
 from hubble.agent.agent import Agent
 from hubble.events import CloseSession, SessionResumed
 from hubble.transport.listen import open_listener
-from tests.proxy.tunnels import Tunnel, eventually, exchange, finish
+from tests.support.tunnels import Tunnel, eventually, exchange, finish
 
 
 def test_what_an_agent_counts() -> None:

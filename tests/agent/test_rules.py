@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hubble.agent.rules import Rule, parse_rules
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 
 KEY = "s3cret"
 

@@ -14,12 +14,12 @@ import pytest
 
 from hubble.policy import DenyAll
 from hubble.proxy.proxy import Proxy
-from tests.agent.agents import Started, started
-from tests.e2e.services import Exchange, Service, digest, digest_at_end, echo, receive_all, receive_exactly, source
-from tests.e2e.sockets import assert_echo, assert_reset, connect
-from tests.e2e.traffic import Progress, exchange
-from tests.e2e.waiting import poll
-from tests.talk import PATIENCE
+from tests.support.agents import Started, started
+from tests.support.services import Exchange, Service, digest, digest_at_end, echo, receive_all, receive_exactly, source
+from tests.support.sockets import assert_echo, assert_reset, connect
+from tests.support.talk import PATIENCE
+from tests.support.traffic import Progress, exchange
+from tests.support.waiting import poll
 
 pytestmark = pytest.mark.usefixtures("quick_farewells")
 

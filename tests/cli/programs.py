@@ -12,9 +12,9 @@ import gevent
 import pytest
 
 from hubble.cli import agent
-from tests.e2e.commands import hubble
-from tests.e2e.waiting import poll
-from tests.talk import PATIENCE
+from tests.support.commands import hubble
+from tests.support.talk import PATIENCE
+from tests.support.waiting import poll
 
 
 class Said(NamedTuple):

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from gevent import socket
 
+from hubble.admin.access import Access
 from hubble.cli import admin_client
-from hubble.proxy.admin.access import Access
-from tests.e2e.commands import hubble
-from tests.e2e.services import Service
-from tests.e2e.stage import Stage, Tunnel
+from tests.support.commands import hubble
+from tests.support.services import Service
+from tests.support.stage import Stage, Tunnel
 
 TOKEN = "the-token-of-this-test"
 

@@ -11,9 +11,9 @@ from hubble import __version__
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.cli import agent
-from tests.agent.fakeproxy import FakeProxy
 from tests.cli.programs import complaint, run, serving
-from tests.e2e.sockets import connect
+from tests.support.fakeproxy import FakeProxy
+from tests.support.sockets import connect
 
 URL = "ws://127.0.0.1:1"
 BASE = ("-url", URL, "-name", "agent")

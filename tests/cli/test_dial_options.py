@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hubble.base.errors import UsageError
 from hubble.cli.agent import parser
 from hubble.cli.dial_options import dial_options
-from hubble.errors import UsageError
-from hubble.transport.dial import DialOptions
+from hubble.transport.dial.dial import DialOptions
 
 PIN = "sha256:" + "0" * 64
 

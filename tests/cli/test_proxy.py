@@ -7,10 +7,10 @@ from gevent import socket
 
 from hubble import __version__
 from hubble.cli import commands
-from hubble.cli.policy_options import abuse_limits, policy
 from hubble.cli.proxy_arguments import COMMANDS, is_unpoliced, parser
 from hubble.policy import DenyAll, GrantAll
-from hubble.proxy.limits import AbuseLimits
+from hubble.proxy.gateways.limits import AbuseLimits
+from hubble.worker.policy_options import abuse_limits, policy
 from tests.cli.programs import complaint, run
 
 BASE = ("-listen", "127.0.0.1:0")

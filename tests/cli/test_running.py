@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from hubble.base.errors import DialError, ListenError, UsageError
 from hubble.cli.running import run, write_ports
-from hubble.errors import DialError, ListenError, UsageError
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hubble.directory import Directory, LocalDirectory
 from hubble.directory.redis import RedisDirectory
 from hubble.directory.sqlite import SQLiteDirectory
-from tests.redisserver import RedisServer
+from tests.support.redisserver import RedisServer
 
 LEASE = 0.5
 Opener = Callable[[], Directory]

@@ -11,8 +11,8 @@ import pytest
 
 from hubble.directory import Directory, Registration, Worker, owner_digest
 from tests.directory.conftest import LEASE, Opener
-from tests.e2e.processes import ROOT
-from tests.e2e.waiting import poll
+from tests.support.processes import ROOT
+from tests.support.waiting import poll
 
 ONE = Worker("one", "unix:/run/one.sock", "node", "tcp:192.0.2.1:7000")
 TWO = Worker("two", "unix:/run/two.sock", "node")

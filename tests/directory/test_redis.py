@@ -14,12 +14,12 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
+from hubble.base.errors import UsageError
 from hubble.directory import Registration, Worker
 from hubble.directory.redis import RedisDirectory
 from hubble.directory.redis_server import client, shown
-from hubble.errors import UsageError
-from tests.e2e.waiting import poll
-from tests.redisserver import RedisServer
+from tests.support.redisserver import RedisServer
+from tests.support.waiting import poll
 
 ONE, TWO = Worker("one", "", "node 1", "tcp:192.0.2.1:7000"), Worker("two", "", "node 2", "tcp:192.0.2.2:7000")
 MINE = Registration("mine", "one", 1, "my owner")

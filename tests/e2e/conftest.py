@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.postgres import Postgres
-from tests.e2e.sshd import Sshd
-from tests.e2e.stage import Stage
-from tests.programs import require
+from tests.support.postgres import Postgres
+from tests.support.programs import require
+from tests.support.sshd import Sshd
+from tests.support.stage import Stage
 
 SHOWN_LINES = 150  # of each process's log, beneath a failed test
 

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 import requests
 
+from hubble.admin.access import Access
 from hubble.cli.admin_client import Client
-from hubble.proxy.admin.access import Access
-from tests.e2e.commands import hubble
-from tests.e2e.machines import Machine
-from tests.e2e.services import Service, echo
-from tests.e2e.sockets import connect, echoed
-from tests.e2e.stage import Stage
-from tests.e2e.waiting import poll
-from tests.e2e.workers import AgentsProcess, start_agents
+from tests.support.commands import hubble
+from tests.support.machines import Machine
+from tests.support.services import Service, echo
+from tests.support.sockets import connect, echoed
+from tests.support.stage import Stage
+from tests.support.waiting import poll
+from tests.support.workerprocesses import AgentsProcess, start_agents
 
 PAIRS = 6
 ASK = 8  # times, each over a connection of its own: most likely both workers answer

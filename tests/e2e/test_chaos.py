@@ -18,17 +18,17 @@ import gevent
 import pytest
 import redis
 
+from hubble.admin.access import Access
 from hubble.cli.admin_client import Client
-from hubble.proxy.admin.access import Access
-from tests.e2e.machines import Machine
-from tests.e2e.relay import Relay
-from tests.e2e.services import Service, echo
-from tests.e2e.sockets import connect, echoed
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import Pattern
-from tests.e2e.waiting import poll
-from tests.e2e.workers import AgentsProcess, start_agents
-from tests.redisserver import RedisServer
+from tests.support.machines import Machine
+from tests.support.redisserver import RedisServer
+from tests.support.relay import Relay
+from tests.support.services import Service, echo
+from tests.support.sockets import connect, echoed
+from tests.support.stage import Stage
+from tests.support.traffic import Pattern
+from tests.support.waiting import poll
+from tests.support.workerprocesses import AgentsProcess, start_agents
 
 SECONDS = float(os.environ.get("HUBBLE_CHAOS_SECONDS") or 0)
 CALM = 60.0  # seconds that everything may take to be well again afterwards

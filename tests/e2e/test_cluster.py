@@ -10,15 +10,15 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.e2e.conversation import Conversation
-from tests.e2e.processes import AgentProcess, ProxyProcess
-from tests.e2e.scale import MB
-from tests.e2e.services import Exchange, Service, echo
-from tests.e2e.sockets import assert_echo
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import Progress, exchange
-from tests.e2e.waiting import poll
-from tests.redisserver import RedisServer
+from tests.support.conversation import Conversation
+from tests.support.processes import AgentProcess, ProxyProcess
+from tests.support.redisserver import RedisServer
+from tests.support.scale import MB
+from tests.support.services import Exchange, Service, echo
+from tests.support.sockets import assert_echo
+from tests.support.stage import Stage
+from tests.support.traffic import Progress, exchange
+from tests.support.waiting import poll
 
 LONGEST_PAUSE = 3.0
 

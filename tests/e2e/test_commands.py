@@ -9,11 +9,11 @@ import socket
 
 import pytest
 
-from tests.e2e.commands import hubble
-from tests.e2e.processes import TRACEBACK, ProxyProcess
-from tests.e2e.services import Service, echo
-from tests.e2e.sockets import assert_echo, connect, echoed
-from tests.e2e.stage import Stage
+from tests.support.commands import hubble
+from tests.support.processes import TRACEBACK, ProxyProcess
+from tests.support.services import Service, echo
+from tests.support.sockets import assert_echo, connect, echoed
+from tests.support.stage import Stage
 
 NOBODY = "ws://127.0.0.1:1"  # nothing listens on port 1
 

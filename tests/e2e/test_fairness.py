@@ -14,12 +14,12 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.e2e.bulk import BulkSender, BulkSink
-from tests.e2e.scale import KIB, MB, scaled
-from tests.e2e.services import Service, echo, sink
-from tests.e2e.sockets import connect, echoed
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import Progress
+from tests.support.bulk import BulkSender, BulkSink
+from tests.support.scale import KIB, MB, scaled
+from tests.support.services import Service, echo, sink
+from tests.support.sockets import connect, echoed
+from tests.support.stage import Stage
+from tests.support.traffic import Progress
 
 SESSIONS = 50
 ROUND_TRIP = 0.1  # seconds

@@ -14,16 +14,16 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.e2e import fronts
-from tests.e2e.fronts import IDLE
-from tests.e2e.processes import AgentProcess
-from tests.e2e.scale import MB
-from tests.e2e.services import Exchange, Service, echo
-from tests.e2e.sockets import connect, echoed
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import exchange
-from tests.programs import require
-from tests.transport.certificates import Authority, Identity
+from tests.support import fronts
+from tests.support.certificates import Authority, Identity
+from tests.support.fronts import IDLE
+from tests.support.processes import AgentProcess
+from tests.support.programs import require
+from tests.support.scale import MB
+from tests.support.services import Exchange, Service, echo
+from tests.support.sockets import connect, echoed
+from tests.support.stage import Stage
+from tests.support.traffic import exchange
 
 Front = Callable[..., AbstractContextManager[int]]
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 from gevent.pool import Pool
 
-from tests.e2e.commands import run
-from tests.e2e.scale import MB, scaled
-from tests.e2e.services import Service, digest, digest_at_end, http_1_0, receive_all
-from tests.e2e.sockets import connect
-from tests.e2e.stage import Stage
-from tests.programs import require
+from tests.support.commands import run
+from tests.support.programs import require
+from tests.support.scale import MB, scaled
+from tests.support.services import Service, digest, digest_at_end, http_1_0, receive_all
+from tests.support.sockets import connect
+from tests.support.stage import Stage
 
 TIMES = 200
 AT_ONCE = 10

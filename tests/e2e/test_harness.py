@@ -10,11 +10,11 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.e2e.processes import Process
-from tests.e2e.services import Exchange, Service, digest, digest_at_end, echo, receive_all, receive_exactly
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import BLOCK, Pattern, WrongBytes, exchange
-from tests.e2e.waiting import poll
+from tests.support.processes import Process
+from tests.support.services import Exchange, Service, digest, digest_at_end, echo, receive_all, receive_exactly
+from tests.support.stage import Stage
+from tests.support.traffic import BLOCK, Pattern, WrongBytes, exchange
+from tests.support.waiting import poll
 
 
 def connect(port: int) -> socket.socket:

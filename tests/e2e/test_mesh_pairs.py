@@ -7,11 +7,11 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.e2e.scale import KIB, scaled
-from tests.e2e.services import Exchange
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import Progress, exchange
-from tests.e2e.workers import start_agents, start_workers
+from tests.support.scale import KIB, scaled
+from tests.support.services import Exchange
+from tests.support.stage import Stage
+from tests.support.traffic import Progress, exchange
+from tests.support.workerprocesses import start_agents, start_workers
 
 PAIRS = 25  # agents of each kind
 SESSIONS = 20  # of each entry agent, each with another exit agent

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hubble.policy.keys import hash_key
-from tests.e2e.commands import hubble
-from tests.e2e.services import Service, echo
-from tests.e2e.sockets import assert_echo, assert_reset, connect, echoed
-from tests.e2e.stage import Stage
+from tests.support.commands import hubble
+from tests.support.services import Service, echo
+from tests.support.sockets import assert_echo, assert_reset, connect, echoed
+from tests.support.stage import Stage
 
 GRANT = "function connect(request) return true end\n"
 DENY = "function connect(request) return false end\n"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.commands import run
-from tests.e2e.postgres import Postgres
-from tests.e2e.scale import MB, scaled
-from tests.e2e.services import HttpFiles
-from tests.e2e.sshd import Sshd
-from tests.e2e.stage import Stage
-from tests.e2e.trees import contents, make_tree
-from tests.programs import require
+from tests.support.commands import run
+from tests.support.postgres import Postgres
+from tests.support.programs import require
+from tests.support.scale import MB, scaled
+from tests.support.services import HttpFiles
+from tests.support.sshd import Sshd
+from tests.support.stage import Stage
+from tests.support.trees import contents, make_tree
 
 
 def test_ssh_runs_a_command(stage: Stage, sshd: Sshd) -> None:

@@ -7,10 +7,10 @@ import time
 import gevent
 import pytest
 
-from tests.e2e.relay import reset
-from tests.e2e.services import Service, echo, sink
-from tests.e2e.sockets import assert_echo, assert_reset, connect, echoed
-from tests.e2e.stage import Stage
+from tests.support.relay import reset
+from tests.support.services import Service, echo, sink
+from tests.support.sockets import assert_echo, assert_reset, connect, echoed
+from tests.support.stage import Stage
 
 RESUME_TIMEOUT = 3.0
 OPTIONS = ["--resume-timeout", str(RESUME_TIMEOUT)]

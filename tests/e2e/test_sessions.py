@@ -9,13 +9,13 @@ import time
 import gevent
 import pytest
 
-from tests.e2e.relay import reset
-from tests.e2e.scale import MB
-from tests.e2e.services import Exchange, Service, echo
-from tests.e2e.sockets import assert_echo, assert_reset, connect, echoed
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import exchange
-from tests.e2e.waiting import poll
+from tests.support.relay import reset
+from tests.support.scale import MB
+from tests.support.services import Exchange, Service, echo
+from tests.support.sockets import assert_echo, assert_reset, connect, echoed
+from tests.support.stage import Stage
+from tests.support.traffic import exchange
+from tests.support.waiting import poll
 
 
 def test_two_hundred_sessions_at_once_carry_both_ways(stage: Stage) -> None:

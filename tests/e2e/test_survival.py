@@ -13,16 +13,16 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from tests.e2e.commands import run
-from tests.e2e.log import Log
-from tests.e2e.scale import MB, scaled
-from tests.e2e.services import Exchange, Service, digest, digest_at_end, echo, receive_all, source
-from tests.e2e.sockets import connect, echoed
-from tests.e2e.sshd import Sshd
-from tests.e2e.stage import Stage, Tunnel
-from tests.e2e.traffic import Pattern, Progress, exchange
-from tests.e2e.trees import contents, make_tree
-from tests.programs import require
+from tests.support.commands import run
+from tests.support.log import Log
+from tests.support.programs import require
+from tests.support.scale import MB, scaled
+from tests.support.services import Exchange, Service, digest, digest_at_end, echo, receive_all, source
+from tests.support.sockets import connect, echoed
+from tests.support.sshd import Sshd
+from tests.support.stage import Stage, Tunnel
+from tests.support.traffic import Pattern, Progress, exchange
+from tests.support.trees import contents, make_tree
 
 SESSIONS = 20
 SIZE = scaled(50 * MB, 8 * MB)  # of each session, each way

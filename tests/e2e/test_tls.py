@@ -10,14 +10,14 @@ from pathlib import Path
 import gevent
 import pytest
 
-from tests.e2e.commands import hubble
-from tests.e2e.scale import MB
-from tests.e2e.services import Exchange, Service, echo
-from tests.e2e.sockets import assert_echo, connect, echoed
-from tests.e2e.stage import Stage, Tunnel
-from tests.e2e.traffic import Progress, exchange
-from tests.transport.certificates import Authority, Identity
-from tests.transport.dialling import pin_by_openssl
+from tests.support.certificates import Authority, Identity
+from tests.support.commands import hubble
+from tests.support.dialling import pin_by_openssl
+from tests.support.scale import MB
+from tests.support.services import Exchange, Service, echo
+from tests.support.sockets import assert_echo, connect, echoed
+from tests.support.stage import Stage, Tunnel
+from tests.support.traffic import Progress, exchange
 
 RECORD = 16 * 1024  # the most bytes that one holds (RFC 8446, section 5.1)
 RULES = """

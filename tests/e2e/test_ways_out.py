@@ -10,14 +10,14 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
-from tests.e2e.commands import hubble
-from tests.e2e.scale import MB
-from tests.e2e.services import Exchange, Service, echo, receive_exactly
-from tests.e2e.sockets import connect, echoed
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import exchange
-from tests.transport.certificates import Authority
-from tests.transport.outproxies import IN_URL, squid
+from tests.support.certificates import Authority
+from tests.support.commands import hubble
+from tests.support.outproxies import IN_URL, squid
+from tests.support.scale import MB
+from tests.support.services import Exchange, Service, echo, receive_exactly
+from tests.support.sockets import connect, echoed
+from tests.support.stage import Stage
+from tests.support.traffic import exchange
 
 IDLE = 2
 """Seconds after which squid cuts a tunnel that is idle, in place of 15 minutes."""

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.log import Log
-from tests.e2e.networks import GATE, INTERNET, LAB, LAB_GATE, OFFICE, ROUTER, Namespaces, networks
-from tests.e2e.processes import HubbleProcess, Process
-from tests.e2e.sshd import Sshd
-from tests.e2e.stage import Stage
-from tests.e2e.trees import contents, make_tree
-from tests.e2e.waiting import poll
-from tests.programs import require
-from tests.transport.certificates import Authority
-from tests.transport.outproxies import public_directory
+from tests.support.certificates import Authority
+from tests.support.log import Log
+from tests.support.networks import GATE, INTERNET, LAB, LAB_GATE, OFFICE, ROUTER, Namespaces, networks
+from tests.support.outproxies import public_directory
+from tests.support.processes import HubbleProcess, Process
+from tests.support.programs import require
+from tests.support.sshd import Sshd
+from tests.support.stage import Stage
+from tests.support.trees import contents, make_tree
+from tests.support.waiting import poll
 
 SQUID = """\
 http_port {gate}:3128

@@ -10,18 +10,18 @@ from pathlib import Path
 import gevent
 import pytest
 
+from hubble.admin.access import Access
 from hubble.cli.admin_client import Client
-from hubble.proxy.admin.access import Access
-from tests.e2e.conversation import Conversation
-from tests.e2e.machines import Machine
-from tests.e2e.scale import MB
-from tests.e2e.services import Exchange, Service, echo
-from tests.e2e.sockets import assert_echo
-from tests.e2e.stage import Stage
-from tests.e2e.traffic import Progress, exchange
-from tests.e2e.waiting import poll
-from tests.e2e.workers import start_agents
-from tests.transport.certificates import Authority
+from tests.support.certificates import Authority
+from tests.support.conversation import Conversation
+from tests.support.machines import Machine
+from tests.support.scale import MB
+from tests.support.services import Exchange, Service, echo
+from tests.support.sockets import assert_echo
+from tests.support.stage import Stage
+from tests.support.traffic import Progress, exchange
+from tests.support.waiting import poll
+from tests.support.workerprocesses import start_agents
 
 LONGEST_PAUSE = 3.0
 AGENTS = 12

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.events.choose import event_logger, shown_target
 from hubble.events.files import FileLogger, StdoutLogger
 from hubble.events.sqlite import SQLiteLogger

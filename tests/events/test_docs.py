@@ -12,7 +12,7 @@ import pytest
 from hubble.events import Event
 from hubble.events.text import record
 from hubble.protocol.messages import ResetReason
-from tests.events.samples import EVENTS
+from tests.support.samples import EVENTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 SECTIONS = {part.split("\n", 1)[0]: part for part in PAGE.split("\n### ")[1:]}

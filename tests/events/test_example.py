@@ -12,7 +12,7 @@ from gevent.server import StreamServer
 
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
-from tests.e2e.log import Log
+from tests.support.log import Log
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "event_logger.py"
 

@@ -9,8 +9,8 @@ from gevent.event import Event as Flag
 
 import hubble
 from hubble.events import Event, Events, Feed, remove_event_logger
-from tests.events.samples import EVENTS
-from tests.proxy.tunnels import Remembering, eventually
+from tests.support.samples import EVENTS
+from tests.support.tunnels import Remembering, eventually
 
 EVENT = EVENTS[0]
 

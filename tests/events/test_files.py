@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.events import as_dict
 from hubble.events.files import FileLogger, LineLogger
-from tests.events.samples import EVENTS
+from tests.support.samples import EVENTS
 
 FULL = Path("/dev/full")
 
@@ -80,7 +80,7 @@ def test_a_line_torn_by_a_full_disk_spoils_no_other(tmp_path: Path) -> None:
 import json, resource, signal
 from pathlib import Path
 from hubble.events.files import FileLogger
-from tests.events.samples import EVENTS
+from tests.support.samples import EVENTS
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 logger = FileLogger(Path({str(path)!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (300, {resource.RLIM_INFINITY}))  # as if the disk were full then
@@ -104,7 +104,7 @@ print(logger.dropped)
 PIPED = """
 import dataclasses, sys
 from hubble.events.files import StdoutLogger
-from tests.events.samples import EVENTS
+from tests.support.samples import EVENTS
 name = sys.argv[1] * 40
 events = [dataclasses.replace(event, worker=name) for event in EVENTS] * 40
 logger = StdoutLogger()

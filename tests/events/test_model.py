@@ -7,7 +7,7 @@ import pytest
 
 from hubble.events import KINDS, OpenSession, as_dict, timestamp
 from hubble.events.text import line
-from tests.events.samples import EVENTS, SESSION, WHEN
+from tests.support.samples import EVENTS, SESSION, WHEN
 
 
 def test_the_samples_show_every_kind() -> None:

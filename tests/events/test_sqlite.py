@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.events.sqlite import SQLiteLogger
-from tests.events.samples import EVENTS, SESSION
+from tests.support.samples import EVENTS, SESSION
 
 
 def test_events_can_be_asked_for(tmp_path: Path) -> None:

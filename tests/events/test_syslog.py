@@ -7,7 +7,7 @@ from pathlib import Path
 from gevent import socket
 
 from hubble.events.syslog import SyslogLogger
-from tests.events.samples import EVENTS
+from tests.support.samples import EVENTS
 
 CLOSE = next(event for event in EVENTS if event.kind == "CloseSession")
 SCRIPT = next(event for event in EVENTS if event.kind == "ScriptError")

@@ -11,11 +11,11 @@ import gevent
 import pytest
 from gevent.pywsgi import WSGIServer
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.events.spool import Spool
 from hubble.events.webhook import WebhookLogger
-from tests.events.samples import EVENTS
-from tests.proxy.tunnels import eventually
+from tests.support.samples import EVENTS
+from tests.support.tunnels import eventually
 
 SECRET = b"a secret of the receiver's"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy import (
     Authorizer,
     Cached,

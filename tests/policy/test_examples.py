@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hubble.policy import Authorizer, ConnectionRequest, LuaPolicy, RegistrationRequest, RulesPolicy, guarded
-from tests.policy.servers import Answer, HttpServer, Received, refusing, serving
+from tests.support.httpservers import Answer, HttpServer, Received, refusing, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "policy"
 SERVICE = "http://127.0.0.1:8090"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy import ConnectionRequest, RegistrationRequest, RulesPolicy
 from hubble.policy.keys import hash_key
 from hubble.policy.rulesfile import literal_address

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy import Authorizer, ConnectionRequest, LuaPolicy, RulesPolicy
 from hubble.policy.watched import WatchedFile
 

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.messages import Ack, Done, Eof, Initiator, Message, Refusal, Reset, ResetReason, Stream
 from hubble.protocol.session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol.messages import (
     ConnectionClosed,
     Credit,

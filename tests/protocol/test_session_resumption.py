@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol.messages import Credit, Done, Suspend, Terms
 from hubble.protocol.session import LATE_CREDIT
 from hubble.protocol.states import Path

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
 

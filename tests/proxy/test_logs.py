@@ -10,7 +10,7 @@ import pytest
 
 from hubble.events import CloseSession, RegistrationRefused, SessionResumed
 from hubble.policy import FunctionPolicy, guarded
-from tests.proxy.tunnels import Tunnel, exchange, finish
+from tests.support.tunnels import Tunnel, exchange, finish
 
 
 def lines(caplog: pytest.LogCaptureFixture, about: str = "") -> list[str]:

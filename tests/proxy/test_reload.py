@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy import GrantAll
 from hubble.proxy.proxy import Proxy, ProxyOptions
-from hubble.transport.server import ServerOptions
-from hubble.transport.servertls import ServerTLS
-from tests.transport.certificates import Authority
+from hubble.transport.serve.server import ServerOptions
+from hubble.transport.serve.servertls import ServerTLS
+from tests.support.certificates import Authority
 
 
 class Reloaded(GrantAll):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.proxies import Proxies
+from tests.support.proxies import Proxies
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hubble.errors import ProtocolError
+from hubble.base.errors import ProtocolError
 from hubble.supervisor.channel import (
     LARGEST,
     Beat,

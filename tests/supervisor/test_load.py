@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hubble.errors import HubbleError
+from hubble.base.errors import HubbleError
 from hubble.supervisor.load import ABSENT, Load, LoadTable
 
 

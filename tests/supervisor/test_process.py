@@ -8,7 +8,7 @@ import pytest
 
 from hubble.supervisor.channel import Beat, encode
 from hubble.supervisor.process import WorkerProcess, how
-from tests.supervisor.proxies import Proxies, gone, refused
+from tests.support.proxies import Proxies, gone, refused
 
 
 @pytest.mark.parametrize(

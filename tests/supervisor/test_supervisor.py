@@ -10,9 +10,9 @@ import gevent
 import pytest
 from gevent import socket
 
-from tests.e2e.processes import ROOT, START, Process, ProxyProcess
-from tests.e2e.waiting import poll
-from tests.supervisor.proxies import Proxies, QuickProxy, alive, files, gone, inheritable, is_listening, refused
+from tests.support.processes import ROOT, START, Process, ProxyProcess
+from tests.support.proxies import Proxies, QuickProxy, alive, files, gone, inheritable, is_listening, refused
+from tests.support.waiting import poll
 
 FOREVER = 60.0
 """Seconds for which a test does not wait."""

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from gevent import socket
 
-from tests.e2e.processes import START, ProxyProcess
-from tests.e2e.waiting import poll
-from tests.supervisor.proxies import Proxies, QuickProxy, alive, files, gone, holds, inheritable, is_listening, refused
+from tests.support.processes import START, ProxyProcess
+from tests.support.proxies import Proxies, QuickProxy, alive, files, gone, holds, inheritable, is_listening, refused
+from tests.support.waiting import poll
 
 TAKEN = "another proxy has taken over"
 HANDED = "the listeners were handed over to another proxy, which starts"

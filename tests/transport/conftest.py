@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.transport.certificates import Authority
-from tests.transport.pairs import KINDS, Pair, Pairs
+from tests.support.certificates import Authority
+from tests.support.pairs import KINDS, Pair, Pairs
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from hubble.errors import DialError
+from hubble.base.errors import DialError
 from hubble.transport import addresses
 from hubble.transport.addresses import connect, resolve
 

@@ -15,7 +15,7 @@ from websockets.protocol import CLIENT, OPEN, SERVER, Protocol, Side
 from hubble.protocol.codec import MAX_MESSAGE
 from hubble.transport import framing
 from hubble.transport.framing import Framing
-from tests.transport.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawFrame, binary, close, in_two
+from tests.support.frames import BINARY, CLOSE, CONT, PING, PONG, TEXT, RawFrame, binary, close, in_two
 
 SIDES = pytest.mark.parametrize("side", [SERVER, CLIENT], ids=["server", "client"])
 LIMIT = 300  # instead of MAX_MESSAGE, for inputs that hypothesis can vary quickly

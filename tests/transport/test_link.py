@@ -20,10 +20,10 @@ from hubble.protocol.codec import MAX_MESSAGE
 from hubble.protocol.fairqueue import LANE_SIZE
 from hubble.transport import link as link_module
 from hubble.transport.link import Keepalive, Link
-from tests.e2e.waiting import poll
-from tests.transport.frames import BINARY, CLOSE, CONT, PING, TEXT, RawFrame, binary, close, in_two
-from tests.transport.links import Owner, Peer, client_and_server
-from tests.transport.pairs import KINDS, PATIENCE, Pair, Pairs
+from tests.support.frames import BINARY, CLOSE, CONT, PING, TEXT, RawFrame, binary, close, in_two
+from tests.support.links import Owner, Peer, client_and_server
+from tests.support.pairs import KINDS, PATIENCE, Pair, Pairs
+from tests.support.waiting import poll
 
 A, B, C = b"a", b"b", b"c"
 """Lanes."""

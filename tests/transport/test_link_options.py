@@ -7,7 +7,7 @@ from gevent import socket
 from websockets.protocol import Side
 
 from hubble.transport.link import Keepalive, Link
-from tests.transport.pairs import Pairs
+from tests.support.pairs import Pairs
 
 
 @pytest.mark.parametrize("kind", ["tcp", "tls"])

@@ -10,8 +10,8 @@ from gevent import socket
 
 from hubble.transport.addresses import Socket
 from hubble.transport.stream import Stream, open_stream
-from tests.e2e.waiting import poll
-from tests.transport.pairs import PATIENCE, Pair, Pairs
+from tests.support.pairs import PATIENCE, Pair, Pairs
+from tests.support.waiting import poll
 
 PLENTY = bytes(range(256)) * 32 * 1024
 """More than the kernel takes on its own."""

@@ -15,14 +15,14 @@ import pytest
 from gevent import socket
 from gevent.server import StreamServer
 
-from hubble.errors import DialError, UsageError
+from hubble.base.errors import DialError, UsageError
 from hubble.transport.addresses import Socket
-from hubble.transport.dial import DialOptions, open_websocket, parse_url
-from hubble.transport.servertls import peer_subject, server_context
+from hubble.transport.dial.dial import DialOptions, open_websocket, parse_url
+from hubble.transport.serve.servertls import peer_subject, server_context
 from hubble.transport.tls import TLSOptions, client_context, public_key_digest
-from tests.transport.certificates import Authority, Identity
-from tests.transport.dialling import failure, openssl, pin_by_openssl, succeeds, tls_server
-from tests.transport.wsserver import HELLO, scripted_server
+from tests.support.certificates import Authority, Identity
+from tests.support.dialling import failure, openssl, pin_by_openssl, succeeds, tls_server
+from tests.support.wsserver import HELLO, scripted_server
 
 EC = "ec -pkeyopt ec_paramgen_curve:"
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,8 +234,8 @@ def picky_server(ca: Authority, version: ssl.TLSVersion) -> Iterator[int]:
 
 ELSEWHERE = """
 import sys, gevent
-from hubble.transport.servertls import ServerTLS
-from tests.transport.wsserver import upgrading_server
+from hubble.transport.serve.servertls import ServerTLS
+from tests.support.wsserver import upgrading_server
 cert, key, ca = sys.argv[1:]
 with upgrading_server(ServerTLS(cert, key, ca, require_client=True)) as server:
     print(server.port, flush=True)
@@ -334,7 +334,7 @@ class TestFiles:
 def test_it_works_without_monkey_patching(ca: Authority) -> None:
     script = (
         "import sys\n"
-        "from hubble.transport.dial import DialOptions, open_websocket, parse_url\n"
+        "from hubble.transport.dial.dial import DialOptions, open_websocket, parse_url\n"
         "from hubble.transport.tls import TLSOptions\n"
         "tls = TLSOptions(ca_file=sys.argv[2])\n"
         "upgraded = open_websocket(parse_url(sys.argv[1]), DialOptions(proxy='none', tls=tls))\n"

@@ -13,13 +13,13 @@ import pytest
 from gevent import socket, subprocess
 
 from hubble.transport.addresses import Socket
-from hubble.transport.servertls import server_context
+from hubble.transport.serve.servertls import server_context
 from hubble.transport.stream import open_stream
 from hubble.transport.tls import TLSOptions, client_context, shake_hands, wrap
 from hubble.transport.tlssocket import AT_A_TIME, MOST_ANSWERS, TLSSocket
-from tests import programs
-from tests.transport.certificates import Authority
-from tests.transport.pairs import PATIENCE, Pair, Pairs
+from tests.support import programs
+from tests.support.certificates import Authority
+from tests.support.pairs import PATIENCE, Pair, Pairs
 
 PLENTY = os.urandom(1 << 20) * 8
 RECORD = 16 * 1024

@@ -24,7 +24,7 @@ from requests.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from hubble.errors import PatchingMissing, UsageError
+from hubble.base.errors import PatchingMissing, UsageError
 
 HOSTS = 64  # whose connections are kept
 CHUNK = 64 * 1024  # bytes of a body read at a time

@@ -12,7 +12,7 @@ from pathlib import Path
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy.authorizer import Authorizer
 from hubble.policy.digest import without_key
 from hubble.policy.lua.host import OFFLINE, SLICE, Host

@@ -10,11 +10,11 @@ from pathlib import Path
 import gevent
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy.lua.http import HttpClient, HttpFailure, HttpRequest, parse_duration
 from tests.policy.lua.conftest import Decide, Make
-from tests.policy.servers import Answer, HttpServer, Received, dripping, refusing, serving
-from tests.transport.certificates import Authority
+from tests.support.certificates import Authority
+from tests.support.httpservers import Answer, HttpServer, Received, dripping, refusing, serving
 
 HTTP = 'local http = require("http")'
 

@@ -17,7 +17,7 @@ from lupa import lua51
 
 from hubble.policy import AUTHORIZATION_ERROR, Decision, FailClosed
 from tests.policy.lua.conftest import REQUEST, Decide, Make
-from tests.policy.servers import dripping
+from tests.support.httpservers import dripping
 
 HTTP = 'local http = require("http")'
 CPU = "the script used more than 50 ms of CPU"

@@ -15,7 +15,7 @@ import pytest
 from gevent import socket
 
 from tests.policy.lua.conftest import REQUEST, Make
-from tests.policy.servers import python_path
+from tests.support.httpservers import python_path
 
 COUNT = 500
 WAIT = 1.0  # seconds that the server takes for each
@@ -39,7 +39,7 @@ def kept_waiting(pid: int | str) -> float:
 def slow_server() -> Iterator[Server]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
-    command = [sys.executable, "-m", "tests.policy.slowserver"]
+    command = [sys.executable, "-m", "tests.support.slowserver"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=python_path()) as process:
         assert process.stdout is not None
         try:

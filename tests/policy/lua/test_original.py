@@ -9,7 +9,7 @@ import pytest
 
 from hubble.policy import AUTHORIZATION_ERROR, UNAUTHORIZED, FailClosed
 from tests.policy.lua.conftest import REQUEST, Make
-from tests.policy.servers import HttpServer, Received, refusing, serving
+from tests.support.httpservers import HttpServer, Received, refusing, serving
 
 SCRIPT = """
 http = require("http")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hubble.errors import UsageError
+from hubble.base.errors import UsageError
 from hubble.policy import AUTHORIZATION_ERROR, UNAUTHORIZED, ConnectionRequest, FailClosed, RegistrationRequest
 from tests.policy.lua.conftest import REQUEST, Decide, Make
 

@@ -11,7 +11,7 @@ import pytest
 from hubble.policy import FailClosed
 from hubble.policy.lua import runtime
 from tests.policy.lua.conftest import REQUEST, Decide, Make
-from tests.policy.servers import python_path
+from tests.support.httpservers import python_path
 
 ABSENT = [
     "io", "dofile", "loadfile", "python", "module", "newproxy", "gcinfo", "os.execute", "os.exit", "os.getenv",

@@ -1,0 +1,69 @@
+"""The admin listener."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gevent
+from gevent import socket
+from gevent.pool import Pool
+from gevent.pywsgi import WSGIHandler, WSGIServer
+from gevent.select import select
+
+from hubble.admin.app import GONE, AdminApplication
+from hubble.admin.service import Admin
+from hubble.transport.addresses import Socket
+
+log = logging.getLogger(__name__)
+
+CONNECTIONS = 100
+REQUEST_TIMEOUT = 20.0
+"""Seconds that a request may take to arrive, and a connection may be idle."""
+
+
+class AdminHandler(WSGIHandler):  # type: ignore[misc]  # the library has no types
+    """One HTTP connection, which cannot be held for ever by a client that says nothing."""
+
+    def handle(self) -> None:
+        # Head and body are two packets: without this the second waits for the first one's acknowledgement.
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle()
+
+    def handle_one_request(self) -> Any:
+        with gevent.Timeout(REQUEST_TIMEOUT, False) as self._waiting:
+            return super().handle_one_request()
+        return None  # too slow: the connection is closed
+
+    def run_application(self) -> None:
+        self._waiting.close()
+        self.environ[GONE] = self._gone
+        super().run_application()
+
+    def _gone(self, seconds: float) -> bool:
+        """Wait as long, or until the client closes the connection; whether it has, or says what nobody asked it for."""
+        readable, _, _ = select([self.socket], [], [], seconds)
+        return bool(readable)
+
+    def log_request(self) -> None:
+        log.debug("%s", self.format_request())
+
+
+class AdminServer:
+    """Serves `admin` on a listening socket to those who have the token."""
+
+    def __init__(self, listener: Socket, admin: Admin, token: str) -> None:
+        self._application = AdminApplication(admin, token)
+        self._server = WSGIServer(
+            listener, self._application, handler_class=AdminHandler, spawn=Pool(CONNECTIONS), log=None, error_log=log
+        )
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Serve no more."""
+        self._application.streams.ending = True
+        self._server.stop(timeout=0.2)

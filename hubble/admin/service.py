@@ -1,0 +1,187 @@
+"""The whole proxy's answers: every worker is asked, and what they say is put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from hubble.admin.lists import Row
+from hubble.admin.views import FLOWS, Views
+from hubble.mesh.mesh import Mesh, WorkerUnreachable
+from hubble.proxy.watch.history import merged
+from hubble.proxy.watch.metrics import exposition
+
+TIMEOUT = 3.0
+"""Seconds that a worker has to answer; one that does not is left out."""
+ROWS_AT_ONCE = 50
+SETTLED = 1.0
+"""Seconds after which every worker has taken its point of the history."""
+
+Drain = Callable[[float], None]
+
+
+class Admin:
+    """Asks the workers. `configuration` is shown as it is: it holds no secrets. `drain` begins to drain all of them."""
+
+    def __init__(
+        self, views: Views, worker: str, node: str, mesh: Mesh | None, configuration: Mapping[str, Any], drain: Drain
+    ) -> None:
+        self._methods = views.methods()
+        self._worker = worker
+        self._node = node
+        self._mesh = mesh
+        self._configuration = dict(configuration)
+        self._drain = drain
+
+    # Looking.
+
+    def workers(self) -> list[Row]:
+        """Every worker that answers."""
+        return sorted(self._ask("worker").values(), key=lambda row: (row["node"], row["slot"], row["worker"]))
+
+    def nodes(self) -> list[Row]:
+        """The machines, each with the sums over its workers."""
+        return nodes(self.workers())
+
+    def status(self) -> Row:
+        """The sums over all workers, and the traffic of the last few seconds."""
+        return status(self.workers(), self.history())
+
+    def gateways(self, query: Mapping[str, Any]) -> Row:
+        """One page of gateways: `total` and `items`."""
+        return self._page("gateway", query, "name")
+
+    def sessions(self, query: Mapping[str, Any]) -> Row:
+        """One page of sessions: `total` and `items`."""
+        return self._page("session", query, "session")
+
+    def session(self, session: str) -> Row | None:
+        """One session, or None if it is not open."""
+        rows = self._ask("session_rows", names=[session]).values()
+        return next((row for found in rows for row in found), None)
+
+    def events(self, **arguments: Any) -> list[Row]:
+        """The latest events, newest first."""
+        found = [event for events in self._ask("events", **arguments).values() for event in events]
+        found.sort(key=lambda event: (event["time"], event["number"]), reverse=True)
+        return found[: arguments["limit"]]
+
+    def flows(self) -> list[Row]:
+        """Which gateways talk to which, those with most sessions first."""
+        together: dict[tuple[str, str], Row] = {}
+        for flows in self._ask("flows").values():
+            for flow in flows:
+                known = together.setdefault((flow["source"], flow["gateway"]), {**flow, "sessions": 0, "rate": 0.0})
+                known["sessions"] += flow["sessions"]
+                known["rate"] += flow["rate"]
+        return sorted(together.values(), key=lambda flow: -flow["sessions"])[:FLOWS]
+
+    def history(self, after: int = 0) -> list[Row]:
+        """The points of the last 15 minutes, oldest first, those later than `after`."""
+        complete = time.time() - SETTLED
+        points = merged(list(self._ask("history", after=after).values()))
+        return [point for point in points if point["time"] <= complete]
+
+    def configuration(self) -> Row:
+        """What this proxy was told, without secrets."""
+        return self._configuration
+
+    def metrics(self) -> bytes:
+        """The workers of this machine, for Prometheus: it asks each machine for itself."""
+        here = {row["worker"]: str(row["slot"]) for row in self.workers() if row["node"] == self._node}
+        exported = self._ask("metrics")
+        return exposition({slot: exported[worker] for worker, slot in here.items() if worker in exported})
+
+    # Doing. Each says whether there was anything to do it to.
+
+    def kick_session(self, session: str) -> bool:
+        """End a session by a reset on both sides."""
+        return any(self._ask("kick_session", session=session).values())
+
+    def kick_gateway(self, name: str) -> bool:
+        """Close a gateway's link; the agent may come back."""
+        return any(self._ask("kick_gateway", name=name).values())
+
+    def block(self, name: str, blocked: bool) -> bool:
+        """Let a gateway not register any more, or let it again; whether it was registered."""
+        return any(self._ask("block", name=name, blocked=blocked).values())
+
+    def reload(self) -> list[str]:
+        """Have every worker read its files again: what is wrong with them, each once."""
+        return sorted({problem for problem in self._ask("reload").values() if problem})
+
+    def drain(self, seconds: float) -> None:
+        """Begin to let the agents move elsewhere, and end."""
+        self._drain(seconds)
+
+    # Inner workings.
+
+    def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
+        name = f"admin_{method}"
+        if self._mesh is None:
+            return {self._worker: self._methods[name](arguments)}
+        return self._mesh.call_all(name, timeout=TIMEOUT, **arguments)
+
+    def _page(self, kind: str, query: Mapping[str, Any], name: str) -> Row:
+        """Every worker is asked for the first names, as far as the page may reach; then for the page's rows."""
+        offset, limit = query["offset"], query["limit"]
+        answers = self._ask(f"{kind}_keys", **query, count=offset + limit)
+        keys = [(*key, worker) for worker, answer in answers.items() for key in answer["keys"]]
+        keys.sort(reverse=query["descending"])
+        page = keys[offset : offset + limit]
+        rows = {row[name]: row for row in self._rows(kind, name, page)}
+        items = [rows[key[1]] for key in page if key[1] in rows]
+        return {"total": sum(answer["total"] for answer in answers.values()), "items": items}
+
+    def _rows(self, kind: str, name: str, page: list[tuple[Any, ...]]) -> Iterable[Row]:
+        by_worker: dict[str, list[str]] = {}
+        for _, key, worker in page:
+            by_worker.setdefault(worker, []).append(key)
+        for worker, names in by_worker.items():
+            while names:
+                found = self._call(worker, f"{kind}_rows", names=names[:ROWS_AT_ONCE])
+                yield from found
+                known = {row[name] for row in found}
+                rest = [key for key in names[:ROWS_AT_ONCE] if key not in known] if known else []
+                names = rest + names[ROWS_AT_ONCE:]
+
+    def _call(self, worker: str, method: str, **arguments: Any) -> list[Row]:
+        name = f"admin_{method}"
+        if self._mesh is None:
+            found: list[Row] = self._methods[name](arguments)
+            return found
+        try:
+            return list(self._mesh.call(worker, name, timeout=TIMEOUT, **arguments))
+        except WorkerUnreachable:
+            return []
+
+
+def nodes(workers: Iterable[Row]) -> list[Row]:
+    """The machines, each with the sums over its workers."""
+    found: dict[str, Row] = {}
+    for worker in workers:
+        node = found.setdefault(worker["node"], {"node": worker["node"], "workers": 0, **dict.fromkeys(SUMS, 0)})
+        node["workers"] += 1
+        for name in SUMS:
+            node[name] += worker[name]
+    return list(found.values())
+
+
+def status(workers: list[Row], history: list[Row]) -> Row:
+    """The sums over all workers, and the traffic of the last point."""
+    last = history[-1] if history else {"to_exit": 0.0, "to_entry": 0.0, "round_trip": None, "lag": 0.0}
+    return {
+        "version": workers[0]["version"] if workers else "",
+        "started": min((worker["started"] for worker in workers), default=0.0),
+        "workers": len(workers),
+        "nodes": len({worker["node"] for worker in workers}),
+        **{name: sum(worker[name] for worker in workers) for name in SUMS},
+        "rate_to_exit": last["to_exit"],
+        "rate_to_entry": last["to_entry"],
+        "round_trip": last["round_trip"],
+        "loop_lag": last["lag"],
+    }
+
+
+SUMS = ("gateways", "sessions_open", "sessions_suspended", "memory", "events_dropped")

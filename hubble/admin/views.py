@@ -1,0 +1,270 @@
+"""One worker's answers to what an operator may ask, as JSON can carry them.
+
+The other workers get them over the mesh, where a message has at most 1 MiB: lists are cut to what has room, texts that
+agents chose to TEXT characters. Whatever walks over all sessions or gateways does so in slices (hubble.base.slices).
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import attrgetter, itemgetter
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from hubble import __version__
+from hubble.admin.lists import Key, Row, first_keys, fitting
+from hubble.base.slices import in_chunks
+from hubble.protocol.codec import session_text
+from hubble.protocol.messages import ResetReason
+from hubble.proxy.sessions.relay import end
+from hubble.proxy.sessions.routes import Leg, Routes
+from hubble.proxy.watch.observer import Observer
+from hubble.proxy.watch.record import TO_ENTRY, TO_EXIT, Record
+
+TEXT = 300
+SORT_TEXT = 64
+FLOWS = 60
+
+Arguments = Mapping[str, Any]
+
+
+class Views:
+    """Answers for one worker. Each method takes and gives what JSON can carry."""
+
+    def __init__(self, observer: Observer, routes: Routes, reload: Callable[[], str]) -> None:
+        self._observer = observer
+        self._audit = observer.audit
+        self._routes = routes
+        self._reload = reload
+
+    def methods(self) -> dict[str, Callable[[Arguments], Any]]:
+        """What other workers may call, by name."""
+        names = (
+            "worker", "metrics", "gateway_keys", "gateway_rows", "session_keys", "session_rows", "flows", "events",
+            "history", "kick_session", "kick_gateway", "block", "reload",
+        )  # fmt: skip
+        return {f"admin_{name}": getattr(self, name) for name in names}
+
+    # Looking.
+
+    def worker(self, arguments: Arguments) -> Row:
+        """What there is to know of this worker."""
+        me, observer = self._observer.me, self._observer
+        return {
+            "worker": me.id,
+            "node": me.node,
+            "slot": observer.slot,
+            "pid": os.getpid(),
+            "version": __version__,
+            "started": observer.started,
+            "gateways": len(observer.gateways or ()),
+            "sessions_open": self._audit.open,
+            "sessions_suspended": self._audit.suspended,
+            "loop_lag": observer.history.lag if observer.history is not None else 0.0,
+            "memory": _memory(),
+            "cpu_seconds": time.process_time(),
+            "events_dropped": sum(feed.dropped for feed in observer.events.feeds()),
+        }
+
+    def metrics(self, arguments: Arguments) -> Any:
+        """Every family (metrics.Exported)."""
+        return self._observer.metrics.export()
+
+    def gateway_keys(self, arguments: Arguments) -> Row:
+        """`total`, and in `keys` the first `count`, each as [what it is sorted by, name]."""
+        search = arguments.get("search", "").casefold()
+        wanted = _holding(search, lambda leg: (leg.name, leg.address, leg.identity)) if search else None
+        return _keys(list(self._observer.gateways or ()), arguments, GATEWAY_KEYS, wanted, str)
+
+    def gateway_rows(self, arguments: Arguments) -> list[Row]:
+        """Of the gateways `names` those that are here, as many as fit."""
+        gateways = self._observer.gateways
+        assert gateways is not None
+        found = (gateways.get(name) for name in arguments["names"])
+        return fitting(self._gateway(leg) for leg in found if leg is not None)
+
+    def session_keys(self, arguments: Arguments) -> Row:
+        """The same for sessions; also `state` and `gateway` (either end) may be asked for."""
+        search = arguments.get("search", "").casefold()
+        state, gateway = arguments.get("state"), arguments.get("gateway")
+        tests: list[Callable[[Record], bool]] = []
+        if state:
+            tests.append(lambda record: _state(record) == state)
+        if gateway:
+            tests.append(lambda record: gateway in (record.source, record.gateway))
+        if search:
+            tests.append(_holding(search, _session_texts))
+        wanted = (lambda record: all(test(record) for test in tests)) if tests else None
+        return _keys(self._audit.all(), arguments, SESSION_KEYS, wanted, session_text)
+
+    def session_rows(self, arguments: Arguments) -> list[Row]:
+        """Of the sessions `names` those that are here, as many as fit."""
+        found = (self._audit.get(UUID(name).bytes) for name in arguments["names"])
+        return fitting(self._session(record) for record in found if record is not None)
+
+    def flows(self, arguments: Arguments) -> list[Row]:
+        """Which gateways talk to which, those with most sessions first: at most FLOWS."""
+        flows: dict[tuple[str, str], list[float]] = {}
+        for chunk in in_chunks(self._audit.all()):
+            for record in chunk:
+                pair = record.source, record.gateway
+                flow = flows.get(pair)
+                if flow is None:
+                    flow = flows[pair] = [0, 0.0]
+                flow[0] += 1
+                flow[1] += record.rate[0] + record.rate[1]
+        most: list[tuple[tuple[str, str], list[float]]] = []
+        for chosen in in_chunks(list(flows.items()), 4 * FLOWS):
+            most = heapq.nlargest(FLOWS, [*most, *chosen], key=itemgetter(1))
+        return fitting(
+            {"source": cut(source), "gateway": cut(gateway), "sessions": sessions, "rate": rate}
+            for (source, gateway), (sessions, rate) in most
+        )
+
+    def events(self, arguments: Arguments) -> list[Row]:
+        """The latest events: `limit`, `after`, `kinds`, `about` as Tail.latest has them."""
+        found = self._observer.tail.latest(
+            arguments["limit"],
+            after=arguments.get("after", {}).get(self._observer.me.id, 0),
+            kinds=frozenset(arguments.get("kinds", ())),
+            about=arguments.get("about", ""),
+        )
+        return fitting({name: cut(value) for name, value in event.items()} for event in found)
+
+    def history(self, arguments: Arguments) -> list[Row]:
+        """The points of the last 15 minutes, those later than `after`."""
+        history = self._observer.history
+        return history.as_json(arguments.get("after", 0)) if history is not None else []
+
+    # Doing.
+
+    def kick_session(self, arguments: Arguments) -> bool:
+        """End a session by a reset on both sides, and let it not be resumed; whether it was here."""
+        session = UUID(arguments["session"]).bytes
+        record = self._audit.get(session)
+        self._audit.kick(session)
+        if record is not None and record.route is not None:
+            end(self._routes, self._audit, record.route, ResetReason.REVOKED, "ended by the operator")
+        return record is not None
+
+    def kick_gateway(self, arguments: Arguments) -> bool:
+        """Close a gateway's link: it may come back, and its sessions go on then. Whether it was here."""
+        gateways = self._observer.gateways
+        leg = gateways.get(arguments["name"]) if gateways is not None else None
+        if leg is not None:
+            leg.link.close(1008, "kicked by the operator")
+        return leg is not None
+
+    def block(self, arguments: Arguments) -> bool:
+        """Refuse a gateway's registrations from now on, or (`blocked` false) no more. Its sessions are ended."""
+        name, blocked = arguments["name"], arguments["blocked"]
+        self._observer.blocks.set(name, blocked)
+        if not blocked:
+            return False
+        for record in self._audit:
+            if name in (record.source, record.gateway):
+                self.kick_session({"session": record.id})
+        return self.kick_gateway(arguments)
+
+    def reload(self, arguments: Arguments) -> str:
+        """Read again what can be read again: "", or what is wrong with it."""
+        return self._reload()
+
+    # Rows.
+
+    def _gateway(self, leg: Leg) -> Row:
+        return {
+            "name": cut(leg.name),
+            "address": leg.address,
+            "identity": cut(leg.identity),
+            "since": self._audit.registered_at(leg),
+            "resumable": leg.resumable,
+            "round_trip": leg.link.round_trip,
+            "sessions": len(leg.routes),
+            "queued_bytes": leg.link.queued_bytes,
+            "worker": self._observer.me.id,
+            "node": self._observer.me.node,
+        }
+
+    def _session(self, record: Record) -> Row:
+        return {
+            **{name: cut(value) for name, value in record.facts().items()},
+            "state": _state(record),
+            "since": record.opened,
+            "suspended": record.suspended,
+            "resumptions": record.resumptions,
+            "bytes_to_exit": record.passed(TO_EXIT),
+            "bytes_to_entry": record.passed(TO_ENTRY),
+            "rate_to_exit": record.rate[0],
+            "rate_to_entry": record.rate[1],
+            "worker": self._observer.me.id,
+            "node": self._observer.me.node,
+        }
+
+
+GATEWAY_KEYS: dict[str, Callable[[Leg], Key]] = {
+    "name": lambda leg: (leg.name[:SORT_TEXT], leg.name),
+    "sessions": lambda leg: (len(leg.routes), leg.name),
+    "round_trip": lambda leg: (leg.link.round_trip or 0.0, leg.name),
+    "epoch": attrgetter("epoch", "name"),
+}
+"""By what to sort gateways: what it is sorted by, and the name."""
+SESSION_KEYS: dict[str, Callable[[Record], Key]] = {
+    "since": attrgetter("opened", "session"),
+    "bytes": lambda record: (record.passed(TO_EXIT) + record.passed(TO_ENTRY), record.session),
+    "rate": lambda record: (sum(record.rate), record.session),
+    "source": lambda record: (record.source[:SORT_TEXT], record.session),
+    "gateway": lambda record: (record.gateway[:SORT_TEXT], record.session),
+    "host": lambda record: (record.host[:SORT_TEXT], record.session),
+    "resumptions": attrgetter("resumptions", "session"),
+}
+"""The same for sessions."""
+
+
+def cut(value: Any) -> Any:
+    """A text that is not too long; anything else as it is."""
+    return value[:TEXT] if isinstance(value, str) else value
+
+
+def _holding(search: str, texts: Callable[[Any], tuple[str, ...]]) -> Callable[[Any], bool]:
+    """Whether one of an item's texts holds what is searched for."""
+    return lambda item: any(search in text.casefold() for text in texts(item))
+
+
+def _session_texts(record: Record) -> tuple[str, ...]:
+    return record.id, record.source, record.source_ip, record.identity, record.gateway, f"{record.host}:{record.port}"
+
+
+def _state(record: Record) -> str:
+    return "open" if record.suspended is None else "suspended"
+
+
+def _keys(
+    items: Sequence[Any],
+    arguments: Arguments,
+    sorts: Mapping[str, Callable[[Any], Key]],
+    wanted: Callable[[Any], bool] | None,
+    text: Callable[[Any], str],
+) -> Row:
+    key, descending = sorts[arguments["sort"]], arguments["descending"]
+    total, first = first_keys(items, arguments["count"], key, descending=descending, wanted=wanted)
+    return {"total": total, "keys": [[value, text(name)] for value, name in first]}
+
+
+@cache
+def _page_size() -> int:
+    return resource.getpagesize()
+
+
+def _memory() -> int:
+    """Bytes that are resident."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * _page_size()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,1 @@
+"""`hubble-agent check`: try the way to the proxy phase by phase."""

@@ -1,0 +1,269 @@
+"""The way from here to the proxy, tried phase by phase: how long each takes, and what to do where one fails."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gevent
+from gevent.server import StreamServer
+from websockets.protocol import Side
+
+from hubble.agent.agent import Agent
+from hubble.agent.options import AgentOptions
+from hubble.agent.rules import LOOPBACK, Rule
+from hubble.base.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused
+from hubble.protocol.codec import decode, encode
+from hubble.protocol.messages import RESUMABLE, Ack, Handshake, Refusal
+from hubble.transport.addresses import Socket, connect, resolve
+from hubble.transport.dial.dial import parse_url, reach, secure, upgrade
+from hubble.transport.dial.outproxy import choose
+from hubble.transport.endpoint import endpoint
+from hubble.transport.link import Link
+
+log = logging.getLogger(__name__)
+
+THROUGHPUT_SECONDS = 2.0
+PATIENCE = 15.0
+PINGS = 5
+BLOCK = bytes(64 * 1024)
+
+ADVICE = {
+    Refusal.UNSPECIFIED: "ask who runs the proxy",
+    Refusal.UNAUTHORIZED: "are -name and -key (or the certificate) right? Who runs the proxy sees why in its log",
+    Refusal.NAME_TAKEN: "an agent of this name is running: check with a name of its own, or stop that agent",
+    Refusal.VERSION: "the proxy is of another generation: agent and proxy must speak the same protocol",
+    Refusal.POLICY_ERROR: "the proxy's policy has failed: who runs the proxy sees why in its log",
+    Refusal.BAD_REQUEST: "choose another -name",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One phase: its name, whether it went well (None: it was left out), the seconds it took, and what was found."""
+
+    name: str
+    ok: bool | None
+    seconds: float
+    text: str
+
+
+class _LeftOut(Exception):
+    """A phase has nothing to do; the text says why."""
+
+
+class Check:
+    """Tries the way to the proxy at `url`; with a `name` it registers there, and sends bytes to itself.
+
+    Raises UsageError for a URL, or a proxy on the way, that cannot be meant.
+    """
+
+    def __init__(self, url: str, name: str = "", key: str = "", options: AgentOptions | None = None) -> None:
+        self._url, self._name, self._key = url, name, key
+        self._options = options or AgentOptions()
+        self._target = target = parse_url(url)
+        self._outproxy = choose(self._options.dial.proxy, target.secure, target.host, target.port)
+        self._sock: Socket | None = None
+        self._leftover = b""
+        self._link: Link | None = None
+        self._resumable = False
+
+    def run(self) -> Iterator[Step]:
+        """The phases in order, each as soon as it is over; one that fails is the last."""
+        phases: list[tuple[str, Callable[[], str]]] = [
+            ("resolve", self._resolve),
+            ("connect", self._connect),
+            ("proxy", self._go_through_proxy),
+            ("TLS", self._secure),
+            ("upgrade", self._upgrade),
+            ("registration", self._register),
+            ("round trip", self._measure_round_trip),
+            ("throughput", self._measure_throughput),
+        ]
+        try:
+            for name, phase in phases:
+                step = _timed(name, phase)
+                yield step
+                if step.ok is False:
+                    return
+        finally:
+            self._hang_up()
+
+    # The phases. Each returns what it found, and raises HubbleError, or _LeftOut.
+
+    def _resolve(self) -> str:
+        host, port = self._first_hop()
+        addresses = [str(address.ip) for address in resolve(host, port)]
+        return f"{host} is {', '.join(addresses)}" if addresses != [host] else f"{host} is an address"
+
+    def _connect(self) -> str:
+        host, port = self._first_hop()
+        sock = connect(host, port, self._options.dial.connect_timeout)
+        where = endpoint(*sock.getpeername()[:2])
+        if self._outproxy is None:
+            self._sock = sock
+        else:
+            sock.close()  # the next phase makes its own
+        return f"to {where}"
+
+    def _go_through_proxy(self) -> str:
+        if self._outproxy is None:
+            raise _LeftOut("no HTTP or SOCKS proxy is set for this URL")
+        self._sock = reach(self._target, self._options.dial)
+        return f"through {self._outproxy} to {endpoint(self._target.host, self._target.port)}"
+
+    def _secure(self) -> str:
+        if not self._target.secure:
+            raise _LeftOut("none, as the URL says ws://: anybody on the way can read along")
+        assert self._sock is not None
+        self._sock = secure(self._sock, self._target, self._options.dial)
+        return _describe_tls(self._sock)
+
+    def _upgrade(self) -> str:
+        assert self._sock is not None
+        self._leftover = upgrade(self._sock, self._target, self._options.dial)
+        return "it is a WebSocket now"
+
+    def _register(self) -> str:
+        assert self._sock is not None
+        keepalive = self._options.keepalive
+        self._link = link = Link(self._sock, Side.CLIENT, leftover=self._leftover, keepalive=keepalive)
+        messages = link.messages()
+        if not self._name:
+            gevent.spawn(_read_on, messages)
+            raise _LeftOut("not tried without -name (and -key)")
+        instance, epoch = secrets.token_bytes(16), int(time.time() * 1000)
+        hello = Handshake(self._name, self._key, features=frozenset({RESUMABLE}), instance=instance, epoch=epoch)
+        link.send(encode(hello))
+        seconds = self._options.hello_timeout
+        with gevent.Timeout(seconds, DialError(f"no answer within {seconds:g} s: is it a Hubble proxy?")):
+            answer = decode(next(messages))
+        if not isinstance(answer, Ack):
+            raise ProtocolError(f"answered with {type(answer).__name__}: is it a Hubble proxy?")
+        if not answer.ok:
+            advice = ADVICE.get(answer.code, ADVICE[Refusal.UNSPECIFIED])
+            raise RegistrationRefused(f"{answer.message or 'refused'}: {advice}")
+        gevent.spawn(_read_on, messages)
+        self._resumable = RESUMABLE in answer.features
+        generation = "sessions survive the loss of a link" if self._resumable else "protocol 0.1: no session survives"
+        return f"as {self._name}; {generation}"
+
+    def _measure_round_trip(self) -> str:
+        assert self._link is not None
+        for _ in range(PINGS):
+            if not self._link.probe(PATIENCE):
+                raise LinkClosed(self._link.why or f"no sign of life within {PATIENCE:g} s")
+        trip = self._link.round_trip
+        return "" if trip is None else f"{trip * 1000:.1f} ms to the proxy and back at best"
+
+    def _measure_throughput(self) -> str:
+        if not self._name:
+            raise _LeftOut("not measured without -name (and -key)")
+        if not self._resumable:
+            raise _LeftOut("not measured: at a proxy of protocol 0.1 no agent can reach itself")
+        self._hang_up()
+        with _Sink() as sink:
+            rule = Rule(0, self._name, LOOPBACK, sink.port)
+            options = replace(self._options, link_wait=PATIENCE)
+            agent = Agent(self._url, self._name, [rule], key=self._key, options=options)
+            ((_, host, port),) = agent.start()
+            try:
+                rate = sink.measure(connect(host, port, PATIENCE))
+            except OSError:
+                raise _LeftOut(
+                    f"not measured: no session from {self._name} to itself came about (--log-level warning says why); "
+                    "the proxy's policy may not allow that"
+                ) from None
+            finally:
+                agent.stop()
+        return f"{rate / 1e6:.3g} MB/s to the proxy and, at the same time, back from it"
+
+    def _first_hop(self) -> tuple[str, int]:
+        hop = self._outproxy or self._target
+        return hop.host, hop.port
+
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            self._link.close(1000, "the check is over")
+            self._link.wait_closed(2.0)
+        elif self._sock is not None:
+            self._sock.close()
+        self._link = self._sock = None
+
+
+class _Sink:
+    """Counts what is sent to it."""
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._server = StreamServer((LOOPBACK, 0), self._count)
+
+    def __enter__(self) -> _Sink:
+        self._server.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.stop(timeout=0)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_port)
+
+    def measure(self, sock: Socket) -> float:
+        """Bytes a second that arrive of what `sock`, which it closes, is given. Raises OSError if none do."""
+        with sock:
+            sock.settimeout(PATIENCE)
+            self._begin(sock)
+            before, started = self._received, time.monotonic()
+            with gevent.Timeout(THROUGHPUT_SECONDS, False):
+                while True:
+                    sock.sendall(BLOCK)
+            return (self._received - before) / (time.monotonic() - started)
+
+    def _begin(self, sock: Socket) -> None:
+        """Have one byte answered: the session is there."""
+        sock.sendall(b"?")
+        if not sock.recv(1):
+            raise ConnectionError("the session was closed")
+
+    def _count(self, sock: Socket, _: object) -> None:
+        with sock, suppress(OSError):  # the session's end
+            sock.sendall(sock.recv(1))
+            while data := sock.recv(1 << 18):
+                self._received += len(data)
+
+
+def _timed(name: str, phase: Callable[[], str]) -> Step:
+    started = time.monotonic()
+    try:
+        ok, text = True, phase()
+    except _LeftOut as reason:
+        return Step(name, None, 0.0, str(reason))
+    except (HubbleError, OSError) as error:
+        ok, text = False, str(error)
+    return Step(name, ok, time.monotonic() - started, text)
+
+
+def _read_on(messages: Iterator[bytes]) -> None:
+    """Heed what comes: the answers to pings."""
+    try:
+        for _ in messages:
+            pass
+    except LinkClosed as error:
+        log.debug("the link ended: %s", error)
+
+
+def _describe_tls(sock: Any) -> str:
+    """What was agreed upon, and whose certificate it was; `sock` has the methods of an SSLSocket."""
+    version, cipher = sock.version(), sock.cipher()
+    certificate = sock.getpeercert() or {}
+    names = [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
+    said = f"{version}, {cipher[0] if cipher else 'no cipher'}"
+    if not certificate:
+        return f"{said}; its certificate is not checked"
+    return f"{said}; its certificate is for {', '.join(names[:3]) or 'no name'}, until {certificate['notAfter']}"

@@ -1,0 +1,92 @@
+"""What makes a proxy one of several machines: a directory that all of them reach, and links between them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from dataclasses import dataclass, field
+
+from hubble.base.errors import ListenError, UsageError
+from hubble.directory import Directory
+from hubble.mesh.tls import MeshTLS
+from hubble.transport.addresses import Socket
+from hubble.transport.endpoint import endpoint
+from hubble.transport.listen import open_listener
+
+log = logging.getLogger(__name__)
+
+SHORTEST_SECRET = 16
+PORTS = 100
+"""How many ports, from the one that is advertised on, the workers of a machine choose from."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """How a worker takes part.
+
+    directory: the URL of the Redis server, which may hold a password; None: the machines have none in common. node:
+    this machine's name. host, port: where other machines reach its workers; each takes the first free port from `port`
+    on, or any if it is 0. secret: at least 16 bytes, the same for all. tls: None where the network between the machines
+    is private. Raises UsageError.
+    """
+
+    directory: str | None = field(default=None, repr=False)
+    node: str = ""
+    host: str = ""
+    port: int = 0
+    secret: bytes = field(default=b"", repr=False)
+    tls: MeshTLS | None = None
+
+    def __post_init__(self) -> None:
+        if self.directory is not None and not self.host:
+            raise UsageError("machines that share a directory must reach each other: give --advertise HOST[:PORT]")
+        if self.host and not self.secret:
+            raise UsageError("links between machines need a secret that all of them know: give --cluster-secret-file")
+        if self.secret and len(self.secret) < SHORTEST_SECRET:
+            raise UsageError(
+                f"the cluster's secret is too short: it needs {SHORTEST_SECRET} bytes (openssl rand -hex 32)"
+            )
+        if self.port and not 0 < self.port <= 65535:
+            raise UsageError(f"--advertise: port {self.port} is not between 1 and 65535")
+
+    def open_directory(self) -> Directory:
+        """The directory that the machines share. Raises UsageError."""
+        assert self.directory is not None
+        try:
+            from hubble.directory.redis import RedisDirectory
+        except ModuleNotFoundError as error:
+            if error.name != "redis":
+                raise
+            raise UsageError("--cluster needs the Python package redis: pip install 'hubble-tunnel[cluster]'") from None
+        return RedisDirectory(self.directory)
+
+    def listen(self) -> tuple[Socket, str]:
+        """A socket for the links of other machines, and the address to publish. Raises ListenError."""
+        listener = self._first_free()
+        return listener, f"tcp:{endpoint(self.host, listener.getsockname()[1])}"
+
+    def _first_free(self) -> Socket:
+        host = self.host if _is_here(self.host) else ""
+        last = min(self.port + PORTS, 65536)
+        for port in range(self.port, last) if self.port else (0,):
+            try:
+                return open_listener(host, port)
+            except ListenError as error:
+                log.debug("%s", error)
+                failure = error
+        raise ListenError(f"no port for the links between machines: {failure}")
+
+
+def _is_here(host: str) -> bool:
+    """Whether `host` is an address of this machine: if not, it is one that is translated, and all are listened on."""
+    try:
+        open_listener(host, 0).close()
+    except ListenError:
+        log.info("%s is not an address of this machine: links of other machines are accepted on all addresses", host)
+        return False
+    return True
+
+
+def default_node() -> str:
+    """The machine's own name."""
+    return socket.gethostname()

@@ -1,0 +1,303 @@
+"""The links between workers: a session whose two agents are at different workers crosses exactly one of them.
+
+A worker dials another when it first needs it, and keeps the link. Either side may open sessions over it, to gateways
+of the other, and never further: what comes from a worker is not passed on to a third.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+from gevent.event import AsyncResult
+from gevent.server import StreamServer
+from websockets.protocol import Side
+
+from hubble.base.errors import HubbleError, LinkClosed, ProtocolError
+from hubble.base.keyedlock import Turns
+from hubble.directory import Directory, DirectoryError, Worker
+from hubble.mesh import messages as peering
+from hubble.mesh.messages import Call, Hello, Reply
+from hubble.mesh.sockets import connect
+from hubble.mesh.tls import MeshTLS
+from hubble.proxy.sessions.routes import Leg, worker_leg_name
+from hubble.transport.addresses import Socket
+from hubble.transport.link import Keepalive, Link
+
+log = logging.getLogger(__name__)
+
+HELLO_TIMEOUT = 3.0
+CALL_TIMEOUT = 10.0
+HOLD_OFF = 3.0
+"""Seconds for which a worker that could not be reached is not dialled again: callers fail at once meanwhile."""
+KEEPALIVE = Keepalive(3.0, 9.0)
+"""Workers are near each other: a link between two of them that is silent for as long is dead."""
+MOST_STRANGERS = 100
+"""Links that have not proved themselves yet, at a time."""
+
+Serve = Callable[[Leg, Iterator[bytes]], None]
+"""Serves a worker's leg until its link ends; what the mesh itself understands is taken out before."""
+Methods = dict[str, Callable[[dict[str, Any]], Any]]
+
+
+class WorkerUnreachable(HubbleError):
+    """Another worker cannot be reached, or has not answered."""
+
+
+class WorkerGone(WorkerUnreachable):
+    """The same, and it is certain that the worker does not live: nobody, or another, listens at its address."""
+
+
+class Mesh:
+    """This worker's links to the others. `methods` are what the others may call here."""
+
+    def __init__(
+        self,
+        me: Worker,
+        directory: Directory,
+        serve: Serve,
+        *,
+        secret: bytes = b"",
+        tls: MeshTLS | None = None,
+        keepalive: Keepalive = KEEPALIVE,
+    ) -> None:
+        self.me = me
+        self.methods: Methods = {}
+        self._directory = directory
+        self._serve = serve
+        self._secret = secret
+        self._tls = tls
+        self._keepalive = keepalive
+        self._legs: dict[str, Leg] = {}
+        self._dialling = Turns()
+        self._unreachable: dict[str, float] = {}
+        self._calls: dict[int, tuple[Leg, AsyncResult[Any]]] = {}
+        self._numbers = 0
+        self._servers: list[StreamServer] = []
+        self._links: set[Link] = set()
+        self._strangers = 0
+
+    def start(self, *listeners: Socket) -> None:
+        """Accept the links of other workers."""
+        for listener in listeners:
+            server = StreamServer(listener, self._accept)
+            self._servers.append(server)
+            server.start()
+
+    def stop(self) -> None:
+        """Accept no more, and close all links."""
+        for server in self._servers:
+            server.close()
+        for link in list(self._links):
+            link.close(1001, "the worker is going away")
+
+    def leg(self, worker_id: str) -> Leg:
+        """The leg to another worker, dialled if need be. Raises WorkerUnreachable; the directory then forgets it."""
+        with self._dialling.of(worker_id):
+            leg = self._legs.get(worker_id)
+            return leg if leg is not None and not leg.link.closed else self._dial(worker_id)
+
+    def call(self, worker_id: str, method: str, *, timeout: float = CALL_TIMEOUT, **arguments: Any) -> Any:
+        """What `method` comes to at another worker, or here. Raises WorkerUnreachable."""
+        if worker_id == self.me.id:
+            return self.methods[method](arguments)
+        leg = self.leg(worker_id)
+        self._numbers += 1
+        number = self._numbers
+        answer: AsyncResult[Any] = AsyncResult()
+        self._calls[number] = leg, answer
+        try:
+            leg.link.send(peering.encode(Call(number, method, arguments)))
+            return answer.get(timeout=0 if leg.link.closed else timeout)
+        except gevent.Timeout:
+            raise WorkerUnreachable(f"worker {worker_id} has not answered {method}") from None
+        finally:
+            del self._calls[number]
+
+    def call_all(self, method: str, *, timeout: float = CALL_TIMEOUT, **arguments: Any) -> dict[str, Any]:
+        """What `method` comes to at every worker that answers, this one included, by worker id."""
+        asked = {
+            worker.id: gevent.spawn(self._try_call, worker.id, method, timeout, arguments)
+            for worker in self._directory.workers()
+        }
+        gevent.joinall(asked.values())
+        return {worker_id: greenlet.value for worker_id, greenlet in asked.items() if greenlet.value is not None}
+
+    def _try_call(self, worker_id: str, method: str, timeout: float, arguments: dict[str, Any]) -> Any:
+        try:
+            return self.call(worker_id, method, timeout=timeout, **arguments)
+        except WorkerUnreachable as error:
+            log.debug("%s", error)
+            return None
+
+    # Links.
+
+    def _dial(self, worker_id: str) -> Leg:
+        if time.monotonic() < self._unreachable.get(worker_id, 0.0):
+            raise WorkerUnreachable(f"worker {worker_id} could not be reached a moment ago")
+        worker = self._worker(worker_id)
+        try:
+            leg, messages = self._dial_at(worker)
+        except (HubbleError, OSError) as error:
+            log.warning("worker %s cannot be reached: %s", worker_id, error)
+            self._given_up(worker, error)
+            raise WorkerUnreachable(f"worker {worker_id} cannot be reached: {error}") from error
+        self._legs[worker_id] = leg
+        gevent.spawn(self._run, leg, messages)
+        return leg
+
+    def _worker(self, worker_id: str) -> Worker:
+        try:
+            worker = self._directory.worker(worker_id)
+        except DirectoryError as error:
+            raise WorkerUnreachable(f"worker {worker_id} is not known: {error}") from error
+        if worker is None:
+            self._leave(worker_id)  # so that none of its names is left behind
+            raise WorkerUnreachable(f"worker {worker_id} is not there")
+        return worker
+
+    def _dial_at(self, worker: Worker) -> tuple[Leg, Iterator[bytes]]:
+        try:
+            sock = connect(worker, self.me.node, HELLO_TIMEOUT)
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            raise WorkerGone(f"nobody listens there ({error.strerror})") from error
+        link = self._link(self._tls.dial(sock) if self._tls else sock, Side.CLIENT)
+        try:
+            return Leg(link, worker_leg_name(worker.id), resumable=True, is_worker=True), self._greet(link, worker.id)
+        except BaseException:
+            self._drop(link, "not the worker expected")
+            raise
+
+    def _given_up(self, worker: Worker, error: Exception) -> None:
+        """A worker of this machine that does not answer counts as dead, elsewhere only one that certainly is.
+
+        Another machine may only be out of our own reach; what has not long to live there loses its lease.
+        """
+        now = time.monotonic()
+        self._unreachable = {one: until for one, until in self._unreachable.items() if until > now}
+        if isinstance(error, WorkerGone) or (worker.node == self.me.node and not isinstance(error, ProtocolError)):
+            self._leave(worker.id)
+        else:
+            self._unreachable[worker.id] = now + HOLD_OFF
+
+    def _leave(self, worker_id: str) -> None:
+        try:
+            self._directory.leave(worker_id)
+        except DirectoryError as error:
+            log.warning("worker %s cannot be taken out of the directory: %s", worker_id, error)
+
+    def _accept(self, sock: Socket, address: object) -> None:
+        if self._strangers >= MOST_STRANGERS:
+            log.warning("a link between workers was refused: %d others have not said who they are", self._strangers)
+            sock.close()
+            return
+        self._strangers += 1
+        try:
+            link = self._link(self._tls.accept(sock) if self._tls else sock, Side.SERVER)
+            worker_id, messages = self._answer(link)
+        except HubbleError as error:
+            level = logging.DEBUG if isinstance(error, LinkClosed) else logging.WARNING  # it went away by itself
+            log.log(level, "a link that is no worker's was refused: %s", error)
+            self._drop(link, "not a worker's link")
+            return
+        finally:
+            self._strangers -= 1
+        self._run(Leg(link, worker_leg_name(worker_id), resumable=True, is_worker=True), messages)
+
+    def _link(self, sock: Socket, side: Side) -> Link:
+        link = Link(sock, side, masked=False, keepalive=self._keepalive)
+        self._links.add(link)
+        return link
+
+    def _drop(self, link: Link, why: str) -> None:
+        link.abort(why)
+        self._links.discard(link)
+
+    def _run(self, leg: Leg, messages: Iterator[bytes]) -> None:
+        try:
+            self._serve(leg, self._without_peering(leg, messages))
+        except (LinkClosed, ProtocolError) as error:
+            log.debug("the link to %s ended: %s", leg.name, error)
+        finally:
+            self._drop(leg.link, "the link between the workers has ended")
+            self._legs = {worker_id: other for worker_id, other in self._legs.items() if other is not leg}
+            for asked, answer in list(self._calls.values()):
+                if asked is leg:
+                    answer.set_exception(WorkerUnreachable(f"the link to {leg.name} was lost"))
+
+    # The proof that both belong together.
+
+    def _greet(self, link: Link, worker_id: str) -> Iterator[bytes]:
+        """As the one who has dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
+        mine = Hello(self.me.id, secrets.token_hex(32))
+        link.send(peering.encode(mine))
+        messages = link.messages()
+        theirs = _expect_hello(messages)
+        if not peering.is_proved(self._secret, theirs, mine, dialled=False):
+            raise ProtocolError("it does not know the cluster's secret")
+        if theirs.worker != worker_id:
+            raise WorkerGone(f"worker {theirs.worker} listens there now")
+        proved = peering.proof(self._secret, mine, theirs, dialled=True)
+        link.send(peering.encode(Hello(mine.worker, mine.challenge, proved)))
+        return messages
+
+    def _answer(self, link: Link) -> tuple[str, Iterator[bytes]]:
+        """As the one who was dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
+        messages = link.messages()
+        theirs = _expect_hello(messages)
+        mine = Hello(self.me.id, secrets.token_hex(32))
+        proved = peering.proof(self._secret, mine, theirs, dialled=False)
+        link.send(peering.encode(Hello(mine.worker, mine.challenge, proved)))
+        answer = _expect_hello(messages)
+        same = (answer.worker, answer.challenge) == (theirs.worker, theirs.challenge)
+        if not same or not peering.is_proved(self._secret, answer, mine, dialled=True):
+            raise ProtocolError("it does not know the cluster's secret")
+        return theirs.worker, messages
+
+    # Calls.
+
+    def _without_peering(self, leg: Leg, messages: Iterator[bytes]) -> Iterator[bytes]:
+        for data in messages:
+            if data and data[0] in peering.TYPES:
+                self._heed(leg, peering.decode(data))
+            else:
+                yield data
+
+    def _heed(self, leg: Leg, message: Hello | Call | Reply) -> None:
+        match message:
+            case Call():
+                gevent.spawn(self._perform, leg, message)
+            case Reply(number):
+                asked, answer = self._calls.get(number, (None, None))
+                if answer is None or asked is not leg:  # late, or another's
+                    return
+                if message.error:
+                    answer.set_exception(WorkerUnreachable(f"{leg.name}: {message.error}"))
+                else:
+                    answer.set(message.result)
+            case Hello():
+                raise ProtocolError("a second Hello")
+
+    def _perform(self, leg: Leg, call: Call) -> None:
+        method = self.methods.get(call.method)
+        if method is None:
+            reply = Reply(call.number, error=f"there is no method {call.method}")
+        else:
+            try:
+                reply = Reply(call.number, method(call.arguments))
+            except Exception as error:  # a caller elsewhere must get an answer, whatever went wrong here
+                log.exception("the call of %s by %s failed", call.method, leg.name)
+                reply = Reply(call.number, error=f"{type(error).__name__}: {error}")
+        leg.link.send(peering.encode(reply))
+
+
+def _expect_hello(messages: Iterator[bytes]) -> Hello:
+    with gevent.Timeout(HELLO_TIMEOUT, WorkerUnreachable(f"no Hello within {HELLO_TIMEOUT:g} s")):
+        message = peering.decode(next(messages))
+    if not isinstance(message, Hello):
+        raise ProtocolError("no Hello")
+    return message

@@ -1,0 +1,68 @@
+"""Where workers listen for each other, and how they reach each other: Unix sockets on one machine, TCP elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import gevent
+from gevent import socket
+
+from hubble.base.errors import DialError
+from hubble.directory import Worker
+from hubble.transport.addresses import Socket, set_tcp_options
+
+BACKLOG = 128
+SUFFIX = ".sock"
+
+
+def listen_on_path(path: Path) -> Socket:
+    """A socket that listens at `path`, where it appears only once it does: nobody is refused there."""
+    listener: Socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    early = path.with_suffix(".new")
+    listener.bind(str(early))
+    listener.listen(BACKLOG)
+    early.rename(path)
+    return listener
+
+
+def remove_dead(directory: Path, living: Collection[str]) -> None:
+    """Remove the socket files behind which nobody listens: their workers were killed. Those of `living` are spared."""
+    for path in directory.glob(f"*{SUFFIX}"):
+        if path.stem in living:
+            continue
+        try:
+            _connect_to_path(str(path), 0.5).close()
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue  # gone meanwhile, or it is merely slow
+
+
+def connect(worker: Worker, node: str, timeout: float) -> Socket:
+    """A connection to a worker from the machine `node`: by its Unix socket if that is here, else by TCP.
+
+    Raises OSError, ConnectionRefusedError and FileNotFoundError if nobody listens there, or DialError.
+    """
+    path = worker.address.removeprefix("unix:")
+    if path and worker.node == node and (not worker.remote or Path(path).exists()):
+        return _connect_to_path(path, timeout)
+    if not worker.remote:
+        raise DialError(f"it is on another machine, {worker.node}, and has no address for other machines")
+    host, _, port = worker.remote.removeprefix("tcp:").rpartition(":")
+    with gevent.Timeout(timeout, DialError(f"no answer from {worker.remote} within {timeout:g} s")):
+        sock: Socket = socket.create_connection((host.strip("[]"), int(port)))
+    set_tcp_options(sock)
+    return sock
+
+
+def _connect_to_path(path: str, timeout: float) -> Socket:
+    sock: Socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(path)
+        sock.settimeout(None)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,1 @@
+"""The registered gateways: admission, names, limits, blocks, balance."""

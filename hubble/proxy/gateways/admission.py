@@ -1,0 +1,119 @@
+"""The beginning of an agent's link: it says who it is, and gets its name or a refusal."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gevent
+
+from hubble.base.errors import ProtocolError
+from hubble.policy import Authorizer, RegistrationRequest
+from hubble.protocol.codec import decode, encode
+from hubble.protocol.messages import RESUMABLE, VERSION, Ack, Handshake, Refusal
+from hubble.proxy.gateways.blocks import Blocks
+from hubble.proxy.gateways.limits import AbuseLimits, Meter
+from hubble.proxy.gateways.registry import Gateways, NameTaken
+from hubble.proxy.sessions.opening import AUTHORIZATION_ERROR, UNAUTHORIZED
+from hubble.proxy.sessions.routes import MAX_NAME, Leg
+from hubble.proxy.watch.audit import Audit
+from hubble.transport.link import Link
+from hubble.transport.serve.server import SUBJECT
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who has opened a link, as a policy may want to know; see RegistrationRequest."""
+
+    address: str = ""
+    certificate_subject: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, Any]) -> Caller:
+        """What the WSGI environment of an upgrade says."""
+        headers = {
+            key.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
+            for key, value in environ.items()
+            if key.startswith("HTTP_")
+        }
+        return cls(environ.get("REMOTE_ADDR", ""), environ.get(SUBJECT, ""), headers)
+
+
+class Registration:
+    """Admits agents, if `authorizer` grants it and their names can be had."""
+
+    def __init__(
+        self,
+        gateways: Gateways,
+        authorizer: Authorizer,
+        hello_timeout: float,
+        audit: Audit,
+        blocks: Blocks,
+        limits: AbuseLimits,
+    ) -> None:
+        per_minute = limits.registrations_per_minute
+        self._rate = Meter(per_minute / 60, per_minute)
+        self._gateways = gateways
+        self._authorizer = authorizer
+        self._hello_timeout = hello_timeout
+        self._audit = audit
+        self._blocks = blocks
+
+    def admit(self, link: Link, messages: Iterator[bytes], caller: Caller) -> Leg | None:
+        """The leg of an agent that has said who it is, and has its name now; None if it was refused and told so.
+
+        Raises ProtocolError if it says something else or nothing, LinkClosed if it goes away.
+        """
+        late = ProtocolError(f"it has not said who it is within {self._hello_timeout:g} s")
+        with gevent.Timeout(self._hello_timeout, late):
+            hello = decode(next(messages))
+        if not isinstance(hello, Handshake):
+            raise ProtocolError(f"it began with {type(hello).__name__} instead of Handshake")
+        resumable = RESUMABLE in hello.features
+        leg = Leg(link, hello.name, resumable, hello.instance if resumable else b"", hello.epoch, caller.address)
+        refusal = self._refusal(leg, hello, caller)
+        if refusal is not None:
+            log.warning("gateway %r from %s: refused: %s", hello.name, leg.address, refusal.message)
+            self._audit.registration_refused(leg, refusal)
+            link.send(encode(refusal))
+            link.close(1008, "refused")
+            link.wait_closed(2.0)
+            return None
+        features = frozenset({RESUMABLE}) if resumable else frozenset()
+        link.send(encode(Ack(b"", True, features=features)))
+        log.info("gateway %s: registered from %s", leg.name, leg.address, extra={"gateway": leg.name})
+        self._audit.registered(leg)
+        return leg
+
+    def _refusal(self, leg: Leg, hello: Handshake, caller: Caller) -> Ack | None:
+        """The Ack that refuses the registration, or None: then the leg has its name."""
+        if hello.version != VERSION:
+            return Ack(b"", False, "Invalid protocol version", Refusal.VERSION)
+        if not hello.name or len(hello.name) > MAX_NAME or re.search(r"[\x00-\x1f\x7f]", hello.name):
+            text = f"a name has 1 to {MAX_NAME} characters, and no control characters"
+            return Ack(b"", False, text, Refusal.BAD_REQUEST)
+        if hello.name in self._blocks:
+            return Ack(b"", False, "blocked by the operator", Refusal.UNAUTHORIZED)
+        # All agents behind one address move together when a proxy gives way: they are no newcomers.
+        if not self._rate.allows(caller.address) and not self._gateways.is_return(leg):
+            return Ack(b"", False, f"too many registrations from {caller.address}", Refusal.LIMIT)
+        request = RegistrationRequest(hello.name, hello.key, caller.address, caller.certificate_subject, caller.headers)
+        decision = self._authorizer.register(request)
+        if not decision.allowed:
+            if decision.error:
+                self._audit.script_failed("", leg.name, decision.detail)
+                return Ack(b"", False, decision.reason or AUTHORIZATION_ERROR, Refusal.POLICY_ERROR)
+            return Ack(b"", False, decision.reason or UNAUTHORIZED, Refusal.UNAUTHORIZED)
+        leg.registration = request
+        leg.identity = decision.identity or caller.certificate_subject
+        try:
+            self._gateways.register(leg)
+        except NameTaken as taken:
+            return Ack(b"", False, str(taken), taken.code)
+        return None

@@ -1,0 +1,216 @@
+"""The agents registered here, those registered at other workers, and what happens when a name is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gevent
+
+from hubble.base.keyedlock import Turns
+from hubble.directory import Directory, DirectoryError, Registration, Worker, owner_digest
+from hubble.mesh.mesh import Mesh, WorkerUnreachable
+from hubble.protocol.messages import Refusal
+from hubble.proxy.sessions.routes import Leg, worker_leg_name
+
+log = logging.getLogger(__name__)
+
+PROBE_TIMEOUT = 3.0
+"""Seconds in which the holder of a name that another agent asks for must show a sign of life."""
+
+
+class NameTaken(Exception):
+    """The name cannot be had: `code` and the text say why."""
+
+    def __init__(self, code: Refusal, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Gateways:
+    """The registered agents by name; `directory` is the one truth among the workers, `mesh` leads to the others.
+
+    An agent's own return (the same instance, a later epoch) takes its name back at once. Anybody else gets it only if
+    the holder's link gives no sign of life: a silent swap would be a hijack.
+    """
+
+    def __init__(
+        self, me: Worker, directory: Directory, mesh: Mesh | None = None, *, probe_timeout: float = PROBE_TIMEOUT
+    ) -> None:
+        self._me = me
+        self._directory = directory
+        self._mesh = mesh
+        self._probe_timeout = probe_timeout
+        self._by_name: dict[str, Leg] = {}
+        self.on_unregistered: Callable[[Leg, str], None] = lambda leg, why: None
+        """Is told of each gateway that loses its name, and why."""
+        self._registering = Turns()
+        directory.on_taken = self.taken
+        if mesh is not None:
+            mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other, "hear": self._hear}
+
+    def __iter__(self) -> Iterator[Leg]:
+        return iter(list(self._by_name.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    # Finding.
+
+    def get(self, name: str) -> Leg | None:
+        """The gateway called `name` if it is here, or None."""
+        return self._by_name.get(name)
+
+    def find(self, name: str) -> Leg | None:
+        """The leg that leads to a gateway: its own, or that to the worker which holds it. None if nobody has it."""
+        leg = self._by_name.get(name)
+        if leg is not None or self._mesh is None:
+            return leg
+        try:
+            registration = self._directory.find(name)
+            if registration is None or registration.worker == self._me.id:
+                return None
+            return self._mesh.leg(registration.worker)
+        except (DirectoryError, WorkerUnreachable) as error:
+            log.info("gateway %s: not reached: %s", name, error)
+            return None
+
+    def not_there(self, name: str, leg: Leg) -> None:
+        """The worker behind `leg` has said that it does not have the gateway: the directory is healed."""
+        try:
+            registration = self._directory.find(name)
+            if registration is not None and leg.name == worker_leg_name(registration.worker):
+                self._directory.release(registration)
+        except DirectoryError as error:
+            log.warning("gateway %s: its stale entry stays: %s", name, error)
+
+    # Registering.
+
+    def register(self, newcomer: Leg) -> None:
+        """Give the newcomer its name; may wait for the holder's sign of life. Raises NameTaken."""
+        if not newcomer.instance:  # of protocol 0.1, which has no epoch: each registration is to be told from others
+            newcomer.epoch = time.time_ns() // 1000
+        with self._registering.of(newcomer.name):
+            try:
+                replaced = self._take(newcomer)
+            except DirectoryError as error:
+                log.error("gateway %s: not registered: %s", newcomer.name, error, extra={"gateway": newcomer.name})
+                raise NameTaken(Refusal.BUSY, "the proxy's directory is out of order: try again") from error
+        if replaced is not None and replaced.worker != self._me.id:
+            gevent.spawn(self._tell_to_evict, replaced)
+        if self._mesh is not None and self._directory.trouble:
+            facts = dataclasses.asdict(self._registration(newcomer))
+            gevent.spawn(self._mesh.call_all, "hear", registration=facts)
+
+    def _take(self, newcomer: Leg) -> Registration | None:
+        """Get the name from the directory: whom it was taken from, if anybody had it."""
+        registration = self._registration(newcomer)
+        replaces: Registration | None = None
+        while True:
+            holder = self._by_name.get(newcomer.name)
+            if holder is not None:
+                self._outdo(holder, newcomer)
+                continue
+            elsewhere = self._directory.claim(registration, replaces)
+            if elsewhere is None:
+                break
+            self._outdo_elsewhere(elsewhere, registration, newcomer)
+            replaces = elsewhere
+        self._by_name[newcomer.name] = newcomer
+        return replaces
+
+    def is_return(self, newcomer: Leg) -> bool:
+        """Whether the name belongs, here or elsewhere, to an earlier registration of the very same agent."""
+        try:
+            holder = self._directory.find(newcomer.name)
+        except DirectoryError:
+            return False
+        return holder is not None and self._registration(newcomer).outdoes(holder)
+
+    def unregister(self, leg: Leg, why: str) -> bool:
+        """The gateway's link is gone; whether the name was its own still."""
+        if self._by_name.get(leg.name) is not leg:
+            return False
+        del self._by_name[leg.name]
+        self.on_unregistered(leg, why)
+        try:
+            self._directory.release(self._registration(leg))
+        except DirectoryError as error:
+            log.warning("gateway %s: not released yet: %s", leg.name, error)
+        return True
+
+    def registrations(self) -> Iterator[Registration]:
+        """Those of the gateways that are here, as the directory should have them."""
+        return (self._registration(leg) for leg in self)
+
+    def taken(self, holder: Registration) -> None:
+        """A name that a gateway has here belongs to another worker's by now."""
+        leg = self._by_name.get(holder.name)
+        if leg is not None and holder.worker != self._me.id:
+            self._evict(leg, f"its name was registered at worker {holder.worker} meanwhile")
+
+    def _registration(self, leg: Leg) -> Registration:
+        return Registration(leg.name, self._me.id, leg.epoch, owner_digest(leg.instance))
+
+    def _outdo(self, holder: Leg, newcomer: Leg) -> None:
+        """Evict the holder of a name, who is here, or refuse the newcomer."""
+        if holder.instance and holder.instance == newcomer.instance:
+            if newcomer.epoch <= holder.epoch:
+                raise NameTaken(Refusal.STALE, "this agent has registered again since")
+            self._evict(holder, "replaced by the agent's own return")
+        elif holder.link.probe(self._probe_timeout):
+            raise _taken(newcomer)
+        else:
+            self._evict(holder, f"no sign of life within {self._probe_timeout:g} s when its name was asked for")
+
+    def _outdo_elsewhere(self, holder: Registration, registration: Registration, newcomer: Leg) -> None:
+        """The same for a holder at another worker, or refuse; the newcomer may then claim the name from it."""
+        if holder.worker == self._me.id or self._mesh is None:
+            return  # left over from a link that is gone
+        if holder.owner and holder.owner == registration.owner:
+            if registration.epoch <= holder.epoch:
+                raise NameTaken(Refusal.STALE, "this agent has registered again since")
+            return
+        try:
+            alive = self._mesh.call(
+                holder.worker, "is_alive", timeout=self._probe_timeout + 1, name=holder.name, epoch=holder.epoch
+            )
+        except WorkerUnreachable:
+            alive = False
+        if alive:
+            raise _taken(newcomer)
+
+    def _evict(self, leg: Leg, why: str) -> None:
+        if self.unregister(leg, why):
+            log.info("gateway %s: its old link is closed: %s", leg.name, why, extra={"gateway": leg.name})
+        leg.link.abort(why)
+
+    # What other workers ask, and are asked.
+
+    def _tell_to_evict(self, holder: Registration) -> None:
+        assert self._mesh is not None
+        try:
+            self._mesh.call(holder.worker, "evict", name=holder.name, epoch=holder.epoch)
+        except WorkerUnreachable as error:
+            log.debug("gateway %s: %s", holder.name, error)  # its link dies with its worker
+
+    def _hear(self, arguments: dict[str, Any]) -> None:
+        registration = Registration(**arguments["registration"])
+        if registration.worker != self._me.id:
+            self._directory.hear(registration)
+
+    def _is_alive(self, arguments: dict[str, Any]) -> bool:
+        leg = self._by_name.get(arguments["name"])
+        return leg is not None and leg.epoch == arguments["epoch"] and leg.link.probe(self._probe_timeout)
+
+    def _evict_for_other(self, arguments: dict[str, Any]) -> None:
+        leg = self._by_name.get(arguments["name"])
+        if leg is not None and leg.epoch == arguments["epoch"]:
+            self._evict(leg, "the agent, or another in its place, has registered at another worker")
+
+
+def _taken(newcomer: Leg) -> NameTaken:
+    return NameTaken(Refusal.NAME_TAKEN, f"the name {newcomer.name} is taken by another agent that is here")

@@ -1,0 +1,1 @@
+"""The sessions that cross a worker: opening, routes, relaying, revocation."""

@@ -1,0 +1,254 @@
+"""The server's side of a link: gevent-websocket's upgrade, behind which our own framing takes over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import gevent
+from gevent import socket
+from gevent.pywsgi import WSGIServer
+from geventwebsocket.handler import WebSocketHandler
+from websockets.protocol import Side
+
+from hubble.base.errors import ProtocolError
+from hubble.transport.addresses import Socket, set_tcp_options
+from hubble.transport.endpoint import endpoint
+from hubble.transport.link import Keepalive, Link
+from hubble.transport.serve.fronts import FrontServers, Misleading, plain_address
+from hubble.transport.serve.proxyheader import read_header
+from hubble.transport.serve.servertls import ServerTLS, peer_subject
+
+log = logging.getLogger(__name__)
+
+library_log = logging.getLogger("hubble.gevent_websocket")
+library_log.setLevel(logging.ERROR)  # what it says of each upgrade is our client's doing, and logged by us
+
+HEAD_TIMEOUT = 10.0
+FORWARDING = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
+"""What only a front server may say; of others nobody is told."""
+YIELD = 0.01
+"""Seconds for which a process leaves a connection to others that have fewer."""
+TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+LINK = "hubble.link"
+"""The key of the WSGI environment under which an upgraded request's Link stands."""
+SUBJECT = "hubble.certificate_subject"
+"""The same for the subject of the verified certificate that the client showed, "" without one."""
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How links are served.
+
+    `path`: where they are opened, and anywhere below it; "" for everywhere. `tls`: None where no TLS ends here.
+    """
+
+    keepalive: Keepalive = field(default_factory=Keepalive)
+    tls: ServerTLS | None = None
+    fronts: FrontServers = field(default_factory=FrontServers)
+    path: str = ""
+
+    def is_for_links(self, path: str) -> bool:
+        """Whether links are opened at the path of a request."""
+        return not self.path or path == self.path or path.startswith(f"{self.path}/")
+
+
+class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no types
+    """One HTTP connection: gives its application a Link where the client asked for a WebSocket."""
+
+    @property
+    def options(self) -> ServerOptions:
+        options: ServerOptions = self.server.options
+        return options
+
+    def handle_one_request(self) -> Any:
+        self._head_timeout = gevent.Timeout.start_new(HEAD_TIMEOUT)
+        try:
+            return super().handle_one_request()
+        except gevent.Timeout as expired:
+            if expired is not self._head_timeout:
+                raise
+            return "408 Request Timeout", TOO_SLOW
+        finally:
+            self._head_timeout.close()
+
+    def handle_one_response(self) -> None:
+        self._head_timeout.close()
+        # The library reads a body to its end before it goes on, however slowly that comes.
+        self._answer_timeout = gevent.spawn_later(HEAD_TIMEOUT, self._cut)
+        try:
+            super().handle_one_response()
+        finally:
+            self._answer_timeout.kill()
+
+    def _cut(self) -> None:
+        with suppress(OSError):  # gone already
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def run_application(self) -> None:
+        environ, fronts = self.environ, self.options.fronts
+        environ["RAW_URI"] = self.path
+        environ[SUBJECT] = peer_subject(self.socket) or ""
+        peer = environ.get("REMOTE_ADDR", "")
+        try:
+            environ["REMOTE_ADDR"] = fronts.client_address(peer, environ)
+        except Misleading as error:
+            log.warning("a request from %s is refused: %s", peer, error)
+            self.start_response("400 Bad Request", [("Content-Type", "text/plain; charset=utf-8")])
+            self.result = [f"{error}\n".encode()]
+            self.process_result()
+            return
+        if not fronts.trusts(peer):
+            for key in FORWARDING:
+                environ.pop(key, None)
+        super().run_application()
+
+    def upgrade_websocket(self) -> Any:
+        if not self.options.is_for_links(self.environ["PATH_INFO"]):
+            return None  # for the application to answer
+        try:
+            refusal: list[str] | None = super().upgrade_websocket()
+        except ValueError:  # no base64, or not even ASCII
+            self.start_response("400 Bad Request", [])
+            refusal = ["Sec-WebSocket-Key is malformed"]
+        return refusal and [f"{line}\n".encode() for line in refusal]  # WSGI wants bytes
+
+    def run_websocket(self) -> None:
+        self._answer_timeout.kill()
+        set_tcp_options(self.socket)
+        link = Link(self.socket, Side.SERVER, leftover=self._buffered(), keepalive=self.options.keepalive)
+        self.environ[LINK] = link
+        # The library's own WebSocket would send a Close frame when it is collected; the connection is the link's now.
+        self.websocket.raw_write = lambda data: None
+        self.environ["wsgi.websocket"] = None
+        del self.websocket
+        try:
+            self.application(self.environ, lambda status, headers, exc_info=None: None)
+        finally:
+            link.abort("the proxy is done with it")
+
+    def _buffered(self) -> bytes:
+        """What pywsgi has read past the request; without a wait for more."""
+        self.socket.settimeout(0)
+        try:
+            return self.rfile.read1(65536) or b""
+        except BlockingIOError:
+            return b""
+        finally:
+            self.socket.settimeout(None)
+
+    def log_request(self) -> None:
+        log.debug("%s", self.format_request())
+
+    @property
+    def logger(self) -> logging.Logger:
+        return library_log
+
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
+
+
+class Load(Protocol):
+    """What the processes that accept from one listener know of each other (hubble/supervisor/load.py)."""
+
+    def set(self, connections: int) -> None:
+        """So many has this process now."""
+
+    def withdraw(self) -> None:
+        """It accepts no more."""
+
+    def is_above_others(self) -> bool:
+        """Whether another has clearly fewer."""
+
+    def excess(self) -> int:
+        """How many connections this process has beyond its share; 0 while that is not worth a move."""
+
+
+class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
+    """A pywsgi server on a listening socket of the caller's, which other processes may share: then with their `load`.
+
+    Whoever has more connections than another waits a moment before it accepts one: if the other can, it will have
+    taken it by then.
+    """
+
+    def __init__(
+        self,
+        listener: Socket,
+        application: Application,
+        options: ServerOptions | None = None,
+        load: Load | None = None,
+    ) -> None:
+        self.options = options or ServerOptions()
+        self._load = load
+        self._connections = 0
+        self._has_yielded = False
+        environ = {
+            "SERVER_NAME": listener.getsockname()[0],  # the server would ask the DNS for one
+            "wsgi.url_scheme": "https" if self.options.tls else "http",
+        }
+        super().__init__(listener, application, handler_class=LinkHandler, log=None, error_log=log, environ=environ)
+        if load is not None:
+            self.max_accept = 1
+            load.set(0)
+
+    def full(self) -> bool:
+        """Whether to accept nothing just now; asked each time that a connection waits."""
+        if self._load is None or self._has_yielded or not self._load.is_above_others():
+            return False
+        self._yielding = self.loop.timer(YIELD)  # not the library's own timer, which it stops now
+        self._yielding.start(self._accept_what_is_left)
+        return True
+
+    def _accept_what_is_left(self) -> None:
+        """The others have had their moment: what waits still is accepted. What comes later is for them first again."""
+        if not self.started:
+            return
+        self.start_accepting()
+        self._has_yielded = True
+        try:
+            self._do_read()
+        finally:
+            self._has_yielded = False
+
+    def do_handle(self, *connection: Any) -> None:
+        self._count(1)
+        super().do_handle(*connection)
+
+    def do_close(self, *connection: Any) -> None:
+        """The library calls this once a connection was handled, however that went."""
+        self._count(-1)
+        super().do_close(*connection)
+
+    def close(self) -> None:
+        """Accept no more. What was accepted goes on."""
+        super().close()
+        if self._load is not None:
+            self._load.withdraw()
+
+    def _count(self, more: int) -> None:
+        self._connections += more
+        if self._load is not None and not self.closed:
+            self._load.set(self._connections)
+
+    def handle(self, sock: Socket, address: tuple[Any, ...]) -> None:
+        """Serve one connection: what comes before HTTP on it first."""
+        host, port = plain_address(address[0]), address[1]
+        fronts, tls = self.options.fronts, self.options.tls
+        if fronts.proxy_protocol and fronts.trusts(host):
+            try:
+                with gevent.Timeout(HEAD_TIMEOUT, ProtocolError("it sent no PROXY protocol header in time")):
+                    host, port = read_header(sock) or (host, port)
+            except (OSError, ProtocolError) as error:
+                log.info("a connection from %s is closed: %s", endpoint(host, port), error)
+                return
+        if tls is None:
+            super().handle(sock, (plain_address(host), port))
+            return
+        wrapped = tls.wrap_socket(sock)
+        try:
+            super().handle(wrapped, (plain_address(host), port))
+        finally:
+            wrapped.close()

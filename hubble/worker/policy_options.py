@@ -1,0 +1,41 @@
+"""The authorizer that the options of a proxy mean, and the limits on everybody."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import Any
+
+from hubble.base.errors import UsageError
+from hubble.cli.proxy_arguments import POLICIES
+from hubble.policy import Authorizer, DenyAll, GrantAll, Limits, LuaPolicy, RulesPolicy, load_python_authorizer
+from hubble.proxy.gateways.limits import AbuseLimits
+
+
+def policy(options: Namespace) -> Authorizer:
+    """The authorizer that the options name. Raises UsageError for more than one, and for one that does not load."""
+    named = [name for name in POLICIES if getattr(options, name.replace("-", "_"))]
+    if len(named) > 1:
+        raise UsageError(f"-{named[0]} and -{named[1]} exclude each other: give one of them")
+    if options.authlua:
+        limits = _given(total=options.lua_time, cpu=options.lua_cpu, memory=options.lua_memory)
+        return LuaPolicy(options.authlua, Limits(**limits), unsafe=options.lua_unsafe)
+    if options.auth_rules:
+        return RulesPolicy(options.auth_rules)
+    if options.auth_python:
+        return load_python_authorizer(options.auth_python)
+    return DenyAll() if options.authdeny else GrantAll()
+
+
+def abuse_limits(options: Namespace) -> AbuseLimits:
+    """The limits on everybody."""
+    given = _given(
+        sessions=options.max_sessions,
+        sessions_per_second=options.max_rate,
+        registrations_per_minute=options.max_registrations,
+        strangers=options.max_strangers,
+    )
+    return AbuseLimits(**given)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,64 @@
+"""Workers of one proxy, all in this process: each with its own directory object, mesh and links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hubble.base.errors import LinkClosed
+from hubble.directory import Worker
+from hubble.directory.sqlite import SQLiteDirectory
+from hubble.mesh.mesh import Mesh
+from hubble.mesh.sockets import listen_on_path
+from hubble.mesh.tls import MeshTLS
+from hubble.proxy.sessions.routes import Leg
+from hubble.transport.addresses import Socket
+from hubble.transport.link import Keepalive
+from hubble.transport.listen import open_listener
+
+SECRET = b"a secret of sixteen bytes or more"
+
+
+class Peer:
+    """A worker's part in the mesh alone. `legs` are those that run here, dialled or accepted."""
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        *,
+        node: str = "",
+        secret: bytes = b"",
+        tls: MeshTLS | None = None,
+        keepalive: Keepalive | None = None,
+        remote: Socket | None = None,
+        advertise: int = 0,
+    ) -> None:
+        self.path = directory / f"{name}.sock"
+        self.tcp = remote
+        port = advertise or (remote.getsockname()[1] if remote else 0)
+        self.worker = Worker(name, f"unix:{self.path}", node, f"tcp:127.0.0.1:{port}" if port else "")
+        self.directory = SQLiteDirectory(directory / "directory.sqlite")
+        self.legs: list[Leg] = []
+        self.got: list[bytes] = []
+        settings = {"keepalive": keepalive} if keepalive else {}
+        self.mesh = Mesh(self.worker, self.directory, self._serve, secret=secret, tls=tls, **settings)
+        self.mesh.methods["name"] = lambda arguments: {"worker": name, **arguments}
+        self.mesh.start(*([listen_on_path(self.path)] + ([remote] if remote else [])))
+        self.directory.join(self.worker)
+
+    def _serve(self, leg: Leg, messages: Iterator[bytes]) -> None:
+        self.legs.append(leg)
+        try:
+            self.got.extend(messages)
+        except LinkClosed:
+            self.legs.remove(leg)
+            raise
+
+    def stop(self) -> None:
+        self.mesh.stop()
+        self.directory.close()
+
+
+def tcp_listener() -> Socket:
+    return open_listener("127.0.0.1", 0)
