@@ -14,7 +14,7 @@ from tests.support.stage import Stage
 
 def _run_module(process: HubbleProcess, module: str) -> None:
     """Has a process run a module of the tests in place of a program in bin/."""
-    process.argv[:2] = [sys.executable, "-m", f"tests.e2e.{module}"]
+    process.argv[:2] = [sys.executable, "-m", f"tests.support.{module}"]
 
 
 class WorkerProcess(ProxyProcess):
