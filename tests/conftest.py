@@ -17,4 +17,4 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The whole programs last: what is wrong with a part shows sooner, and more clearly, in its own tests."""
-    items.sort(key=lambda item: item.path.parent.name == "e2e")
+    items.sort(key=lambda item: item.path.parent.name in ("e2e", "hostile"))
