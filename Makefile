@@ -3,13 +3,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -p gevent
+PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md $(wildcard docs/*.md)
 
-.PHONY: help venv test test-deep check demo bench clean
+.PHONY: help venv test test-deep check coverage docs dist demo bench clean
 
 help:
 	@echo "make test       the whole test suite"
 	@echo "make test-deep  the same, with the property tests run 20 times longer"
-	@echo "make check      format, lint, types, layers"
+	@echo "make check      format, lint, types, layers, prose, the dashboard's JavaScript"
+	@echo "make coverage   the tests of the layers, with the branches that they must reach"
+	@echo "make docs       the documentation, in docs/_build/html; a broken link fails"
+	@echo "make dist       an sdist and a wheel, in dist"
 	@echo "make demo       a proxy, two agents and a file of 100 MB through them"
 	@echo "make bench      speed, as ratios to socat run beside it"
 	@echo "make venv       only $(VENV), with the versions of requirements.txt"
@@ -17,7 +21,7 @@ help:
 
 venv: $(STAMP)
 
-$(STAMP): requirements.txt setup.py
+$(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Hubble needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
@@ -34,8 +38,28 @@ test-deep: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict hubble
+	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/proselint --config .proselintrc.json check $(PROSE)
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-dashboard; \
+	  elif [ -n "$$HUBBLE_REQUIRE_PROGRAMS" ]; then echo "npm is missing: it checks the dashboard" >&2; exit 1; \
+	  else echo "npm is not installed: the dashboard is not checked"; fi
+
+check-dashboard:
+	cd .ci/dashboard && npm ci --silent --no-audit --no-fund && npm run --silent check
+
+coverage: $(STAMP)
+	$(PYTEST) --ignore tests/e2e --cov=hubble --cov-branch --cov-report= $(ARGS)
+	$(BIN)/coverage report --skip-covered --fail-under=95
+	$(BIN)/coverage report --include='hubble/protocol/*' --fail-under=100
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+dist: $(STAMP)
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 315532800) $(BIN)/python -m build --quiet
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py $(ARGS)
@@ -44,5 +68,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-tools build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-tools .ci/dashboard/node_modules docs/_build .coverage build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.2.0"
+from hubble.base.version import __version__
+
 __all__ = ["Agent", "Proxy", "Rule", "__version__", "install_event_logger"]
 
 if TYPE_CHECKING:

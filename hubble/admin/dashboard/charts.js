@@ -5,6 +5,8 @@ import { make, put } from "./tables.js";
 const SVG = "http://www.w3.org/2000/svg";
 const SPAN = 900, STEP = 5; // seconds
 const LEFT = 58, BOTTOM = 20, TOP = 8, HEIGHT = 150;
+/** @type {[number, string, string][]} minutes ago, the text beneath, how it is anchored */
+const MARKS = [[15, "15 min ago", "start"], [10, "10", "middle"], [5, "5", "middle"], [0, "now", "end"]];
 
 export function draw(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
@@ -26,7 +28,12 @@ export function whenSized(element, draw) {
 export class Chart {
   // series: two of { name, value(point) }; format: from a value to a text.
   constructor(element, title, series, format, least) {
-    Object.assign(this, { title, series, format, least, points: [], cursor: null });
+    this.title = title;
+    this.series = series;
+    this.format = format;
+    this.least = least;
+    this.points = [];
+    this.cursor = null;
     this.values = series.map(() => make("b"));
     const legend = make("p", { className: "legend" }, ...series.map((one, index) =>
       make("span", { className: index ? "two" : "one" }, make("i"), `${one.name} `, this.values[index])));
@@ -61,7 +68,7 @@ export class Chart {
     const known = this.points.flatMap((point) => this.series.map((one) => one.value(point) ?? 0));
     this.most = nice(Math.max(this.least, ...known));
     this.drawGrid();
-    this.series.forEach((one, index) => this.lines[index].setAttribute("d", this.path(one)));
+    for (const [index, one] of this.series.entries()) this.lines[index].setAttribute("d", this.path(one));
     const first = this.path(this.series[0]);
     this.area.setAttribute("d", this.points.length > 1 && !first.slice(1).includes("M")
       ? `${first}L${this.x(this.now)},${this.y(0)}L${this.x(this.points[0].time)},${this.y(0)}Z` : "");
@@ -75,7 +82,7 @@ export class Chart {
       parts.push(draw("line", { class: "grid", x1: LEFT, x2: this.width, y1: y, y2: y }));
       parts.push(draw("text", { class: "axis", x: LEFT - 6, y: y + 4, "text-anchor": "end" }, this.format(this.most * share)));
     }
-    for (const [minutes, text, anchor] of [[15, "15 min ago", "start"], [10, "10", "middle"], [5, "5", "middle"], [0, "now", "end"]]) {
+    for (const [minutes, text, anchor] of MARKS) {
       parts.push(draw("text", { class: "axis", x: this.x(this.now - minutes * 60), y: HEIGHT - 4, "text-anchor": anchor }, text));
     }
     this.grid.replaceChildren(...parts);
@@ -111,7 +118,7 @@ export class Chart {
     const point = this.points.findLast((one) => one.time <= at + STEP / 2);
     const there = point && Math.abs(point.time - at) <= 2 * STEP;
     const texts = this.series.map((one) => (there && one.value(point) !== null ? this.format(one.value(point)) : "–"));
-    texts.forEach((text, index) => put(this.values[index], text));
+    for (const [index, text] of texts.entries()) put(this.values[index], text);
     put(this.when, this.cursor === null ? "" : new Date(at * 1000).toLocaleTimeString());
     this.mark.setAttribute("visibility", this.cursor === null ? "hidden" : "visible");
     this.mark.setAttribute("x1", this.x(at));

@@ -8,9 +8,11 @@ import { Table, age, bytes, make, millis, put, rate } from "./tables.js";
 
 const EVENTS = 100, POINTS = 180;
 const WARNINGS = ["AuthorizationDenied", "RegistrationRefused", "ScriptError"];
+/** @returns {any} the element, of whichever kind it is */
 const by = (id) => document.getElementById(id);
 
 let token = first?.token;
+let toastTimer = 0, searchTimer = 0;
 let following = null; // aborts the present stream
 let points = [];
 
@@ -211,8 +213,8 @@ async function act(path, body, done) {
 function toast(text) {
   put(by("toast"), text);
   by("toast").hidden = false;
-  clearTimeout(toast.timer);
-  toast.timer = setTimeout(() => { by("toast").hidden = true; }, 4000);
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => { by("toast").hidden = true; }, 4000);
 }
 
 async function kickSession(row) {
@@ -244,12 +246,12 @@ function search(text) {
 
 by("search-form").addEventListener("submit", (event) => { event.preventDefault(); search(by("search").value); });
 by("search").addEventListener("input", () => {
-  clearTimeout(search.timer);
-  search.timer = setTimeout(() => search(by("search").value), 250);
+  clearTimeout(searchTimer);
+  searchTimer = setTimeout(() => search(by("search").value), 250);
 });
 by("state").addEventListener("change", () => choose({ state: by("state").value, offset: 0 }));
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && !event.target.closest("input, select, dialog")) { event.preventDefault(); by("search").focus(); }
+  if (event.key === "/" && event.target instanceof Element && !event.target.closest("input, select, dialog")) { event.preventDefault(); by("search").focus(); }
 });
 
 sessionsTable.sorted(chosen.sort, true);

@@ -4,7 +4,7 @@ import { ask } from "./stream.js";
 
 export const PAGE = 50;
 export const chosen = { search: "", state: "", sort: "since", order: "desc", offset: 0, gateways_offset: 0 };
-export const query = () => new URLSearchParams({ ...chosen, limit: PAGE });
+export const query = () => new URLSearchParams(Object.entries({ ...chosen, limit: PAGE }).map(([name, value]) => [name, String(value)]));
 
 export function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");

@@ -48,8 +48,7 @@ async function* events(body) {
     const { value, done } = await reader.read();
     if (done) return;
     text += value;
-    let end;
-    while ((end = text.indexOf("\n\n")) >= 0) {
+    for (let end = text.indexOf("\n\n"); end >= 0; end = text.indexOf("\n\n")) {
       const line = text.slice(0, end).split("\n").find((one) => one.startsWith("data: "));
       text = text.slice(end + 2);
       if (line) yield line.slice(6);

@@ -41,7 +41,12 @@ export function age(since) {
 
 // A table: columns are { title, text(row), sort?, className?(row), label? }; actions are { title, does(row) }.
 export class Table {
-  constructor(element, columns, { key, actions = [], onSort } = {}) {
+  /**
+   * @param {HTMLTableElement} element
+   * @param {any[]} columns
+   * @param {{ key: (row: any) => string, actions?: any[], onSort?: (sort: string) => void }} options
+   */
+  constructor(element, columns, { key, actions = [], onSort }) {
     this.columns = columns;
     this.actions = actions;
     this.key = key;

@@ -104,7 +104,7 @@ def digest(challenge: dict[str, str], method: str, uri: str, credentials: Creden
 
 
 def ntlm_is_installed() -> bool:
-    """Whether pyspnego is there, which `pip install 'hubble[ntlm]'` installs."""
+    """Whether pyspnego is there, which `pip install 'hubble-tunnel[ntlm]'` installs."""
     return importlib.util.find_spec("spnego") is not None
 
 
@@ -117,7 +117,7 @@ def ntlm(credentials: Credentials, proxy_host: str, ask: Callable[[str], list[Ch
         import spnego
         from spnego.exceptions import SpnegoError
     except ImportError:
-        raise DialError("it wants NTLM, which needs another package: pip install 'hubble[ntlm]'") from None
+        raise DialError("it wants NTLM, which needs another package: pip install 'hubble-tunnel[ntlm]'") from None
     try:
         client = spnego.client(*credentials, hostname=proxy_host, service="HTTP", protocol="ntlm")
         offered = ask(_ntlm_header(client.step()))

@@ -436,7 +436,7 @@ class TestOtherProxies:
         raw = b"HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n"
         with scripted_server(saying(raw)) as port:
             text = str(failure("ws://hub.example/", f"http://user:SECRET@127.0.0.1:{port}"))
-        assert "pip install 'hubble[ntlm]'" in text
+        assert "pip install 'hubble-tunnel[ntlm]'" in text
 
     def test_the_password_is_not_sent_before_it_is_asked_for(self) -> None:
         seen = []
