@@ -9,7 +9,7 @@ from hubble import __version__
 from hubble.admin import queries
 from hubble.admin.queries import Parameter
 from hubble.events import KINDS
-from hubble.proxy.sessions.routes import MAX_NAME
+from hubble.proxy.gateways.gateway import MAX_NAME
 
 Schema = dict[str, Any]
 

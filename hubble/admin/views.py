@@ -22,8 +22,9 @@ from hubble.admin.lists import Key, Row, first_keys, fitting
 from hubble.base.slices import in_chunks
 from hubble.protocol.codec import session_text
 from hubble.protocol.messages import ResetReason
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.sessions.relay import end
-from hubble.proxy.sessions.routes import Leg, Routes
+from hubble.proxy.sessions.routes import Routes
 from hubble.proxy.watch.observer import Observer
 from hubble.proxy.watch.record import TO_ENTRY, TO_EXIT, Record
 
@@ -79,15 +80,16 @@ class Views:
     def gateway_keys(self, arguments: Arguments) -> Row:
         """`total`, and in `keys` the first `count`, each as [what it is sorted by, name]."""
         search = arguments.get("search", "").casefold()
-        wanted = _holding(search, lambda leg: (leg.name, leg.address, leg.identity)) if search else None
-        return _keys(list(self._observer.gateways or ()), arguments, GATEWAY_KEYS, wanted, str)
+        wanted = _holding(search, lambda gateway: (gateway.name, gateway.address, gateway.identity)) if search else None
+        sorts = {name: key(self._routes) for name, key in GATEWAY_KEYS.items()}
+        return _keys(list(self._observer.gateways or ()), arguments, sorts, wanted, str)
 
     def gateway_rows(self, arguments: Arguments) -> list[Row]:
         """Of the gateways `names` those that are here, as many as fit."""
         gateways = self._observer.gateways
         assert gateways is not None
         found = (gateways.get(name) for name in arguments["names"])
-        return fitting(self._gateway(leg) for leg in found if leg is not None)
+        return fitting(self._gateway(gateway) for gateway in found if gateway is not None)
 
     def session_keys(self, arguments: Arguments) -> Row:
         """The same for sessions; also `state` and `gateway` (either end) may be asked for."""
@@ -156,10 +158,10 @@ class Views:
     def kick_gateway(self, arguments: Arguments) -> bool:
         """Close a gateway's link: it may come back, and its sessions go on then. Whether it was here."""
         gateways = self._observer.gateways
-        leg = gateways.get(arguments["name"]) if gateways is not None else None
-        if leg is not None:
-            leg.link.close(1008, "kicked by the operator")
-        return leg is not None
+        gateway = gateways.get(arguments["name"]) if gateways is not None else None
+        if gateway is not None:
+            gateway.link.close(1008, "kicked by the operator")
+        return gateway is not None
 
     def block(self, arguments: Arguments) -> bool:
         """Refuse a gateway's registrations from now on, or (`blocked` false) no more. Its sessions are ended."""
@@ -178,16 +180,16 @@ class Views:
 
     # Rows.
 
-    def _gateway(self, leg: Leg) -> Row:
+    def _gateway(self, gateway: Gateway) -> Row:
         return {
-            "name": cut(leg.name),
-            "address": leg.address,
-            "identity": cut(leg.identity),
-            "since": self._audit.registered_at(leg),
-            "resumable": leg.resumable,
-            "round_trip": leg.link.round_trip,
-            "sessions": len(leg.routes),
-            "queued_bytes": leg.link.queued_bytes,
+            "name": cut(gateway.name),
+            "address": gateway.address,
+            "identity": cut(gateway.identity),
+            "since": self._audit.registered_at(gateway),
+            "resumable": gateway.resumable,
+            "round_trip": gateway.link.round_trip,
+            "sessions": len(self._routes.of(gateway).routes),
+            "queued_bytes": gateway.link.queued_bytes,
             "worker": self._observer.me.id,
             "node": self._observer.me.node,
         }
@@ -208,11 +210,11 @@ class Views:
         }
 
 
-GATEWAY_KEYS: dict[str, Callable[[Leg], Key]] = {
-    "name": lambda leg: (leg.name[:SORT_TEXT], leg.name),
-    "sessions": lambda leg: (len(leg.routes), leg.name),
-    "round_trip": lambda leg: (leg.link.round_trip or 0.0, leg.name),
-    "epoch": attrgetter("epoch", "name"),
+GATEWAY_KEYS: dict[str, Callable[[Routes], Callable[[Gateway], Key]]] = {
+    "name": lambda routes: lambda gateway: (gateway.name[:SORT_TEXT], gateway.name),
+    "sessions": lambda routes: lambda gateway: (len(routes.of(gateway).routes), gateway.name),
+    "round_trip": lambda routes: lambda gateway: (gateway.link.round_trip or 0.0, gateway.name),
+    "epoch": lambda routes: attrgetter("epoch", "name"),
 }
 """By what to sort gateways: what it is sorted by, and the name."""
 SESSION_KEYS: dict[str, Callable[[Record], Key]] = {

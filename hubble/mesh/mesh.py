@@ -22,9 +22,9 @@ from hubble.base.keyedlock import Turns
 from hubble.directory import Directory, DirectoryError, Worker
 from hubble.mesh import messages as peering
 from hubble.mesh.messages import Call, Hello, Reply
+from hubble.mesh.peer import WorkerPeer
 from hubble.mesh.sockets import connect
 from hubble.mesh.tls import MeshTLS
-from hubble.proxy.sessions.routes import Leg, worker_leg_name
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Keepalive, Link
 
@@ -39,8 +39,8 @@ KEEPALIVE = Keepalive(3.0, 9.0)
 MOST_STRANGERS = 100
 """Links that have not proved themselves yet, at a time."""
 
-Serve = Callable[[Leg, Iterator[bytes]], None]
-"""Serves a worker's leg until its link ends; what the mesh itself understands is taken out before."""
+Serve = Callable[[WorkerPeer, Iterator[bytes]], None]
+"""Serves another worker until its link ends; what the mesh itself understands is taken out before."""
 Methods = dict[str, Callable[[dict[str, Any]], Any]]
 
 
@@ -72,10 +72,10 @@ class Mesh:
         self._secret = secret
         self._tls = tls
         self._keepalive = keepalive
-        self._legs: dict[str, Leg] = {}
+        self._peers: dict[str, WorkerPeer] = {}
         self._dialling = Turns()
         self._unreachable: dict[str, float] = {}
-        self._calls: dict[int, tuple[Leg, AsyncResult[Any]]] = {}
+        self._calls: dict[int, tuple[WorkerPeer, AsyncResult[Any]]] = {}
         self._numbers = 0
         self._servers: list[StreamServer] = []
         self._links: set[Link] = set()
@@ -95,24 +95,24 @@ class Mesh:
         for link in list(self._links):
             link.close(1001, "the worker is going away")
 
-    def leg(self, worker_id: str) -> Leg:
-        """The leg to another worker, dialled if need be. Raises WorkerUnreachable; the directory then forgets it."""
+    def peer(self, worker_id: str) -> WorkerPeer:
+        """Another worker, dialled if need be. Raises WorkerUnreachable; the directory then forgets it."""
         with self._dialling.of(worker_id):
-            leg = self._legs.get(worker_id)
-            return leg if leg is not None and not leg.link.closed else self._dial(worker_id)
+            peer = self._peers.get(worker_id)
+            return peer if peer is not None and not peer.link.closed else self._dial(worker_id)
 
     def call(self, worker_id: str, method: str, *, timeout: float = CALL_TIMEOUT, **arguments: Any) -> Any:
         """What `method` comes to at another worker, or here. Raises WorkerUnreachable."""
         if worker_id == self.me.id:
             return self.methods[method](arguments)
-        leg = self.leg(worker_id)
+        peer = self.peer(worker_id)
         self._numbers += 1
         number = self._numbers
         answer: AsyncResult[Any] = AsyncResult()
-        self._calls[number] = leg, answer
+        self._calls[number] = peer, answer
         try:
-            leg.link.send(peering.encode(Call(number, method, arguments)))
-            return answer.get(timeout=0 if leg.link.closed else timeout)
+            peer.link.send(peering.encode(Call(number, method, arguments)))
+            return answer.get(timeout=0 if peer.link.closed else timeout)
         except gevent.Timeout:
             raise WorkerUnreachable(f"worker {worker_id} has not answered {method}") from None
         finally:
@@ -136,19 +136,19 @@ class Mesh:
 
     # Links.
 
-    def _dial(self, worker_id: str) -> Leg:
+    def _dial(self, worker_id: str) -> WorkerPeer:
         if time.monotonic() < self._unreachable.get(worker_id, 0.0):
             raise WorkerUnreachable(f"worker {worker_id} could not be reached a moment ago")
         worker = self._worker(worker_id)
         try:
-            leg, messages = self._dial_at(worker)
+            peer, messages = self._dial_at(worker)
         except (HubbleError, OSError) as error:
             log.warning("worker %s cannot be reached: %s", worker_id, error)
             self._given_up(worker, error)
             raise WorkerUnreachable(f"worker {worker_id} cannot be reached: {error}") from error
-        self._legs[worker_id] = leg
-        gevent.spawn(self._run, leg, messages)
-        return leg
+        self._peers[worker_id] = peer
+        gevent.spawn(self._run, peer, messages)
+        return peer
 
     def _worker(self, worker_id: str) -> Worker:
         try:
@@ -160,14 +160,14 @@ class Mesh:
             raise WorkerUnreachable(f"worker {worker_id} is not there")
         return worker
 
-    def _dial_at(self, worker: Worker) -> tuple[Leg, Iterator[bytes]]:
+    def _dial_at(self, worker: Worker) -> tuple[WorkerPeer, Iterator[bytes]]:
         try:
             sock = connect(worker, self.me.node, HELLO_TIMEOUT)
         except (ConnectionRefusedError, FileNotFoundError) as error:
             raise WorkerGone(f"nobody listens there ({error.strerror})") from error
         link = self._link(self._tls.dial(sock) if self._tls else sock, Side.CLIENT)
         try:
-            return Leg(link, worker_leg_name(worker.id), resumable=True, is_worker=True), self._greet(link, worker.id)
+            return WorkerPeer.at(link, worker.id), self._greet(link, worker.id)
         except BaseException:
             self._drop(link, "not the worker expected")
             raise
@@ -206,7 +206,7 @@ class Mesh:
             return
         finally:
             self._strangers -= 1
-        self._run(Leg(link, worker_leg_name(worker_id), resumable=True, is_worker=True), messages)
+        self._run(WorkerPeer.at(link, worker_id), messages)
 
     def _link(self, sock: Socket, side: Side) -> Link:
         link = Link(sock, side, masked=False, keepalive=self._keepalive)
@@ -217,17 +217,17 @@ class Mesh:
         link.abort(why)
         self._links.discard(link)
 
-    def _run(self, leg: Leg, messages: Iterator[bytes]) -> None:
+    def _run(self, peer: WorkerPeer, messages: Iterator[bytes]) -> None:
         try:
-            self._serve(leg, self._without_peering(leg, messages))
+            self._serve(peer, self._without_peering(peer, messages))
         except (LinkClosed, ProtocolError) as error:
-            log.debug("the link to %s ended: %s", leg.name, error)
+            log.debug("the link to %s ended: %s", peer.name, error)
         finally:
-            self._drop(leg.link, "the link between the workers has ended")
-            self._legs = {worker_id: other for worker_id, other in self._legs.items() if other is not leg}
+            self._drop(peer.link, "the link between the workers has ended")
+            self._peers = {worker_id: other for worker_id, other in self._peers.items() if other is not peer}
             for asked, answer in list(self._calls.values()):
-                if asked is leg:
-                    answer.set_exception(WorkerUnreachable(f"the link to {leg.name} was lost"))
+                if asked is peer:
+                    answer.set_exception(WorkerUnreachable(f"the link to {peer.name} was lost"))
 
     # The proof that both belong together.
 
@@ -260,29 +260,29 @@ class Mesh:
 
     # Calls.
 
-    def _without_peering(self, leg: Leg, messages: Iterator[bytes]) -> Iterator[bytes]:
+    def _without_peering(self, peer: WorkerPeer, messages: Iterator[bytes]) -> Iterator[bytes]:
         for data in messages:
             if data and data[0] in peering.TYPES:
-                self._heed(leg, peering.decode(data))
+                self._heed(peer, peering.decode(data))
             else:
                 yield data
 
-    def _heed(self, leg: Leg, message: Hello | Call | Reply) -> None:
+    def _heed(self, peer: WorkerPeer, message: Hello | Call | Reply) -> None:
         match message:
             case Call():
-                gevent.spawn(self._perform, leg, message)
+                gevent.spawn(self._perform, peer, message)
             case Reply(number):
                 asked, answer = self._calls.get(number, (None, None))
-                if answer is None or asked is not leg:  # late, or another's
+                if answer is None or asked is not peer:  # late, or another's
                     return
                 if message.error:
-                    answer.set_exception(WorkerUnreachable(f"{leg.name}: {message.error}"))
+                    answer.set_exception(WorkerUnreachable(f"{peer.name}: {message.error}"))
                 else:
                     answer.set(message.result)
             case Hello():
                 raise ProtocolError("a second Hello")
 
-    def _perform(self, leg: Leg, call: Call) -> None:
+    def _perform(self, peer: WorkerPeer, call: Call) -> None:
         method = self.methods.get(call.method)
         if method is None:
             reply = Reply(call.number, error=f"there is no method {call.method}")
@@ -290,9 +290,9 @@ class Mesh:
             try:
                 reply = Reply(call.number, method(call.arguments))
             except Exception as error:  # a caller elsewhere must get an answer, whatever went wrong here
-                log.exception("the call of %s by %s failed", call.method, leg.name)
+                log.exception("the call of %s by %s failed", call.method, peer.name)
                 reply = Reply(call.number, error=f"{type(error).__name__}: {error}")
-        leg.link.send(peering.encode(reply))
+        peer.link.send(peering.encode(reply))
 
 
 def _expect_hello(messages: Iterator[bytes]) -> Hello:

@@ -29,19 +29,21 @@ from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
 from hubble.proxy.gateways.admission import Caller, Registration
 from hubble.proxy.gateways.balance import Balance
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.http.app import Application, Environ, WSGIApplication
 from hubble.proxy.sessions.opening import Opening
 from hubble.proxy.sessions.relay import Relay, end
 from hubble.proxy.sessions.revocation import Revocation
-from hubble.proxy.sessions.routes import Leg, Routes
+from hubble.proxy.sessions.routes import Routes
 from hubble.proxy.watch.observer import Observer
 from hubble.transport.addresses import Socket
 from hubble.transport.bind import parse_listen
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
+from hubble.transport.peer import Peer
 from hubble.transport.serve.server import LinkServer, Load, ServerOptions
 
 log = logging.getLogger(__name__)
@@ -134,12 +136,12 @@ class Proxy:
         self._join()
         self._keepers = [gevent.spawn(self._keep_lease), gevent.spawn(self._keep_policy)]
         if self._load is not None:
-            self._keepers.append(gevent.spawn(Balance(self.gateways, self._load).run))
+            self._keepers.append(gevent.spawn(Balance(self.gateways, self.routes, self._load).run))
         server, fallback = self._options.server, self._options.fallback
         application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
         self._server = LinkServer(listener, application, server, self._load)
         self._server.start()
-        self.observer.start(self.gateways)
+        self.observer.start(self.gateways, self.routes)
         host, port = listener.getsockname()[:2]
         if self._listener is None:
             log.info("listening on %s://%s", "https" if server.tls else "http", endpoint(host, port))
@@ -174,8 +176,8 @@ class Proxy:
             self._admin.stop()
         if self._load is not None:
             gevent.sleep(CLOSING)
-        for leg in self.gateways:
-            _send_away(leg, seconds)
+        for gateway in self.gateways:
+            _send_away(gateway, seconds)
         with gevent.Timeout(seconds, False):
             while self._links:  # more may come: connections that were accepted before
                 next(iter(self._links)).wait_closed()
@@ -251,11 +253,11 @@ class Proxy:
         self._links.add(link)
         try:
             messages = link.messages()
-            leg = self._registration.admit(link, messages, caller)
-            if leg is not None:
+            gateway = self._registration.admit(link, messages, caller)
+            if gateway is not None:
                 if self._going_away:  # its link had been accepted before
-                    _send_away(leg, 0)
-                self._serve_agent(leg, messages)
+                    _send_away(gateway, 0)
+                self._serve_agent(gateway, messages)
         except LinkClosed as error:
             log.debug("a link from %s ended: %s", caller.address, error)
         except ProtocolError as error:
@@ -265,16 +267,16 @@ class Proxy:
         finally:
             self._links.discard(link)
 
-    def _serve_agent(self, leg: Leg, messages: Iterator[bytes]) -> None:
+    def _serve_agent(self, gateway: Gateway, messages: Iterator[bytes]) -> None:
         try:
-            self._serve(leg, messages)
+            self._serve(gateway, messages)
         finally:
-            why = leg.link.why or "the protocol was broken"
-            if self.gateways.unregister(leg, why):
-                log.info("gateway %s: gone: %s", leg.name, why, extra={"gateway": leg.name})
+            why = gateway.link.why or "the protocol was broken"
+            if self.gateways.unregister(gateway, why):
+                log.info("gateway %s: gone: %s", gateway.name, why, extra={"gateway": gateway.name})
 
-    def _serve(self, leg: Leg, messages: Iterator[bytes]) -> None:
-        relay = Relay(leg, self.routes, self._opening, self.observer.audit)
+    def _serve(self, peer: Peer, messages: Iterator[bytes]) -> None:
+        relay = Relay(peer, self.routes, self._opening, self.observer.audit)
         try:
             for data in messages:
                 relay.serve(data)
@@ -322,10 +324,10 @@ class Proxy:
                 log.error("%s", error)
 
 
-def _send_away(leg: Leg, seconds: float) -> None:
+def _send_away(gateway: Gateway, seconds: float) -> None:
     """Tell an agent that it has so many seconds to move elsewhere, if it understands that."""
-    if leg.resumable:
-        leg.link.send(encode(GoAway(round(seconds))))
+    if gateway.resumable:
+        gateway.link.send(encode(GoAway(round(seconds))))
 
 
 def _new_worker(runtime_dir: Path | None, node: str) -> Worker:

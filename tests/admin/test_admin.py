@@ -143,10 +143,10 @@ def test_kicking_a_session_resets_both_sides(tunnel: Tunnel, client: Client) -> 
 def test_a_kicked_session_that_is_suspended_cannot_be_resumed(tunnel: Tunnel, client: Client) -> None:
     sock = tunnel.open()
     session = client.get("/api/sessions")["items"][0]["session"]
-    leg, targets = tunnel.proxy.gateways.get("entry"), tunnel.agents[1]._targets
-    assert leg is not None
+    gateway, targets = tunnel.proxy.gateways.get("entry"), tunnel.agents[1]._targets
+    assert gateway is not None
     tunnel.agents[1]._targets = [parse_url("ws://127.0.0.1:1")]
-    leg.link.abort("cut by the test")
+    gateway.link.abort("cut by the test")
     tunnel.logger.wait(SessionSuspended)
     assert client.get("/api/sessions", state="suspended")["items"][0]["session"] == session
     client.post(f"/api/sessions/{session}/kick")
@@ -306,9 +306,9 @@ def test_every_worker_answers_for_all(tmp_path: Path) -> None:
         assert client.get("/api/sessions")["total"] == 2
         assert [row["slot"] for row in client.get("/api/workers")["items"]] == [0, 1]
         first.agents[1]._targets = [parse_url(second.url)]
-        leg = first.proxy.gateways.get("entry")
-        assert leg is not None
-        leg.link.abort("cut by the test")
+        gateway = first.proxy.gateways.get("entry")
+        assert gateway is not None
+        gateway.link.abort("cut by the test")
         second.logger.wait(SessionResumed, 2)
         page = client.get("/api/sessions")
         assert page["total"] == 2 and {row["worker"] for row in page["items"]} == {second.proxy.observer.me.id}

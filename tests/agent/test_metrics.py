@@ -25,9 +25,9 @@ def test_what_an_agent_counts() -> None:
         assert samples['hubble_agent_read_bytes_total{role="entry"}'] == 1005
         assert samples['hubble_agent_written_bytes_total{role="entry"}'] == 1005
         assert samples["hubble_agent_registrations_total"] == 1
-        leg = tunnel.proxy.gateways.get("entry")
-        assert leg is not None
-        leg.link.abort("cut by the test")
+        gateway = tunnel.proxy.gateways.get("entry")
+        assert gateway is not None
+        gateway.link.abort("cut by the test")
         tunnel.logger.wait(SessionResumed)
         finish(sock)
         tunnel.logger.wait(CloseSession)

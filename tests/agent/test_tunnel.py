@@ -54,9 +54,9 @@ class Tunnel:
 
     def cut(self, name: str) -> None:
         """Break an agent's link."""
-        leg = self.proxy.gateways.get(name)
-        if leg is not None:
-            leg.link.abort("cut by the test")
+        gateway = self.proxy.gateways.get(name)
+        if gateway is not None:
+            gateway.link.abort("cut by the test")
 
     def restart_proxy(self) -> None:
         """Another proxy at the same address, which knows nothing of the first."""

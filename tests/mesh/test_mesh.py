@@ -76,16 +76,16 @@ def test_many_who_want_a_leg_at_once_share_one(start: Start) -> None:
     calls = [gevent.spawn(one.mesh.call, "two", "name") for _ in range(50)]
     calls += [gevent.spawn(two.mesh.call, "one", "name") for _ in range(50)]
     gevent.joinall(calls, raise_error=True)
-    assert len(one.legs) == len(two.legs) == 2  # one that each has dialled
+    assert len(one.peers) == len(two.peers) == 2  # one that each has dialled
 
 
 def test_a_call_fails_at_once_when_its_link_is_lost(start: Start) -> None:
     one, two = start("one"), start("two")
     two.mesh.methods["name"] = lambda arguments: gevent.sleep(60)
     call = gevent.spawn(one.mesh.call, "two", "name")
-    poll(lambda: two.legs, 5, "the link is there")
+    poll(lambda: two.peers, 5, "the link is there")
     gevent.sleep(0)
-    two.legs[0].link.abort("cut by the test")
+    two.peers[0].link.abort("cut by the test")
     with pytest.raises(WorkerUnreachable, match="was lost"):
         call.get(timeout=2)
 
@@ -94,9 +94,9 @@ def test_a_lost_link_is_dialled_again_and_nothing_is_left_of_it(start: Start) ->
     one, two = start("one"), start("two")
     for _ in range(3):
         assert one.mesh.call("two", "name") == {"worker": "two"}
-        two.legs[0].link.abort("cut by the test")
-        poll(lambda: not one.legs and not two.legs, 5, "both have noticed")
-    assert not one.mesh._legs and not one.mesh._links and not one.mesh._calls and not two.mesh._links
+        two.peers[0].link.abort("cut by the test")
+        poll(lambda: not one.peers and not two.peers, 5, "both have noticed")
+    assert not one.mesh._peers and not one.mesh._links and not one.mesh._calls and not two.mesh._links
     assert not len(one.mesh._dialling)
 
 
@@ -106,7 +106,7 @@ def test_a_dead_worker_is_taken_out_of_the_directory_by_one_attempt(
     one, two = start("one"), start("two")
     for server in two.mesh._servers:
         server.close()
-    attempts = [gevent.spawn(one.mesh.leg, "two") for _ in range(20)]
+    attempts = [gevent.spawn(one.mesh.peer, "two") for _ in range(20)]
     gevent.joinall(attempts)
     assert all(isinstance(attempt.exception, WorkerUnreachable) for attempt in attempts)
     assert caplog.text.count("cannot be reached: nobody listens there") == 1
@@ -119,7 +119,7 @@ def test_a_worker_that_hangs_is_waited_for_once(start: Start, monkeypatch: pytes
     for server in two.mesh._servers:
         server.stop_accepting()
     started = time.monotonic()
-    attempts = [gevent.spawn(one.mesh.leg, "two") for _ in range(20)]
+    attempts = [gevent.spawn(one.mesh.peer, "two") for _ in range(20)]
     gevent.joinall(attempts)
     assert time.monotonic() - started < 1
     assert all(isinstance(attempt.exception, WorkerUnreachable) for attempt in attempts)
@@ -139,7 +139,7 @@ def test_a_worker_elsewhere_that_cannot_be_reached_stays_in_the_directory(
     started = time.monotonic()
     for _ in range(5):
         with pytest.raises(WorkerUnreachable):
-            one.mesh.leg("two")
+            one.mesh.peer("two")
     assert time.monotonic() - started < 1
     assert one.directory.worker("two") == two.worker
 
@@ -155,7 +155,7 @@ def test_a_link_that_falls_silent_is_dead(start: Start) -> None:
         relay.freeze()
         with pytest.raises(WorkerUnreachable):
             one.mesh.call("two", "name")
-        assert not one.legs
+        assert not one.peers
         relay.cut()
         relay.heal()
         assert one.mesh.call("two", "name") == {"worker": "two"}
@@ -167,7 +167,7 @@ def test_the_unix_socket_is_taken_on_the_same_machine_only(start: Start, tmp_pat
     one = start("one", node="here", secret=SECRET)
     start("two", node="here", secret=SECRET, remote=tcp_listener())
     start("three", node="there", secret=SECRET, remote=tcp_listener())
-    families = {name: one.mesh.leg(name).link._stream._sock.family for name in ("two", "three")}
+    families = {name: one.mesh.peer(name).link._stream._sock.family for name in ("two", "three")}
     assert families == {"two": socket.AF_UNIX, "three": socket.AF_INET}
 
 
@@ -177,7 +177,7 @@ def test_another_worker_at_the_address_means_that_the_first_is_gone(start: Start
     two.path.unlink()
     three.path.rename(two.path)
     with pytest.raises(WorkerUnreachable, match="worker three listens there now"):
-        one.mesh.leg("two")
+        one.mesh.peer("two")
     assert one.directory.worker("two") is None
     assert two.directory.worker("one") is not None
 
@@ -192,8 +192,8 @@ def test_both_sides_must_know_the_secret(start: Start, knows: str, caplog: pytes
     )
     dialler = start("dialler", node="here", secret=SECRET if knows == "dialler" else b"x" * 16)
     with pytest.raises(WorkerUnreachable, match="does not know the cluster's secret"):
-        dialler.mesh.leg("listener")
-    assert not listener.legs
+        dialler.mesh.peer("listener")
+    assert not listener.peers
     assert dialler.directory.worker("listener") == listener.worker  # or a stranger could empty the directory
     assert SECRET.decode() not in caplog.text
 
@@ -248,7 +248,7 @@ def test_whoever_begins_with_something_else_is_refused(
     assert stranger.is_refused()
     poll(lambda: not one.mesh._links, 5, "nothing is left of it")
     assert "Traceback" not in caplog.text
-    assert not one.legs
+    assert not one.peers
 
 
 def test_a_workers_own_proof_does_not_help_a_stranger(start: Start) -> None:
@@ -266,7 +266,7 @@ def test_a_workers_own_proof_does_not_help_a_stranger(start: Start) -> None:
         victim.say(peering.encode(Call(1, "name")))
         assert victim.is_refused()
         oracle.link.abort("done")
-    assert not one.legs
+    assert not one.peers
 
 
 def test_a_second_challenge_is_not_accepted(start: Start) -> None:

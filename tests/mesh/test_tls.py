@@ -50,7 +50,7 @@ def test_machines_of_one_authority_reach_each_other(start: Start, ca: Authority)
     assert one.mesh.call("two", "name") == {"worker": "two"}
     assert two.mesh.call("one", "name") == {"worker": "one"}
     for peer in (one, two):
-        sock = peer.legs[0].link._stream._sock
+        sock = peer.peers[0].link._stream._sock
         assert isinstance(sock, TLSSocket)
         assert sock.getpeercert(), "the other end has shown no certificate"
 
@@ -58,7 +58,7 @@ def test_machines_of_one_authority_reach_each_other(start: Start, ca: Authority)
 def test_on_one_machine_there_is_no_tls(tmp_path: Path, ca: Authority) -> None:
     one, two = (Peer(tmp_path, name, node="here", tls=member(ca)) for name in ("one", "two"))
     assert one.mesh.call("two", "name") == {"worker": "two"}
-    assert one.legs[0].link._stream._sock.family == socket.AF_UNIX
+    assert one.peers[0].link._stream._sock.family == socket.AF_UNIX
     one.stop()
     two.stop()
 
@@ -68,11 +68,11 @@ def test_a_stranger_s_certificate_is_refused_by_either_side(start: Start, tmp_pa
     start("one", member(ca))
     trusting = start("trusting", member(other, trusts=ca))
     with pytest.raises(WorkerUnreachable):
-        trusting.mesh.leg("one")
+        trusting.mesh.peer("one")
     start("stranger", member(other))
     with pytest.raises(WorkerUnreachable, match="unknown issuer"):
-        trusting.mesh.leg("stranger")
-    assert not trusting.legs
+        trusting.mesh.peer("stranger")
+    assert not trusting.peers
 
 
 @pytest.mark.parametrize("dialler_has_it", [True, False])
@@ -80,8 +80,8 @@ def test_one_side_without_tls(start: Start, ca: Authority, dialler_has_it: bool)
     dialler = start("dialler", member(ca) if dialler_has_it else None)
     listener = start("listener", None if dialler_has_it else member(ca))
     with pytest.raises(WorkerUnreachable):
-        dialler.mesh.leg("listener")
-    assert not listener.legs
+        dialler.mesh.peer("listener")
+    assert not listener.peers
 
 
 def test_who_shakes_no_hands_is_cut_off(start: Start, ca: Authority, caplog: pytest.LogCaptureFixture) -> None:

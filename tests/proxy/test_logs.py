@@ -26,9 +26,9 @@ def test_one_line_for_each_thing(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "hubble")
     with Tunnel() as tunnel:
         sock = tunnel.open()
-        leg = tunnel.proxy.gateways.get("entry")
-        assert leg is not None
-        leg.link.abort("cut by the test")
+        gateway = tunnel.proxy.gateways.get("entry")
+        assert gateway is not None
+        gateway.link.abort("cut by the test")
         tunnel.logger.wait(SessionResumed)
         exchange(sock, b"more")
         finish(sock)

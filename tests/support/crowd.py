@@ -8,8 +8,8 @@ import uuid
 from typing import Any, cast
 
 from hubble.events import OpenSession
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.proxy import Proxy
-from hubble.proxy.sessions.routes import Leg
 from hubble.proxy.watch.history import INTERVAL, LENGTH, Point
 from hubble.proxy.watch.record import Record
 
@@ -47,12 +47,12 @@ def populate(proxy: Proxy, sessions: int, *, gateways: int = 0, seed: int = 1) -
 
 
 def _gateway(proxy: Proxy, name: str, chance: random.Random) -> None:
-    leg = Leg(
+    gateway = Gateway(
         cast(Any, FakeLink(chance.uniform(0.004, 0.06))), name, True, address=f"203.0.113.{chance.randrange(254)}"
     )
-    proxy.gateways._by_name[name] = leg
-    proxy.observer.audit.registered(leg)
-    proxy.observer.audit._registered[leg] -= chance.uniform(60, 400_000)
+    proxy.gateways._by_name[name] = gateway
+    proxy.observer.audit.registered(gateway)
+    proxy.observer.audit._registered[gateway] -= chance.uniform(60, 400_000)
 
 
 def _session(proxy: Proxy, source: str, chance: random.Random) -> None:

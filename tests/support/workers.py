@@ -9,9 +9,9 @@ from hubble.base.errors import LinkClosed
 from hubble.directory import Worker
 from hubble.directory.sqlite import SQLiteDirectory
 from hubble.mesh.mesh import Mesh
+from hubble.mesh.peer import WorkerPeer
 from hubble.mesh.sockets import listen_on_path
 from hubble.mesh.tls import MeshTLS
-from hubble.proxy.sessions.routes import Leg
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Keepalive
 from hubble.transport.listen import open_listener
@@ -20,7 +20,7 @@ SECRET = b"a secret of sixteen bytes or more"
 
 
 class Peer:
-    """A worker's part in the mesh alone. `legs` are those that run here, dialled or accepted."""
+    """A worker's part in the mesh alone. `peers` are those that run here, dialled or accepted."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Peer:
         port = advertise or (remote.getsockname()[1] if remote else 0)
         self.worker = Worker(name, f"unix:{self.path}", node, f"tcp:127.0.0.1:{port}" if port else "")
         self.directory = SQLiteDirectory(directory / "directory.sqlite")
-        self.legs: list[Leg] = []
+        self.peers: list[WorkerPeer] = []
         self.got: list[bytes] = []
         settings = {"keepalive": keepalive} if keepalive else {}
         self.mesh = Mesh(self.worker, self.directory, self._serve, secret=secret, tls=tls, **settings)
@@ -47,12 +47,12 @@ class Peer:
         self.mesh.start(*([listen_on_path(self.path)] + ([remote] if remote else [])))
         self.directory.join(self.worker)
 
-    def _serve(self, leg: Leg, messages: Iterator[bytes]) -> None:
-        self.legs.append(leg)
+    def _serve(self, peer: WorkerPeer, messages: Iterator[bytes]) -> None:
+        self.peers.append(peer)
         try:
             self.got.extend(messages)
         except LinkClosed:
-            self.legs.remove(leg)
+            self.peers.remove(peer)
             raise
 
     def stop(self) -> None:

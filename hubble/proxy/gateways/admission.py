@@ -15,10 +15,10 @@ from hubble.policy import Authorizer, RegistrationRequest
 from hubble.protocol.codec import decode, encode
 from hubble.protocol.messages import RESUMABLE, VERSION, Ack, Handshake, Refusal
 from hubble.proxy.gateways.blocks import Blocks
+from hubble.proxy.gateways.gateway import MAX_NAME, Gateway
 from hubble.proxy.gateways.limits import AbuseLimits, Meter
 from hubble.proxy.gateways.registry import Gateways, NameTaken
 from hubble.proxy.sessions.opening import AUTHORIZATION_ERROR, UNAUTHORIZED
-from hubble.proxy.sessions.routes import MAX_NAME, Leg
 from hubble.proxy.watch.audit import Audit
 from hubble.transport.link import Link
 from hubble.transport.serve.server import SUBJECT
@@ -65,8 +65,8 @@ class Registration:
         self._audit = audit
         self._blocks = blocks
 
-    def admit(self, link: Link, messages: Iterator[bytes], caller: Caller) -> Leg | None:
-        """The leg of an agent that has said who it is, and has its name now; None if it was refused and told so.
+    def admit(self, link: Link, messages: Iterator[bytes], caller: Caller) -> Gateway | None:
+        """The agent that has said who it is, and has its name now; None if it was refused and told so.
 
         Raises ProtocolError if it says something else or nothing, LinkClosed if it goes away.
         """
@@ -76,23 +76,25 @@ class Registration:
         if not isinstance(hello, Handshake):
             raise ProtocolError(f"it began with {type(hello).__name__} instead of Handshake")
         resumable = RESUMABLE in hello.features
-        leg = Leg(link, hello.name, resumable, hello.instance if resumable else b"", hello.epoch, caller.address)
-        refusal = self._refusal(leg, hello, caller)
+        gateway = Gateway(
+            link, hello.name, resumable, hello.instance if resumable else b"", hello.epoch, caller.address
+        )
+        refusal = self._refusal(gateway, hello, caller)
         if refusal is not None:
-            log.warning("gateway %r from %s: refused: %s", hello.name, leg.address, refusal.message)
-            self._audit.registration_refused(leg, refusal)
+            log.warning("gateway %r from %s: refused: %s", hello.name, gateway.address, refusal.message)
+            self._audit.registration_refused(gateway, refusal)
             link.send(encode(refusal))
             link.close(1008, "refused")
             link.wait_closed(2.0)
             return None
         features = frozenset({RESUMABLE}) if resumable else frozenset()
         link.send(encode(Ack(b"", True, features=features)))
-        log.info("gateway %s: registered from %s", leg.name, leg.address, extra={"gateway": leg.name})
-        self._audit.registered(leg)
-        return leg
+        log.info("gateway %s: registered from %s", gateway.name, gateway.address, extra={"gateway": gateway.name})
+        self._audit.registered(gateway)
+        return gateway
 
-    def _refusal(self, leg: Leg, hello: Handshake, caller: Caller) -> Ack | None:
-        """The Ack that refuses the registration, or None: then the leg has its name."""
+    def _refusal(self, gateway: Gateway, hello: Handshake, caller: Caller) -> Ack | None:
+        """The Ack that refuses the registration, or None: then the gateway has its name."""
         if hello.version != VERSION:
             return Ack(b"", False, "Invalid protocol version", Refusal.VERSION)
         if not hello.name or len(hello.name) > MAX_NAME or re.search(r"[\x00-\x1f\x7f]", hello.name):
@@ -101,19 +103,19 @@ class Registration:
         if hello.name in self._blocks:
             return Ack(b"", False, "blocked by the operator", Refusal.UNAUTHORIZED)
         # All agents behind one address move together when a proxy gives way: they are no newcomers.
-        if not self._rate.allows(caller.address) and not self._gateways.is_return(leg):
+        if not self._rate.allows(caller.address) and not self._gateways.is_return(gateway):
             return Ack(b"", False, f"too many registrations from {caller.address}", Refusal.LIMIT)
         request = RegistrationRequest(hello.name, hello.key, caller.address, caller.certificate_subject, caller.headers)
         decision = self._authorizer.register(request)
         if not decision.allowed:
             if decision.error:
-                self._audit.script_failed("", leg.name, decision.detail)
+                self._audit.script_failed("", gateway.name, decision.detail)
                 return Ack(b"", False, decision.reason or AUTHORIZATION_ERROR, Refusal.POLICY_ERROR)
             return Ack(b"", False, decision.reason or UNAUTHORIZED, Refusal.UNAUTHORIZED)
-        leg.registration = request
-        leg.identity = decision.identity or caller.certificate_subject
+        gateway.request = request
+        gateway.identity = decision.identity or caller.certificate_subject
         try:
-            self._gateways.register(leg)
+            self._gateways.register(gateway)
         except NameTaken as taken:
             return Ack(b"", False, str(taken), taken.code)
         return None

@@ -7,6 +7,7 @@ moving: it registers anew, at the worker with the fewest, before it lets go of i
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from itertools import islice
 from weakref import WeakKeyDictionary
 
@@ -14,8 +15,9 @@ import gevent
 
 from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.registry import Gateways
-from hubble.proxy.sessions.routes import Leg
+from hubble.proxy.sessions.routes import Routes
 from hubble.transport.serve.server import Load
 
 INTERVAL = 1.0
@@ -28,10 +30,11 @@ GRACE = 30
 class Balance:
     """Looks at the `load`, and asks some of the `gateways` to move."""
 
-    def __init__(self, gateways: Gateways, load: Load) -> None:
+    def __init__(self, gateways: Gateways, routes: Routes, load: Load) -> None:
         self._gateways = gateways
+        self._routes = routes
         self._load = load
-        self._asked: WeakKeyDictionary[Leg, float] = WeakKeyDictionary()
+        self._asked: WeakKeyDictionary[Gateway, float] = WeakKeyDictionary()
         """When, by the monotonic clock."""
 
     def run(self) -> None:
@@ -48,12 +51,20 @@ class Balance:
         excess = self._load.excess()
         if not excess:
             return
-        idle = (leg for leg in self._gateways if leg.is_idle and leg.resumable and leg not in self._asked)
-        for leg in islice(idle, max(0, min(excess - self._moving(), AT_ONCE))):
-            self._asked[leg] = time.monotonic()
-            leg.link.send(encode(GoAway(GRACE)))
+        for gateway in islice(self._idle(), max(0, min(excess - self._moving(), AT_ONCE))):
+            self._asked[gateway] = time.monotonic()
+            gateway.link.send(encode(GoAway(GRACE)))
+
+    def _idle(self) -> Iterator[Gateway]:
+        """Those that lose nothing by moving, and were not asked yet."""
+        for gateway in self._gateways:
+            if gateway.resumable and gateway not in self._asked and self._routes.of(gateway).is_idle:
+                yield gateway
 
     def _moving(self) -> int:
         """How many that were asked are here still."""
         horizon = time.monotonic() - GRACE
-        return sum(since > horizon and self._gateways.get(leg.name) is leg for leg, since in list(self._asked.items()))
+        return sum(
+            since > horizon and self._gateways.get(gateway.name) is gateway
+            for gateway, since in list(self._asked.items())
+        )

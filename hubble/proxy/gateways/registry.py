@@ -13,8 +13,10 @@ import gevent
 from hubble.base.keyedlock import Turns
 from hubble.directory import Directory, DirectoryError, Registration, Worker, owner_digest
 from hubble.mesh.mesh import Mesh, WorkerUnreachable
+from hubble.mesh.peer import WorkerPeer
 from hubble.protocol.messages import Refusal
-from hubble.proxy.sessions.routes import Leg, worker_leg_name
+from hubble.proxy.gateways.gateway import Gateway
+from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +46,15 @@ class Gateways:
         self._directory = directory
         self._mesh = mesh
         self._probe_timeout = probe_timeout
-        self._by_name: dict[str, Leg] = {}
-        self.on_unregistered: Callable[[Leg, str], None] = lambda leg, why: None
+        self._by_name: dict[str, Gateway] = {}
+        self.on_unregistered: Callable[[Gateway, str], None] = lambda gateway, why: None
         """Is told of each gateway that loses its name, and why."""
         self._registering = Turns()
         directory.on_taken = self.taken
         if mesh is not None:
             mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other, "hear": self._hear}
 
-    def __iter__(self) -> Iterator[Leg]:
+    def __iter__(self) -> Iterator[Gateway]:
         return iter(list(self._by_name.values()))
 
     def __len__(self) -> int:
@@ -60,36 +62,36 @@ class Gateways:
 
     # Finding.
 
-    def get(self, name: str) -> Leg | None:
+    def get(self, name: str) -> Gateway | None:
         """The gateway called `name` if it is here, or None."""
         return self._by_name.get(name)
 
-    def find(self, name: str) -> Leg | None:
-        """The leg that leads to a gateway: its own, or that to the worker which holds it. None if nobody has it."""
-        leg = self._by_name.get(name)
-        if leg is not None or self._mesh is None:
-            return leg
+    def find(self, name: str) -> Peer | None:
+        """The gateway if it is here, else the worker that holds it. None if nobody does."""
+        gateway = self._by_name.get(name)
+        if gateway is not None or self._mesh is None:
+            return gateway
         try:
             registration = self._directory.find(name)
             if registration is None or registration.worker == self._me.id:
                 return None
-            return self._mesh.leg(registration.worker)
+            return self._mesh.peer(registration.worker)
         except (DirectoryError, WorkerUnreachable) as error:
             log.info("gateway %s: not reached: %s", name, error)
             return None
 
-    def not_there(self, name: str, leg: Leg) -> None:
-        """The worker behind `leg` has said that it does not have the gateway: the directory is healed."""
+    def not_there(self, name: str, peer: WorkerPeer) -> None:
+        """Another worker has said that it does not have the gateway: the directory is healed."""
         try:
             registration = self._directory.find(name)
-            if registration is not None and leg.name == worker_leg_name(registration.worker):
+            if registration is not None and registration.worker == peer.worker:
                 self._directory.release(registration)
         except DirectoryError as error:
             log.warning("gateway %s: its stale entry stays: %s", name, error)
 
     # Registering.
 
-    def register(self, newcomer: Leg) -> None:
+    def register(self, newcomer: Gateway) -> None:
         """Give the newcomer its name; may wait for the holder's sign of life. Raises NameTaken."""
         if not newcomer.instance:  # of protocol 0.1, which has no epoch: each registration is to be told from others
             newcomer.epoch = time.time_ns() // 1000
@@ -105,7 +107,7 @@ class Gateways:
             facts = dataclasses.asdict(self._registration(newcomer))
             gevent.spawn(self._mesh.call_all, "hear", registration=facts)
 
-    def _take(self, newcomer: Leg) -> Registration | None:
+    def _take(self, newcomer: Gateway) -> Registration | None:
         """Get the name from the directory: whom it was taken from, if anybody had it."""
         registration = self._registration(newcomer)
         replaces: Registration | None = None
@@ -122,7 +124,7 @@ class Gateways:
         self._by_name[newcomer.name] = newcomer
         return replaces
 
-    def is_return(self, newcomer: Leg) -> bool:
+    def is_return(self, newcomer: Gateway) -> bool:
         """Whether the name belongs, here or elsewhere, to an earlier registration of the very same agent."""
         try:
             holder = self._directory.find(newcomer.name)
@@ -130,32 +132,32 @@ class Gateways:
             return False
         return holder is not None and self._registration(newcomer).outdoes(holder)
 
-    def unregister(self, leg: Leg, why: str) -> bool:
+    def unregister(self, gateway: Gateway, why: str) -> bool:
         """The gateway's link is gone; whether the name was its own still."""
-        if self._by_name.get(leg.name) is not leg:
+        if self._by_name.get(gateway.name) is not gateway:
             return False
-        del self._by_name[leg.name]
-        self.on_unregistered(leg, why)
+        del self._by_name[gateway.name]
+        self.on_unregistered(gateway, why)
         try:
-            self._directory.release(self._registration(leg))
+            self._directory.release(self._registration(gateway))
         except DirectoryError as error:
-            log.warning("gateway %s: not released yet: %s", leg.name, error)
+            log.warning("gateway %s: not released yet: %s", gateway.name, error)
         return True
 
     def registrations(self) -> Iterator[Registration]:
         """Those of the gateways that are here, as the directory should have them."""
-        return (self._registration(leg) for leg in self)
+        return (self._registration(gateway) for gateway in self)
 
     def taken(self, holder: Registration) -> None:
         """A name that a gateway has here belongs to another worker's by now."""
-        leg = self._by_name.get(holder.name)
-        if leg is not None and holder.worker != self._me.id:
-            self._evict(leg, f"its name was registered at worker {holder.worker} meanwhile")
+        gateway = self._by_name.get(holder.name)
+        if gateway is not None and holder.worker != self._me.id:
+            self._evict(gateway, f"its name was registered at worker {holder.worker} meanwhile")
 
-    def _registration(self, leg: Leg) -> Registration:
-        return Registration(leg.name, self._me.id, leg.epoch, owner_digest(leg.instance))
+    def _registration(self, gateway: Gateway) -> Registration:
+        return Registration(gateway.name, self._me.id, gateway.epoch, owner_digest(gateway.instance))
 
-    def _outdo(self, holder: Leg, newcomer: Leg) -> None:
+    def _outdo(self, holder: Gateway, newcomer: Gateway) -> None:
         """Evict the holder of a name, who is here, or refuse the newcomer."""
         if holder.instance and holder.instance == newcomer.instance:
             if newcomer.epoch <= holder.epoch:
@@ -166,7 +168,7 @@ class Gateways:
         else:
             self._evict(holder, f"no sign of life within {self._probe_timeout:g} s when its name was asked for")
 
-    def _outdo_elsewhere(self, holder: Registration, registration: Registration, newcomer: Leg) -> None:
+    def _outdo_elsewhere(self, holder: Registration, registration: Registration, newcomer: Gateway) -> None:
         """The same for a holder at another worker, or refuse; the newcomer may then claim the name from it."""
         if holder.worker == self._me.id or self._mesh is None:
             return  # left over from a link that is gone
@@ -183,10 +185,10 @@ class Gateways:
         if alive:
             raise _taken(newcomer)
 
-    def _evict(self, leg: Leg, why: str) -> None:
-        if self.unregister(leg, why):
-            log.info("gateway %s: its old link is closed: %s", leg.name, why, extra={"gateway": leg.name})
-        leg.link.abort(why)
+    def _evict(self, gateway: Gateway, why: str) -> None:
+        if self.unregister(gateway, why):
+            log.info("gateway %s: its old link is closed: %s", gateway.name, why, extra={"gateway": gateway.name})
+        gateway.link.abort(why)
 
     # What other workers ask, and are asked.
 
@@ -203,14 +205,14 @@ class Gateways:
             self._directory.hear(registration)
 
     def _is_alive(self, arguments: dict[str, Any]) -> bool:
-        leg = self._by_name.get(arguments["name"])
-        return leg is not None and leg.epoch == arguments["epoch"] and leg.link.probe(self._probe_timeout)
+        gateway = self._by_name.get(arguments["name"])
+        return gateway is not None and gateway.epoch == arguments["epoch"] and gateway.link.probe(self._probe_timeout)
 
     def _evict_for_other(self, arguments: dict[str, Any]) -> None:
-        leg = self._by_name.get(arguments["name"])
-        if leg is not None and leg.epoch == arguments["epoch"]:
-            self._evict(leg, "the agent, or another in its place, has registered at another worker")
+        gateway = self._by_name.get(arguments["name"])
+        if gateway is not None and gateway.epoch == arguments["epoch"]:
+            self._evict(gateway, "the agent, or another in its place, has registered at another worker")
 
 
-def _taken(newcomer: Leg) -> NameTaken:
+def _taken(newcomer: Gateway) -> NameTaken:
     return NameTaken(Refusal.NAME_TAKEN, f"the name {newcomer.name} is taken by another agent that is here")

@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 
+from hubble.mesh.peer import WorkerPeer
 from hubble.policy import Authorizer, ConnectionRequest, Decision
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.messages import (
@@ -19,10 +20,12 @@ from hubble.protocol.messages import (
     Suspend,
     Terminator,
 )
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits, Meter
 from hubble.proxy.gateways.registry import Gateways
-from hubble.proxy.sessions.routes import Leg, Route, Routes
+from hubble.proxy.sessions.routes import Route, Routes
 from hubble.proxy.watch.audit import Audit
+from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ class Opening:
         self._authorizer = authorizer
         self._audit = audit
 
-    def initiate(self, entry: Leg, initiator: Initiator) -> None:
+    def initiate(self, entry: Gateway, initiator: Initiator) -> None:
         """An agent asks for a session. The policy may take its time: run this in a greenlet of its own."""
         asked = time.monotonic()
         request = _request(entry, initiator)
@@ -54,106 +57,109 @@ class Opening:
         if over_limit:
             self._refuse(entry, initiator, *over_limit, asked)
             return
-        entry.asking.add(initiator.session)
+        asking = self._routes.of(entry).asking
+        asking.add(initiator.session)
         try:
             denied = self._denied(request, initiator)
         finally:
-            entry.asking.discard(initiator.session)
+            asking.discard(initiator.session)
         if denied:
             self._refuse(entry, initiator, *denied, asked)
             return
-        exit_leg = self._gateways.find(initiator.gateway)
-        if exit_leg is None:
+        exit_peer = self._gateways.find(initiator.gateway)
+        if exit_peer is None:
             self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, asked)
-        elif entry is exit_leg and (initiator.terms is None or not entry.resumable):
+        elif entry is exit_peer and (initiator.terms is None or not entry.resumable):
             self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself", asked)
         else:
             own = dataclasses.replace(initiator, path=0, source=entry.name)
-            self._propose(entry, exit_leg, own, asked, request)
+            self._propose(entry, exit_peer, own, asked, request)
 
-    def pass_in(self, entry: Leg, initiator: Initiator) -> None:
+    def pass_in(self, entry: Peer, initiator: Initiator) -> None:
         """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""
         asked = time.monotonic()
-        exit_leg = self._gateways.get(initiator.gateway)
-        if exit_leg is None:
+        exit_peer = self._gateways.get(initiator.gateway)
+        if exit_peer is None:
             self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, asked)
         else:
-            self._propose(entry, exit_leg, initiator, asked)
+            self._propose(entry, exit_peer, initiator, asked)
 
     def _propose(
-        self, entry: Leg, exit_leg: Leg, initiator: Initiator, asked: float, request: ConnectionRequest | None = None
+        self, entry: Peer, exit_peer: Peer, initiator: Initiator, asked: float, request: ConnectionRequest | None = None
     ) -> None:
         if entry.link.closed:
             return
-        extended = initiator.terms is not None and exit_leg.resumable
+        extended = initiator.terms is not None and exit_peer.resumable
         route = Route(
             initiator.session,
             entry,
-            exit_leg,
+            exit_peer,
             source=initiator.source,
             destination=initiator.gateway,
-            path=secrets.randbits(62) + 1 if extended or exit_leg.is_worker else 0,
+            path=secrets.randbits(62) + 1 if extended or exit_peer.is_worker else 0,
             entry_path=initiator.path,
             request=request,
         )
         if self._routes.would_steal(route):
             self._refuse(entry, initiator, Refusal.BAD_REQUEST, NOT_YOURS, asked)
             return
-        if initiator.terms is not None and initiator.terms.resume and not exit_leg.resumable:
+        if initiator.terms is not None and initiator.terms.resume and not exit_peer.resumable:
             # To an exit of protocol 0.1 it would be a new session, for which the policy has not been asked.
             self._refuse(entry, initiator, Refusal.UNKNOWN_SESSION, UNKNOWN, asked)
             return
         self._routes.propose(route)
         self._audit.proposed(route, initiator, asked)
         passed_on = dataclasses.replace(initiator, path=route.path)
-        if not extended and not exit_leg.is_worker:  # protocol 0.1 is told nothing that it does not know
+        if not extended and not exit_peer.is_worker:  # protocol 0.1 is told nothing that it does not know
             passed_on = dataclasses.replace(passed_on, terms=None, source="")
-        exit_leg.link.send(encode(passed_on), initiator.session)
+        exit_peer.link.send(encode(passed_on), initiator.session)
 
-    def acknowledge(self, exit_leg: Leg, ack: Ack) -> None:
+    def acknowledge(self, exit_peer: Peer, ack: Ack) -> None:
         """An exit has answered an Initiator."""
-        route = self._routes.answered(exit_leg, ack.session, ack.path)
+        route = self._routes.answered(exit_peer, ack.session, ack.path)
         if route is None:
-            self._turn_down(exit_leg, ack)
+            self._turn_down(exit_peer, ack)
             return
         route.resumable = ack.terms is not None
         if ack.ok and route.entry.link.closed:
-            exit_leg.link.send(encode(gone(route, of_exit=False)), route.session)
+            exit_peer.link.send(encode(gone(route, of_exit=False)), route.session)
             return
         if ack.ok and self._routes.would_steal(route):  # they have opened it since the route was proposed
             refused = ended(route, of_exit=False, reason=ResetReason.REFUSED, text=NOT_YOURS)
-            exit_leg.link.send(encode(refused), route.session)
+            exit_peer.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
         if ack.ok:
             self._routes.lay(route)
         self._audit.answered(route, ack)
-        if ack.code is Refusal.NO_GATEWAY and exit_leg.is_worker:
-            self._gateways.not_there(route.destination, exit_leg)
+        if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer):
+            self._gateways.not_there(route.destination, exit_peer)
         route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)
 
-    def _turn_down(self, exit_leg: Leg, ack: Ack) -> None:
+    def _turn_down(self, exit_peer: Peer, ack: Ack) -> None:
         """Nobody waits for the answer any more. An exit that is not told keeps the session, and its connection."""
-        if ack.ok and self._routes.get(ack.session) is None and not self._routes.is_proposed_to(exit_leg, ack.session):
+        if ack.ok and self._routes.get(ack.session) is None and not self._routes.is_proposed_to(exit_peer, ack.session):
             message = Terminator(ack.session) if ack.terms is None else Suspend(ack.session, False)
-            exit_leg.link.send(encode(message), ack.session)
+            exit_peer.link.send(encode(message), ack.session)
 
-    def exit_lost(self, exit_leg: Leg) -> None:
+    def exit_lost(self, exit_peer: Peer) -> None:
         """The exit's link is gone: its unanswered Initiators are refused."""
-        for route in list(exit_leg.proposals.values()):
+        for route in list(self._routes.of(exit_peer).proposals.values()):
             self._routes.withdraw(route)
-            if route.exit is exit_leg and not route.entry.link.closed:
+            if route.exit is exit_peer and not route.entry.link.closed:
                 ack = Ack(route.session, False, NO_GATEWAY, Refusal.NO_GATEWAY, path=route.entry_path)
                 self._audit.answered(route, ack)
                 route.entry.link.send(encode(ack), route.session)
 
-    def _over_limit(self, entry: Leg, initiator: Initiator, request: ConnectionRequest) -> tuple[Refusal, str] | None:
+    def _over_limit(
+        self, entry: Gateway, initiator: Initiator, request: ConnectionRequest
+    ) -> tuple[Refusal, str] | None:
         """Which limit the session would pass, or None.
 
         That it resumes is only what its entry says, so it counts as well. All of an agent's sessions may resume at
         once, however, or ask again for an exit that is late: what then comes too fast is told to come again. What
         resumes has a meter of its own.
         """
-        if entry.has_other_sessions(initiator.session, self._limits.sessions):
+        if self._routes.of(entry).has_other_sessions(initiator.session, self._limits.sessions):
             return Refusal.LIMIT, f"{entry.name} has {self._limits.sessions} sessions already"
         if self._rate.allows((entry.name, request.resumes)):
             return None
@@ -188,12 +194,12 @@ class Opening:
             log.exception("session %s: the policy failed", request.session)
             return Decision(False, AUTHORIZATION_ERROR, error=True, detail=f"{type(error).__name__}: {error}")
 
-    def _refuse(self, entry: Leg, initiator: Initiator, code: Refusal, text: str, asked: float) -> None:
+    def _refuse(self, entry: Peer, initiator: Initiator, code: Refusal, text: str, asked: float) -> None:
         self._audit.refused(entry, initiator, code, text, asked)
         entry.link.send(encode(Ack(initiator.session, False, text, code, path=initiator.path)), initiator.session)
 
 
-def _request(entry: Leg, initiator: Initiator) -> ConnectionRequest:
+def _request(entry: Gateway, initiator: Initiator) -> ConnectionRequest:
     """What the policy is asked."""
     return ConnectionRequest(
         host=initiator.host,

@@ -29,9 +29,11 @@ from hubble.protocol.messages import (
     Suspend,
     Terminator,
 )
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.sessions.opening import Opening, ended, gone
-from hubble.proxy.sessions.routes import Leg, Route, Routes
+from hubble.proxy.sessions.routes import Route, Routes
 from hubble.proxy.watch.audit import Audit
+from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +45,19 @@ STREAM_HEADER = binary.STREAM_HEADER.size
 
 
 class Relay:
-    """Serves one leg: its messages are passed on until its link ends."""
+    """Serves one peer: its messages are passed on until its link ends."""
 
-    def __init__(self, leg: Leg, routes: Routes, opening: Opening, audit: Audit) -> None:
-        self._leg = leg
+    def __init__(self, peer: Peer, routes: Routes, opening: Opening, audit: Audit) -> None:
+        self._peer = peer
         self._routes = routes
+        self._table = routes.of(peer)
         self._opening = opening
         self._audit = audit
         self._answered = RecentSet(1024)
-        leg.link.on_drained = self._lane_drained
+        peer.link.on_drained = self._lane_drained
 
     def serve(self, data: bytes) -> None:
-        """Deal with one message that came over the leg. Raises ProtocolError for one that cannot be meant."""
+        """Deal with one message that the peer sent. Raises ProtocolError for one that cannot be meant."""
         if data and data[0] in binary.BINARY_TYPES:
             if len(data) < binary.SESSION_END:
                 raise ProtocolError("a message that ends within its session's id")
@@ -64,32 +67,34 @@ class Relay:
         match message:
             case Initiator():
                 self._answered.discard((message.session, False))
-                begin = self._opening.pass_in if self._leg.is_worker else self._opening.initiate
-                gevent.spawn(begin, self._leg, message)
+                if isinstance(self._peer, Gateway):
+                    gevent.spawn(self._opening.initiate, self._peer, message)
+                else:
+                    gevent.spawn(self._opening.pass_in, self._peer, message)
             case Ack():
                 self._answered.discard((message.session, True))
-                self._opening.acknowledge(self._leg, message)
+                self._opening.acknowledge(self._peer, message)
             case Data():
                 self._pass_on_data(message, data)
             case ConnectionClosed():
                 self._close(message.session)
             case Terminator():
-                if self._leg.is_worker:  # agents do not say it; from one it means nothing
+                if self._peer.is_worker:  # agents do not say it; from one it means nothing
                     self._close(message.session)
             case _:
                 raise ProtocolError(f"an agent does not say {type(message).__name__} here")
 
     def lost(self) -> None:
-        """The leg's link is gone: tell the other side of each of its routes."""
-        self._opening.exit_lost(self._leg)
-        for room in self._leg.room.values():  # who waits need not wait any more
+        """The peer's link is gone: tell the other side of each of its routes."""
+        self._opening.exit_lost(self._peer)
+        for room in self._table.room.values():  # who waits need not wait any more
             room.set()
-        for route in list(self._leg.routes.values()):
+        for route in list(self._table.routes.values()):
             self._routes.remove(route)
-            self._audit.path_lost(route, self._leg.link.why or f"the link of {self._leg.name} was lost")
-            of_exit = route.exit is self._leg
-            other = route.leg(not of_exit)
-            if other is not self._leg:
+            self._audit.path_lost(route, self._peer.link.why or f"the link of {self._peer.name} was lost")
+            of_exit = route.exit is self._peer
+            other = route.peer(not of_exit)
+            if other is not self._peer:
                 other.link.send(encode(gone(route, of_exit=of_exit)), route.session)
 
     # Sessions that can be resumed.
@@ -98,10 +103,10 @@ class Relay:
         kind, session = data[0], data[1 : binary.SESSION_END]
         from_exit = bool(kind & FROM_EXIT)
         route = self._routes.get(session)
-        if route is None or route.leg(from_exit) is not self._leg or not route.resumable:
+        if route is None or route.peer(from_exit) is not self._peer or not route.resumable:
             self._without_route(kind, session, from_exit, data)
             return
-        target = route.leg(not from_exit).link
+        target = route.peer(not from_exit).link
         kind &= ~FROM_EXIT
         if kind == binary.STREAM:
             route.passed[from_exit] += len(data) - STREAM_HEADER
@@ -109,7 +114,7 @@ class Relay:
             target.send(data, session)
             return
         if kind == binary.CREDIT:
-            if self._leg.link.is_full(session):
+            if self._peer.link.is_full(session):
                 route.held_credit[from_exit] = data
                 route.held_since.setdefault(from_exit, time.monotonic())
             else:
@@ -121,7 +126,7 @@ class Relay:
     def _heed(self, kind: int, route: Route, from_exit: bool, data: bytes) -> None:
         """A message that changes what becomes of the session passes."""
         if kind == binary.RESET:
-            route.leg(not from_exit).link.discard(route.session)
+            route.peer(not from_exit).link.discard(route.session)
             self._routes.remove(route)
             reset = cast(Reset, decode(data))
             self._audit.reset(route, reset.reason, reset.text)
@@ -139,59 +144,60 @@ class Relay:
     def _without_route(self, kind: int, session: bytes, from_exit: bool, data: bytes) -> None:
         """The session is not open here: its sender must resume it, if it still wants it."""
         if kind & ~FROM_EXIT == binary.RESET:
-            proposal = self._routes.proposed_by(self._leg, session)
+            proposal = self._routes.proposed_by(self._peer, session)
             if proposal is not None and not from_exit:
                 self._routes.withdraw(proposal)
                 proposal.exit.link.send(data, session)
-        elif from_exit and self._routes.is_proposed_to(self._leg, session):
+        elif from_exit and self._routes.is_proposed_to(self._peer, session):
             pass  # it will send this again when it has accepted; a Suspend would undo what it is about to set up
         elif kind & ~FROM_EXIT in (binary.STREAM, binary.EOF) and self._answered.add((session, from_exit)):
             log.debug("a message of session %s, which is not open here", session_text(session))
-            self._leg.link.send(encode(Suspend(session, not from_exit)), session)
+            self._peer.link.send(encode(Suspend(session, not from_exit)), session)
 
     def _lane_drained(self, lane: object) -> None:
         assert isinstance(lane, bytes)
-        room = self._leg.room.get(lane)
+        room = self._table.room.get(lane)
         if room is not None:
             room.set()
         route = self._routes.get(lane)
         if route is None:
             return
         for from_exit in (False, True):
-            if route.leg(from_exit) is self._leg and from_exit in route.held_credit:
-                route.leg(not from_exit).link.send(route.held_credit.pop(from_exit))
+            if route.peer(from_exit) is self._peer and from_exit in route.held_credit:
+                route.peer(not from_exit).link.send(route.held_credit.pop(from_exit))
                 route.stalled += time.monotonic() - route.held_since.pop(from_exit)
 
     # Sessions of protocol 0.1.
 
     def _pass_on_data(self, message: Data, data: bytes) -> None:
         route = self._routes.get(message.session)
-        if route is None or self._leg not in (route.entry, route.exit):
+        if route is None or self._peer not in (route.entry, route.exit):
             if self._answered.add(message.session):
                 log.debug("Data of session %s, which is not open here", session_text(message.session))
-                self._leg.link.send(encode(Terminator(message.session)), message.session)
+                self._peer.link.send(encode(Terminator(message.session)), message.session)
             return
-        from_exit = route.exit is self._leg
+        from_exit = route.exit is self._peer
         route.passed[from_exit] += len(message.data)
         route.messages[from_exit] += 1
-        target = route.leg(not from_exit)
+        target = route.peer(not from_exit)
         target.link.send(data, message.session)
         if target.link.queued(message.session) > LEGACY_BACKLOG:
             self._wait_for_room(route, target)
 
-    def _wait_for_room(self, route: Route, target: Leg) -> None:
+    def _wait_for_room(self, route: Route, target: Peer) -> None:
         """Protocol 0.1 has no credit: its sender's link waits while the receiver does not read, for a while."""
-        room = target.room[route.session] = Event()
+        waiting = self._routes.of(target).room
+        room = waiting[route.session] = Event()
         try:
             if target.link.is_full(route.session) and not target.link.closed and not room.wait(STALL_TIMEOUT):
                 log.warning("session %s: ended: its receiver has stalled", session_text(route.session))
                 self.end(route, ResetReason.STALLED, "the receiver has read nothing for long")
         finally:
-            del target.room[route.session]
+            del waiting[route.session]
 
     def _close(self, session: bytes) -> None:
         route = self._routes.get(session)
-        if route is None or self._leg not in (route.entry, route.exit) or route.resumable:
+        if route is None or self._peer not in (route.entry, route.exit) or route.resumable:
             return
         self._routes.remove(route)
         self._audit.closed(route)
@@ -211,6 +217,6 @@ def end(routes: Routes, audit: Audit, route: Route, reason: ResetReason, text: s
     routes.remove(route)
     audit.reset(route, reason, text)
     for of_exit in (False, True):
-        link = route.leg(not of_exit).link
+        link = route.peer(not of_exit).link
         link.discard(route.session)
         link.send(encode(ended(route, of_exit=of_exit, reason=reason, text=text)), route.session)

@@ -42,13 +42,13 @@ class Revocation:
 
     def _gateways_again(self) -> int:
         revoked = 0
-        for leg in self._gateways:
-            if leg.registration is None or self._authorizer.register(leg.registration).allowed:
+        for gateway in self._gateways:
+            if gateway.request is None or self._authorizer.register(gateway.request).allowed:
                 continue
-            if not leg.link.closed:
+            if not gateway.link.closed:
                 revoked += 1
-                log.warning("gateway %s: revoked by the policy", leg.name, extra={"gateway": leg.name})
-                leg.link.close(1008, "revoked by the policy")
+                log.warning("gateway %s: revoked by the policy", gateway.name, extra={"gateway": gateway.name})
+                gateway.link.close(1008, "revoked by the policy")
         return revoked
 
     def _sessions_again(self) -> int:

@@ -1,54 +1,42 @@
-"""Which two links a session's messages travel between. No message is looked into but for its kind and its session.
+"""Which two peers a session's messages travel between. No message is looked into but for its kind and its session.
 
-A leg is one link of this proxy, with the routes that run over it. A route is proposed when an Initiator is passed on
-to the exit, and laid when the exit's Ack has accepted it: until then an older route of the session stays.
+A route is proposed when an Initiator is passed on to the exit, and laid when the exit's Ack has accepted it: until then
+an older route of the session stays. Each peer has a table of the routes over its link.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from gevent.event import Event
 
-from hubble.policy import ConnectionRequest, RegistrationRequest
-from hubble.transport.link import Link
+from hubble.policy import ConnectionRequest
+from hubble.transport.peer import Peer
 
 if TYPE_CHECKING:
     from hubble.proxy.watch.record import Record
 
-MAX_NAME = 255
 
+@dataclass(slots=True)
+class Table:
+    """What runs over the link of one peer."""
 
-@dataclass(eq=False)
-class Leg:
-    """A link and what runs over it. `resumable` says that its other end understands the extension."""
-
-    link: Link
-    name: str
-    resumable: bool
-    instance: bytes = field(default=b"", repr=False)
-    epoch: int = 0
-    address: str = ""
-    identity: str = ""
-    registration: RegistrationRequest | None = field(default=None, repr=False)
-    """What the policy was asked about it, to ask again."""
-    is_worker: bool = False
-    """Whether the other end is another worker of this proxy, and no agent."""
-    routes: dict[bytes, Route] = field(default_factory=dict, repr=False)
-    proposals: dict[tuple[bytes, int], Route] = field(default_factory=dict, repr=False)
-    asking: set[bytes] = field(default_factory=set, repr=False)
-    """The sessions about which the policy is being asked, for this leg."""
-    room: dict[bytes, Event] = field(default_factory=dict, repr=False)
+    routes: dict[bytes, Route] = field(default_factory=dict)
+    proposals: dict[tuple[bytes, int], Route] = field(default_factory=dict)
+    asking: set[bytes] = field(default_factory=set)
+    """The sessions about which the policy is being asked."""
+    room: dict[bytes, Event] = field(default_factory=dict)
     """For a session of protocol 0.1 whose sender waits: set when its lane here has room again."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether no session runs over it, or is about to."""
+        """Whether no session runs over the link, or is about to."""
         return not (self.routes or self.proposals or self.asking)
 
     def has_other_sessions(self, session: bytes, number: int) -> bool:
-        """Whether `number` sessions besides this one are open, proposed, or asked about over this leg."""
+        """Whether `number` sessions besides this one are open, proposed, or asked about."""
         if len(self.routes) + len(self.proposals) + len(self.asking) < number:
             return False
         sessions = {*self.routes, *(key[0] for key in self.proposals), *self.asking}
@@ -63,8 +51,8 @@ class Route:
     """
 
     session: bytes
-    entry: Leg
-    exit: Leg
+    entry: Peer
+    exit: Peer
     source: str
     destination: str
     path: int = 0
@@ -88,8 +76,8 @@ class Route:
     record: Record | None = None
     """What the audit knows of the session, if its entry is here."""
 
-    def leg(self, of_exit: bool) -> Leg:
-        """The leg of one end."""
+    def peer(self, of_exit: bool) -> Peer:
+        """The peer that leads to one end."""
         return self.exit if of_exit else self.entry
 
     def has_same_agents(self, other: Route) -> bool:
@@ -97,16 +85,12 @@ class Route:
         return (self.source, self.destination) == (other.source, other.destination)
 
 
-def worker_leg_name(worker_id: str) -> str:
-    """What the leg to another worker is called."""
-    return f"worker {worker_id}"
-
-
 class Routes:
-    """All routes of a worker, by session."""
+    """All routes of a worker, by session and by peer."""
 
     def __init__(self) -> None:
         self._laid: dict[bytes, Route] = {}
+        self._tables: WeakKeyDictionary[Peer, Table] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._laid)
@@ -115,6 +99,13 @@ class Routes:
         """All routes that are laid."""
         return list(self._laid.values())
 
+    def of(self, peer: Peer) -> Table:
+        """What runs over the peer's link."""
+        table = self._tables.get(peer)
+        if table is None:
+            table = self._tables[peer] = Table()
+        return table
+
     def get(self, session: bytes) -> Route | None:
         """The session's route, or None."""
         return self._laid.get(session)
@@ -122,13 +113,13 @@ class Routes:
     def propose(self, route: Route) -> None:
         """Remember a route until the exit has answered."""
         key = (route.session, route.path)
-        route.exit.proposals[key] = route
-        route.entry.proposals[key] = route
+        self.of(route.exit).proposals[key] = route
+        self.of(route.entry).proposals[key] = route
 
-    def answered(self, exit_leg: Leg, session: bytes, path: int) -> Route | None:
-        """The proposal that an Ack from `exit_leg` answers; it is one no longer. None if there is none."""
-        route = exit_leg.proposals.get((session, path))
-        if route is None or route.exit is not exit_leg:
+    def answered(self, exit_peer: Peer, session: bytes, path: int) -> Route | None:
+        """The proposal that an Ack from `exit_peer` answers; it is one no longer. None if there is none."""
+        route = self.of(exit_peer).proposals.get((session, path))
+        if route is None or route.exit is not exit_peer:
             return None
         self.withdraw(route)
         return route
@@ -136,31 +127,35 @@ class Routes:
     def withdraw(self, route: Route) -> None:
         """The proposal is of no use any more."""
         key = (route.session, route.path)
-        route.exit.proposals.pop(key, None)
-        route.entry.proposals.pop(key, None)
+        self.of(route.exit).proposals.pop(key, None)
+        self.of(route.entry).proposals.pop(key, None)
 
-    def proposed_by(self, entry: Leg, session: bytes) -> Route | None:
+    def proposed_by(self, entry: Peer, session: bytes) -> Route | None:
         """The latest proposal for a session that came over `entry`, or None."""
-        found = [route for route in entry.proposals.values() if route.session == session and route.entry is entry]
+        found = [
+            route for route in self.of(entry).proposals.values() if route.session == session and route.entry is entry
+        ]
         return found[-1] if found else None
 
-    def is_proposed_to(self, exit_leg: Leg, session: bytes) -> bool:
-        """Whether the exit at `exit_leg` has been asked for a session, and has not answered yet."""
-        return any(route.session == session and route.exit is exit_leg for route in exit_leg.proposals.values())
+    def is_proposed_to(self, exit_peer: Peer, session: bytes) -> bool:
+        """Whether the exit at `exit_peer` has been asked for a session, and has not answered yet."""
+        return any(
+            route.session == session and route.exit is exit_peer for route in self.of(exit_peer).proposals.values()
+        )
 
     def lay(self, route: Route) -> None:
         """The exit has accepted: from now on the session's messages go this way, and no older one."""
         self.remove(self._laid.get(route.session))
         self._laid[route.session] = route
-        route.entry.routes[route.session] = route
-        route.exit.routes[route.session] = route
+        self.of(route.entry).routes[route.session] = route
+        self.of(route.exit).routes[route.session] = route
 
     def remove(self, route: Route | None) -> None:
         """The session is over, or its path is lost."""
         if route is not None and self._laid.get(route.session) is route:
             del self._laid[route.session]
-            route.entry.routes.pop(route.session, None)
-            route.exit.routes.pop(route.session, None)
+            self.of(route.entry).routes.pop(route.session, None)
+            self.of(route.exit).routes.pop(route.session, None)
 
     def would_steal(self, route: Route) -> bool:
         """Whether laying `route` would take a session away from the agents that own it."""
@@ -169,5 +164,5 @@ class Routes:
             return True
         # Proposals of protocol 0.1 have no mark to tell two for one session apart by.
         key = (route.session, route.path)
-        proposed = route.exit.proposals.get(key) or route.entry.proposals.get(key)
+        proposed = self.of(route.exit).proposals.get(key) or self.of(route.entry).proposals.get(key)
         return proposed is not None and not proposed.has_same_agents(route)

@@ -31,9 +31,11 @@ from hubble.events import (
 from hubble.policy import ConnectionRequest, Decision, key_digest
 from hubble.policy.request import printable
 from hubble.protocol.messages import Ack, Initiator, Refusal, ResetReason
-from hubble.proxy.sessions.routes import Leg, Route
+from hubble.proxy.gateways.gateway import Gateway
+from hubble.proxy.sessions.routes import Route
 from hubble.proxy.watch.metrics import Metrics
 from hubble.proxy.watch.record import TO_ENTRY, TO_EXIT, Record, route_of, say
+from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,7 @@ class Audit:
         self._records: dict[bytes, Record] = {}
         self._suspended: OrderedDict[bytes, Record] = OrderedDict()
         self._kicked: OrderedDict[bytes, None] = OrderedDict()
-        self._registered: dict[Leg, float] = {}
+        self._registered: dict[Gateway, float] = {}
 
     # Looking.
 
@@ -99,9 +101,9 @@ class Audit:
         """How many sessions have one."""
         return len(self._records) - len(self._suspended)
 
-    def registered_at(self, leg: Leg) -> float:
+    def registered_at(self, gateway: Gateway) -> float:
         """When a gateway that is here registered, in seconds since 1970."""
-        return self._registered.get(leg, 0.0)
+        return self._registered.get(gateway, 0.0)
 
     def was_kicked(self, session: bytes) -> bool:
         """Whether an operator has ended the session: it must not be resumed."""
@@ -118,24 +120,24 @@ class Audit:
 
     # Gateways.
 
-    def registered(self, leg: Leg) -> None:
+    def registered(self, gateway: Gateway) -> None:
         """An agent has its name."""
-        now = self._registered[leg] = self._clock()
+        now = self._registered[gateway] = self._clock()
         self.metrics.registrations.labels("registered").inc()
         self.events.log(
             GatewayRegistration(
-                time=now, worker=self.worker, gateway=leg.name, address=leg.address, identity=leg.identity,
-                resumable=leg.resumable,
+                time=now, worker=self.worker, gateway=gateway.name, address=gateway.address, identity=gateway.identity,
+                resumable=gateway.resumable,
             )
         )  # fmt: skip
 
-    def registration_refused(self, leg: Leg, refusal: Ack) -> None:
+    def registration_refused(self, gateway: Gateway, refusal: Ack) -> None:
         """An agent was not let in."""
         code = refusal.code.name.lower()
         self.metrics.registrations.labels(code).inc()
         self.events.log(
             RegistrationRefused(
-                time=self._clock(), worker=self.worker, gateway=leg.name, address=leg.address, code=code,
+                time=self._clock(), worker=self.worker, gateway=gateway.name, address=gateway.address, code=code,
                 reason=refusal.message,
             )
         )  # fmt: skip
@@ -146,14 +148,14 @@ class Audit:
             ScriptError(time=self._clock(), worker=self.worker, session=session, gateway=gateway, detail=detail)
         )
 
-    def unregistered(self, leg: Leg, why: str) -> None:
+    def unregistered(self, gateway: Gateway, why: str) -> None:
         """A gateway is gone, or its name belongs to another link now."""
-        since = self._registered.pop(leg, None)
+        since = self._registered.pop(gateway, None)
         if since is not None:
             now = self._clock()
             self.events.log(
                 GatewayUnregistration(
-                    time=now, worker=self.worker, gateway=leg.name, address=leg.address, reason=why,
+                    time=now, worker=self.worker, gateway=gateway.name, address=gateway.address, reason=why,
                     duration=now - since,
                 )
             )  # fmt: skip
@@ -177,14 +179,14 @@ class Audit:
             )
         )  # fmt: skip
 
-    def refused(self, entry: Leg, initiator: Initiator, code: Refusal, text: str, asked: float) -> None:
+    def refused(self, entry: Peer, initiator: Initiator, code: Refusal, text: str, asked: float) -> None:
         """An agent's request did not get as far as the exit."""
-        if not entry.is_worker:
+        if isinstance(entry, Gateway):
             self._not_opened(self._record(entry, initiator, asked), code, text)
 
     def proposed(self, route: Route, initiator: Initiator, asked: float) -> None:
         """An agent's request is passed on to the exit."""
-        if not route.entry.is_worker:
+        if isinstance(route.entry, Gateway):
             route.record = self._record(route.entry, initiator, asked)
 
     def answered(self, route: Route, ack: Ack) -> None:
@@ -204,7 +206,7 @@ class Audit:
             record.opened = self._clock()
         self._resumed(known, route, to_exit=ack.terms.received if ack.terms else 0, to_entry=record.received)
 
-    def _record(self, entry: Leg, initiator: Initiator, asked: float) -> Record:
+    def _record(self, entry: Gateway, initiator: Initiator, asked: float) -> Record:
         return Record(
             session=initiator.session,
             source=entry.name,

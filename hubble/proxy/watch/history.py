@@ -101,7 +101,7 @@ class History:
 
     def _round_trips(self) -> float | None:
         """The median of the links' latest; each is observed."""
-        times = sorted(leg.link.round_trip for leg in self._gateways if leg.link.round_trip is not None)
+        times = sorted(gateway.link.round_trip for gateway in self._gateways if gateway.link.round_trip is not None)
         for chunk in in_chunks(times):
             for seconds in chunk:
                 self._audit.metrics.round_trip.observe(seconds)

@@ -17,6 +17,7 @@ from hubble.mesh.mesh import Mesh
 from hubble.policy import Authorizer
 from hubble.proxy.gateways.blocks import Blocks
 from hubble.proxy.gateways.registry import Gateways
+from hubble.proxy.sessions.routes import Routes
 from hubble.proxy.watch.audit import Audit
 from hubble.proxy.watch.history import History, count
 from hubble.proxy.watch.metrics import Metrics, build_info, counters, gauge, gauges
@@ -41,6 +42,7 @@ class Observer:
         self.audit = Audit(me.id, self.events, self.metrics, take_elsewhere=self._take_elsewhere if mesh else None)
         self.gateways: Gateways | None = None
         self.history: History | None = None
+        self._routes: Routes | None = None
         self._mesh = mesh
         self.events.install(self.tail, "tail")
         self.events.install(_PolicyLogger(authorizer), "policy")
@@ -52,9 +54,9 @@ class Observer:
         """This worker's number among those of its machine."""
         return self._slot.number
 
-    def start(self, gateways: Gateways) -> None:
+    def start(self, gateways: Gateways, routes: Routes) -> None:
         """The worker serves."""
-        self.gateways = gateways
+        self.gateways, self._routes = gateways, routes
         self.history = History(self.audit, gateways)
         self.history.start()
         self.metrics.watch(self._collect)
@@ -73,12 +75,12 @@ class Observer:
 
     def _collect(self) -> Iterable[Metric]:
         """What is counted where it happens, or is only there while somebody looks."""
-        audit, gateways = self.audit, self.gateways
-        assert gateways is not None
+        audit, gateways, routes = self.audit, self.gateways, self._routes
+        assert gateways is not None and routes is not None
         counts = count(audit)
         yield build_info()
         yield gauge("hubble_gateways", "Agents that are registered.", len(gateways))
-        opening = sum(route.entry is leg for leg in gateways for route in leg.proposals.values())
+        opening = sum(route.entry is gateway for gateway in gateways for route in routes.of(gateway).proposals.values())
         states = {"opening": opening, "open": audit.open, "suspended": audit.suspended}
         yield gauges("hubble_sessions", "Sessions whose entry is at this worker.", "state", states)
         yield counters(
@@ -93,7 +95,7 @@ class Observer:
             "hubble_credit_stall_seconds", "Time for which credit was kept back as a link was full.", "at",
             {"proxy": counts.stalled},
         )  # fmt: skip
-        queued = sum(leg.link.queued_bytes for leg in gateways)
+        queued = sum(gateway.link.queued_bytes for gateway in gateways)
         yield gauge("hubble_link_queued_bytes", "Bytes queued towards agents.", queued)
         feeds = {f"{number}:{feed.name}": feed for number, feed in enumerate(self.events.feeds())}
         drops = {name: feed.dropped for name, feed in feeds.items()}

@@ -7,8 +7,9 @@ from hubble.directory import LocalDirectory, Worker
 from hubble.protocol.codec import decode
 from hubble.protocol.messages import GoAway
 from hubble.proxy.gateways.balance import AT_ONCE, Balance
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.registry import Gateways
-from hubble.proxy.sessions.routes import Leg
+from hubble.proxy.sessions.routes import Routes
 
 
 class FakeLink:
@@ -31,26 +32,26 @@ def gateways(count: int, *, resumable: bool = True) -> Gateways:
     found = Gateways(Worker("me", ""), LocalDirectory())
     for number in range(count):
         instance = bytes([number] * 16) if resumable else b""
-        found.register(Leg(FakeLink(), f"agent-{number}", resumable, instance, 1))  # type: ignore[arg-type]
+        found.register(Gateway(FakeLink(), f"agent-{number}", resumable, instance, 1))  # type: ignore[arg-type]
     return found
 
 
 def asked(found: Gateways) -> list[str]:
     """Who was told to move."""
-    return [leg.name for leg in found for data in leg.link.sent if isinstance(decode(data), GoAway)]  # type: ignore[attr-defined]
+    return [gateway.name for gateway in found for data in gateway.link.sent if isinstance(decode(data), GoAway)]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("excess", "many"), [(0, 0), (3, 3), (AT_ONCE + 5, AT_ONCE)])
 def test_as_many_as_are_too_many_but_not_all_at_once(excess: int, many: int) -> None:
     found = gateways(AT_ONCE + 10)
-    Balance(found, FakeLoad(excess)).look()  # type: ignore[arg-type]
+    Balance(found, Routes(), FakeLoad(excess)).look()  # type: ignore[arg-type]
     assert len(asked(found)) == many
 
 
 def test_nobody_is_asked_in_place_of_those_that_are_about_to_move() -> None:
     """They may be slow, or have to wait: what they are too many of they are still when it is looked again."""
     found = gateways(5)
-    balance = Balance(found, FakeLoad(3))  # type: ignore[arg-type]
+    balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]
     balance.look()
     balance.look()
     assert asked(found) == ["agent-0", "agent-1", "agent-2"]
@@ -58,7 +59,7 @@ def test_nobody_is_asked_in_place_of_those_that_are_about_to_move() -> None:
 
 def test_who_has_moved_makes_room_for_others() -> None:
     found = gateways(5)
-    balance = Balance(found, FakeLoad(3))  # type: ignore[arg-type]
+    balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]
     balance.look()
     moved = next(iter(found))
     found.unregister(moved, "moved")
@@ -69,7 +70,7 @@ def test_who_has_moved_makes_room_for_others() -> None:
 def test_nobody_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance_module, "GRACE", 0)
     found = gateways(5)
-    balance = Balance(found, FakeLoad(3))  # type: ignore[arg-type]
+    balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]
     balance.look()
     balance.look()
     assert sorted(asked(found)) == [f"agent-{number}" for number in range(5)]
@@ -78,13 +79,14 @@ def test_nobody_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_has_a_session_stays() -> None:
     found = gateways(3)
     busy, opening, idle = found
-    busy.routes[b"session"] = None  # type: ignore[assignment]
-    opening.asking.add(b"session")
-    Balance(found, FakeLoad(3)).look()  # type: ignore[arg-type]
+    routes = Routes()
+    routes.of(busy).routes[b"session"] = None  # type: ignore[assignment]
+    routes.of(opening).asking.add(b"session")
+    Balance(found, routes, FakeLoad(3)).look()  # type: ignore[arg-type]
     assert asked(found) == [idle.name]
 
 
 def test_who_would_not_understand_stays() -> None:
     found = gateways(3, resumable=False)
-    Balance(found, FakeLoad(3)).look()  # type: ignore[arg-type]
+    Balance(found, Routes(), FakeLoad(3)).look()  # type: ignore[arg-type]
     assert asked(found) == []

@@ -7,9 +7,9 @@ import pytest
 
 from hubble.directory import LocalDirectory, Worker
 from hubble.protocol.messages import Ack, Refusal
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.registry import Gateways, NameTaken
 from hubble.proxy.proxy import Proxy
-from hubble.proxy.sessions.routes import Leg
 from tests.support.speakers import Speaker, agent, introduced, legacy_agent, our_hello
 from tests.support.talk import PATIENCE
 from tests.support.waiting import poll
@@ -42,9 +42,9 @@ class FakeLink:
         self.why = why
 
 
-def leg(instance: bytes = ME, epoch: int = 1, *, name: str = "agent", alive: bool = True) -> Leg:
+def gateway(instance: bytes = ME, epoch: int = 1, *, name: str = "agent", alive: bool = True) -> Gateway:
     link = FakeLink(alive=alive)
-    return Leg(link, name, bool(instance), instance, epoch, "192.0.2.1")  # type: ignore[arg-type]
+    return Gateway(link, name, bool(instance), instance, epoch, "192.0.2.1")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def gateways() -> Gateways:
     return Gateways(Worker("me", ""), LocalDirectory(), probe_timeout=0.25)
 
 
-def refusal(gateways: Gateways, newcomer: Leg) -> Refusal:
+def refusal(gateways: Gateways, newcomer: Gateway) -> Refusal:
     with pytest.raises(NameTaken) as caught:
         gateways.register(newcomer)
     assert "\n" not in str(caught.value)
@@ -61,7 +61,7 @@ def refusal(gateways: Gateways, newcomer: Leg) -> Refusal:
 
 class TestNames:
     def test_a_free_name_is_had(self, gateways: Gateways) -> None:
-        first, second = leg(), leg(name="another")
+        first, second = gateway(), gateway(name="another")
         gateways.register(first)
         gateways.register(second)
         assert gateways.get("agent") is gateways.find("agent") is first
@@ -69,16 +69,16 @@ class TestNames:
         assert set(gateways) == {first, second} and len(gateways) == 2
 
     def test_a_name_is_free_again_when_its_holder_leaves(self, gateways: Gateways) -> None:
-        first = leg()
+        first = gateway()
         gateways.register(first)
         assert gateways.unregister(first, "its link was lost")
         assert not gateways.unregister(first, "its link was lost")
         assert gateways.get("agent") is None
-        gateways.register(leg(OTHER))
+        gateways.register(gateway(OTHER))
 
     def test_who_was_replaced_does_not_take_the_name_along(self, gateways: Gateways) -> None:
         # In the original, when a duplicate leaves, the name is gone although the first is still there.
-        first, returned = leg(epoch=1), leg(epoch=2)
+        first, returned = gateway(epoch=1), gateway(epoch=2)
         gateways.register(first)
         gateways.register(returned)
         assert not gateways.unregister(first, "its link was lost")
@@ -87,7 +87,7 @@ class TestNames:
 
 class TestTheSameAgent:
     def test_its_return_evicts_its_old_link_at_once(self, gateways: Gateways) -> None:
-        first, returned = leg(epoch=5), leg(epoch=6)
+        first, returned = gateway(epoch=5), gateway(epoch=6)
         gateways.register(first)
         gateways.register(returned)
         assert gateways.get("agent") is returned
@@ -96,9 +96,9 @@ class TestTheSameAgent:
 
     @pytest.mark.parametrize("epoch", [4, 5])
     def test_a_stale_epoch_is_refused(self, gateways: Gateways, epoch: int) -> None:
-        first = leg(epoch=5)
+        first = gateway(epoch=5)
         gateways.register(first)
-        assert refusal(gateways, leg(epoch=epoch)) is Refusal.STALE
+        assert refusal(gateways, gateway(epoch=epoch)) is Refusal.STALE
         assert gateways.get("agent") is first and not first.link.closed
 
 
@@ -106,23 +106,23 @@ class TestAnotherAgent:
     @pytest.mark.parametrize("instance", [OTHER, b""], ids=["ours", "of protocol 0.1"])
     @pytest.mark.parametrize("holder", [ME, b""], ids=["holder is ours", "holder of protocol 0.1"])
     def test_is_refused_while_the_holder_lives(self, gateways: Gateways, holder: bytes, instance: bytes) -> None:
-        first = leg(holder)
+        first = gateway(holder)
         gateways.register(first)
-        assert refusal(gateways, leg(instance, epoch=99)) is Refusal.NAME_TAKEN
+        assert refusal(gateways, gateway(instance, epoch=99)) is Refusal.NAME_TAKEN
         assert gateways.get("agent") is first and not first.link.closed
         assert first.link.probes == [0.25]  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("instance", [OTHER, b""], ids=["ours", "of protocol 0.1"])
     @pytest.mark.parametrize("holder", [ME, b""], ids=["holder is ours", "holder of protocol 0.1"])
     def test_gets_the_name_of_a_silent_holder(self, gateways: Gateways, holder: bytes, instance: bytes) -> None:
-        first, newcomer = leg(holder, alive=False), leg(instance)
+        first, newcomer = gateway(holder, alive=False), gateway(instance)
         gateways.register(first)
         gateways.register(newcomer)
         assert gateways.get("agent") is newcomer
         assert first.link.closed and "no sign of life within 0.25 s" in first.link.why
 
     def test_of_two_that_ask_for_a_silent_holders_name_one_gets_it(self, gateways: Gateways) -> None:
-        holder, second, third = leg(alive=False), leg(OTHER), leg(b"third" * 3 + b"!")
+        holder, second, third = gateway(alive=False), gateway(OTHER), gateway(b"third" * 3 + b"!")
         gateways.register(holder)
         holder.link.found.clear()  # type: ignore[attr-defined]
         asking = [gevent.spawn(gateways.register, each) for each in (second, third)]
@@ -134,7 +134,7 @@ class TestAnotherAgent:
         assert gateways.get("agent") is second
 
     def test_of_a_stranger_and_a_return_during_the_probe_one_gets_it(self, gateways: Gateways) -> None:
-        holder, stranger, returned = leg(alive=False, epoch=1), leg(OTHER), leg(epoch=2)
+        holder, stranger, returned = gateway(alive=False, epoch=1), gateway(OTHER), gateway(epoch=2)
         gateways.register(holder)
         holder.link.found.clear()  # type: ignore[attr-defined]
         asking = gevent.spawn(gateways.register, stranger)
@@ -173,9 +173,9 @@ class TestOverLinks:
         proxy.start()
         holder = legacy_agent(proxy, "agent")
         holder.freeze()
-        leg = proxy.gateways.get("agent")
-        assert leg is not None
-        poll(lambda: not leg.link.probe(0.05), PATIENCE, "the last answer of the holder has come")
+        gateway = proxy.gateways.get("agent")
+        assert gateway is not None
+        poll(lambda: not gateway.link.probe(0.05), PATIENCE, "the last answer of the holder has come")
         newcomer = Speaker(proxy)
         newcomer.say(our_hello("agent"))
         assert newcomer.hear(Ack).ok

@@ -18,9 +18,9 @@ from hubble.agent.options import AgentOptions
 from hubble.directory import LocalDirectory, Registration, sqlite
 from hubble.directory import Worker as DirectoryWorker
 from hubble.proxy import proxy as proxy_module
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.registry import Gateways, NameTaken
 from hubble.proxy.proxy import Proxy
-from hubble.proxy.sessions.routes import Leg
 from hubble.transport.link import Keepalive, Link
 from tests.support.services import Service, echo
 from tests.support.sockets import assert_echo, connect, echoed
@@ -234,12 +234,12 @@ def test_two_that_register_at_one_worker_at_once_are_told_apart() -> None:
             self.closed = True
 
     gateways = Gateways(DirectoryWorker("one", ""), Slow())
-    legs = [Leg(cast("Link", Alive()), "name", True, bytes([number]) * 16, 1) for number in range(2)]
-    first, second = (gevent.spawn(gateways.register, leg) for leg in legs)
+    newcomers = [Gateway(cast("Link", Alive()), "name", True, bytes([number]) * 16, 1) for number in range(2)]
+    first, second = (gevent.spawn(gateways.register, gateway) for gateway in newcomers)
     gevent.joinall([first, second])
     assert first.successful()
     assert isinstance(second.exception, NameTaken)
-    assert gateways.get("name") is legs[0] and not legs[0].link.closed
+    assert gateways.get("name") is newcomers[0] and not newcomers[0].link.closed
 
 
 def test_a_stale_entry_is_healed_by_whoever_finds_it(site: Site, service: Service) -> None:

@@ -417,13 +417,13 @@ class TestStalledReceivers:
     ) -> None:
         old_exit.freeze()
         self.send_much(old_entry, old_session)
-        leg = proxy.gateways.get("old exit")
-        assert leg is not None
-        poll(lambda: leg.room, PATIENCE, "the sender waits")
-        assert leg.link.queued(old_session) < 2 * relay.LEGACY_BACKLOG
+        gateway = proxy.gateways.get("old exit")
+        assert gateway is not None
+        poll(lambda: proxy.routes.of(gateway).room, PATIENCE, "the sender waits")
+        assert gateway.link.queued(old_session) < 2 * relay.LEGACY_BACKLOG
         old_exit.thaw()
         assert [old_exit.hear(Data).order for _ in range(64)] == list(range(1, 65))
-        assert not leg.room
+        assert not proxy.routes.of(gateway).room
 
     def test_a_stalled_one_ends_its_session_only(
         self, old_entry: Speaker, old_exit: Speaker, old_session: bytes, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
@@ -446,9 +446,9 @@ class TestStalledReceivers:
     ) -> None:
         old_exit.freeze()
         self.send_much(old_entry, old_session)
-        leg = proxy.gateways.get("old exit")
-        assert leg is not None
-        poll(lambda: leg.room, PATIENCE, "the sender waits")
+        gateway = proxy.gateways.get("old exit")
+        assert gateway is not None
+        poll(lambda: proxy.routes.of(gateway).room, PATIENCE, "the sender waits")
         old_exit.vanish()
         with gevent.Timeout(relay.STALL_TIMEOUT / 2):
             assert set(old_entry.nothing_more()) == {Terminator(old_session)}

@@ -69,9 +69,9 @@ def test_a_lost_path_is_one_suspension_and_one_resumption_and_each_byte_counts_o
     with Tunnel() as tunnel:
         sock = tunnel.open()
         exchange(sock, b"y" * 300_000)
-        leg = tunnel.proxy.gateways.get("entry")
-        assert leg is not None
-        leg.link.abort("cut by the test")
+        gateway = tunnel.proxy.gateways.get("entry")
+        assert gateway is not None
+        gateway.link.abort("cut by the test")
         suspended = tunnel.logger.wait(SessionSuspended)
         assert suspended.reason == "cut by the test"
         resumed = tunnel.logger.wait(SessionResumed)
@@ -87,9 +87,9 @@ def test_a_lost_path_is_one_suspension_and_one_resumption_and_each_byte_counts_o
 
 def test_an_agents_own_return_is_told_in_order() -> None:
     with Tunnel() as tunnel:
-        leg = tunnel.proxy.gateways.get("entry")
-        assert leg is not None
-        tunnel.agents[1]._mover = gevent.spawn(tunnel.agents[1]._move, leg.link)  # what GoAway leads to
+        gateway = tunnel.proxy.gateways.get("entry")
+        assert gateway is not None
+        tunnel.agents[1]._mover = gevent.spawn(tunnel.agents[1]._move, gateway.link)  # what GoAway leads to
         tunnel.logger.wait(GatewayRegistration, 3)
         names = [
             (event.kind, event.gateway)
@@ -110,10 +110,10 @@ def test_a_session_that_is_not_resumed_is_closed_in_the_end(monkeypatch: pytest.
         tunnel.agent("exit")
         sock = tunnel.open()
         for agent in tunnel.agents[1:]:
-            leg = tunnel.proxy.gateways.get(agent.name)
+            gateway = tunnel.proxy.gateways.get(agent.name)
             agent._stopping.set()
-            assert leg is not None
-            leg.link.abort("cut by the test")
+            assert gateway is not None
+            gateway.link.abort("cut by the test")
         tunnel.logger.wait(SessionSuspended)
         tunnel.proxy.observer.audit.expire()
         closed = tunnel.logger.wait(CloseSession, 2)
@@ -203,10 +203,10 @@ def test_a_session_resumed_at_another_worker_keeps_its_account(tmp_path: Path) -
     with Tunnel(runtime_dir=tmp_path) as tunnel, Tunnel(runtime_dir=tmp_path, with_agents=False) as other:
         sock = tunnel.open()
         exchange(sock, b"y" * 50_000)
-        entry, leg = tunnel.agents[1], tunnel.proxy.gateways.get("entry")
-        assert leg is not None
+        entry, gateway = tunnel.agents[1], tunnel.proxy.gateways.get("entry")
+        assert gateway is not None
         entry._targets = [parse_url(other.url)]
-        leg.link.abort("cut by the test")
+        gateway.link.abort("cut by the test")
         resumed = other.logger.wait(SessionResumed)
         assert resumed.resumptions == 1
         assert resumed.worker == other.proxy.observer.me.id
@@ -226,9 +226,9 @@ def test_few_of_the_suspended_sessions_are_remembered(monkeypatch: pytest.Monkey
     with Tunnel() as tunnel:
         socks = [tunnel.open() for _ in range(3)]
         tunnel.agents[1]._stopping.set()
-        leg = tunnel.proxy.gateways.get("entry")
-        assert leg is not None
-        leg.link.abort("cut by the test")
+        gateway = tunnel.proxy.gateways.get("entry")
+        assert gateway is not None
+        gateway.link.abort("cut by the test")
         tunnel.logger.wait(SessionSuspended, 3)
         assert tunnel.logger.wait(CloseSession).reason == "not_resumed"
         assert tunnel.proxy.observer.audit.suspended == 2
