@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Side
 
 from hubble.base.errors import LinkClosed
-from hubble.protocol.fairqueue import FairQueue, Lane
+from hubble.protocol.fairqueue import Caps, FairQueue, Lane, LaneFull, QueueFull, Total
 from hubble.transport.addresses import Socket
 from hubble.transport.framing import Framing
 from hubble.transport.stream import open_stream
@@ -36,6 +36,9 @@ TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
 
 # One for all links of a process: a greenlet fills it and empties it without a switch in between.
 _receive_buffer = memoryview(bytearray(RECEIVE_SIZE))
+
+queued_in_process = Total()
+"""What waits to be sent on all links of the process. The owner of the process may set how much that may be."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Link:
         leftover: bytes = b"",
         masked: bool = True,
         keepalive: Keepalive | None = None,
+        caps: Caps | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.why = ""
@@ -83,7 +87,7 @@ class Link:
         self._leftover = leftover
         self._keepalive = keepalive or Keepalive()
         self._clock = clock
-        self._queue = FairQueue()
+        self._queue = FairQueue(caps=caps, total=queued_in_process)
         self._scheduled = False
         self._rest: bytes | memoryview = b""
         self._blocked = Event()
@@ -109,14 +113,36 @@ class Link:
     def __repr__(self) -> str:
         return f"<Link {self._side.name.lower()} {'closed' if self.closed else 'open'}>"
 
-    def send(self, message: bytes, lane: Lane | None = None) -> None:
+    def send(self, message: bytes, lane: Lane | None = None) -> bool:
         """Queue a message, in order behind those of its lane; without a lane it overtakes all lanes.
 
-        Never blocks. On a closed link the message is dropped: the reader tells the owner.
+        Never blocks. On a closed link the message is dropped: the reader tells the owner. False if so much waits in the
+        lane that the message was dropped: the owner must end what the lane belongs to. A queue that is too long closes
+        the link with 1008.
         """
         if not self.closed and self._closing is None:
-            self._queue.put(message, lane)
+            try:
+                self._queue.put(message, lane)
+            except LaneFull:
+                return False
+            except QueueFull as error:
+                self._give_up_on_reader(str(error))
             self._schedule()
+        return True
+
+    def send_latest(self, message: bytes, key: Hashable) -> None:
+        """Queue a message that overtakes all lanes, in place of the last with the same key if that still waits."""
+        if not self.closed and self._closing is None:
+            try:
+                self._queue.put_latest(message, key)
+            except QueueFull as error:
+                self._give_up_on_reader(str(error))
+            self._schedule()
+
+    def _give_up_on_reader(self, why: str) -> None:
+        """The other side does not read what it is sent: drop it all, and close."""
+        self._queue.clear()
+        self.close(1008, why)
 
     def is_full(self, lane: Lane) -> bool:
         """Whether a lane has enough queued for now. If so, `on_drained` is called when it has room again."""

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hubble.protocol.fairqueue import FairQueue
+from hubble.protocol.fairqueue import OVERHEAD, SHARE, Caps, FairQueue, LaneFull, QueueFull, Total
 
 EVERYTHING = 1 << 30
 
@@ -121,6 +121,71 @@ def test_clear_drops_everything() -> None:
     assert (bool(queue), queue.waiting_bytes, queue.take(EVERYTHING), queue.drained()) == (False, 0, [], [])
     queue.put(b"a2", "a")
     assert queue.is_full("a")  # the lane size is still the one asked for
+
+
+def test_the_latest_of_a_key_takes_the_place_of_the_one_before() -> None:
+    queue = FairQueue()
+    queue.put_latest(b"credit 1", "a")
+    queue.put(b"other")
+    queue.put_latest(b"credit 22", "a")
+    assert queue.waiting_bytes == len(b"credit 22other")
+    assert queue.take(EVERYTHING) == [b"credit 22", b"other"]
+
+
+def fill(queue: FairQueue, lane: str | None, size: int = 1000, most: int = 100_000) -> int:
+    """Put messages until the queue refuses one: how many it took."""
+    for count in range(most):
+        try:
+            queue.put(b"x" * size, lane)
+        except (LaneFull, QueueFull):
+            return count
+    raise AssertionError("the queue refuses nothing")
+
+
+class TestCaps:
+    """Memory counts, that of the messages' overhead as well; below SHARE nothing is ever refused."""
+
+    CAPS = Caps(lane=2 * SHARE, urgent=SHARE // 2, queue=3 * SHARE)
+
+    @pytest.mark.parametrize("size", [1, 100, 10_000])
+    def test_a_lane_refuses_what_exceeds_its_cap(self, size: int) -> None:
+        queue = FairQueue(caps=self.CAPS)
+        assert fill(queue, "a", size) == 2 * SHARE // (size + OVERHEAD)
+        with pytest.raises(LaneFull):
+            queue.put(b"x" * size, "a")
+        queue.put(b"x", "b")
+        queue.take(size)
+        queue.put(b"x" * size, "a")
+
+    def test_a_queue_refuses_what_exceeds_its_cap_in_all_lanes_together(self) -> None:
+        queue = FairQueue(caps=self.CAPS)
+        fill(queue, "a")
+        assert fill(queue, "b") == pytest.approx(SHARE // (1000 + OVERHEAD), abs=1)
+        with pytest.raises(QueueFull):
+            queue.put(b"x" * 1000, "c")
+        queue.discard("a")
+        queue.put(b"x" * 1000, "c")
+
+    def test_urgent_messages_have_a_cap(self) -> None:
+        queue = FairQueue(caps=self.CAPS)
+        assert fill(queue, None, 33) == SHARE // 2 // (33 + OVERHEAD)
+        for number in range(10_000):
+            queue.put_latest(b"%33d" % number, "a") if number else queue.take(1)
+        assert queue.take(1) == [b"%33d" % 9_999]
+
+    def test_queues_share_a_total_beyond_what_each_may_always_hold(self) -> None:
+        total = Total(3 * SHARE)
+        first, second, third = (FairQueue(caps=self.CAPS, total=total) for _ in range(3))
+        fill(first, "a")
+        fill(second, "b")
+        assert fill(third, "c") == SHARE // (1000 + OVERHEAD)
+        assert 2 * SHARE < total.taken <= 3 * SHARE
+        first.clear()
+        third.put(b"x" * 1000, "c")
+        while second or third:
+            second.take(5000)
+            third.take(5000)
+        assert total.taken == 0
 
 
 class AnyUse(RuleBasedStateMachine):
