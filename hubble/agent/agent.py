@@ -20,12 +20,12 @@ from hubble.agent.links import Links
 from hubble.agent.metrics import AgentMetrics
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule, parse_rules
+from hubble.agent.sessions import Sessions
 from hubble.base.backoff import Backoff
 from hubble.base.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused, UsageError
 from hubble.base.recent import RecentSet
 from hubble.protocol.binary import BINARY_TYPES, FROM_EXIT, SESSION_END
 from hubble.protocol.codec import decode, encode
-from hubble.protocol.credit import Budget
 from hubble.protocol.messages import (
     RESUMABLE,
     Ack,
@@ -44,7 +44,6 @@ from hubble.protocol.messages import (
     Suspend,
     Terminator,
 )
-from hubble.protocol.session import Session
 from hubble.protocol.states import Path
 from hubble.transport.addresses import Socket
 from hubble.transport.dial.dial import Target, check_usage, open_websocket, parse_url
@@ -96,10 +95,9 @@ class Agent:
         self._instance = secrets.token_bytes(16)
         self._epoch = 0
         self._links = Links()
-        process = Budget(self.options.process_budget)
-        credit, keep = Budget(self.options.link_budget, process), Budget(self.options.process_budget)
-        self._entry = Entry(parse_rules(rules), self.options, self._links, credit, keep)
-        self._exit = Exit(self.options, self._links, forbids, credit, keep)
+        self._sessions = Sessions(self.options)
+        self._entry = Entry(parse_rules(rules), self.options, self._links, self._sessions)
+        self._exit = Exit(self.options, self._links, forbids, self._sessions)
         self._backoff = Backoff(self.options.retry_first, self.options.retry_most, random.random)
         self._answered = RecentSet(1024)
         self._stopping = Event()
@@ -336,9 +334,9 @@ class Agent:
     def _limit_waiting(self) -> None:
         """Give up the sessions that keep most, where more wait, or keep more, than is allowed."""
         waiting = [
-            (connection.session.outgoing.kept, connection)
+            (connection.session.kept, connection)
             for connection in self._connections()
-            if isinstance(connection.session, Session) and connection.session.path is Path.WAITING
+            if connection.session.path is Path.WAITING
         ]
         waiting.sort(key=lambda pair: pair[0])
         total = sum(kept for kept, _ in waiting)

@@ -20,12 +20,13 @@ from gevent import socket
 from gevent.event import Event
 
 from hubble.agent.metrics import Meters
+from hubble.agent.sessions import downgraded
 from hubble.base.backoff import Backoff
 from hubble.protocol.codec import encode, session_text
-from hubble.protocol.legacy.session import LegacySession
+from hubble.protocol.interface import SessionInterface
+from hubble.protocol.legacy import limits
 from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
-from hubble.protocol.session import Session
-from hubble.protocol.states import Ended, Opened, Path, Resumed, Suspended
+from hubble.protocol.states import Ended, Opened, Resumed, Suspended
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Link
 from hubble.transport.stream import open_stream
@@ -35,10 +36,6 @@ log = logging.getLogger(__name__)
 READ_SIZE = 64 * 1024
 WRITE_SIZE = 256 * 1024
 ABORTIVE_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-LEGACY_BACKLOG = 4 * 1024 * 1024
-"""Bytes that a session of protocol 0.1, which has no credit, may have waiting for its local socket."""
-STALL_TIMEOUT = 30.0
-"""Seconds that the link's reader waits for such a session before the session is reset."""
 
 
 class Owner(Protocol):
@@ -62,12 +59,12 @@ class Connection:
     def __init__(
         self,
         owner: Owner,
-        session: Session | LegacySession,
+        session: SessionInterface,
         label: str,
         sock: Socket,
         on_suspended: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
-        self.session: Session | LegacySession = session
+        self.session = session
         self.label = label
         self.backoff: Backoff | None = None
         """When to try again to resume, while the entry does."""
@@ -116,11 +113,9 @@ class Connection:
 
     def downgrade(self) -> None:
         """The other end speaks protocol 0.1: go on with a session of that, before any byte has flowed."""
-        assert isinstance(self.session, Session)
-        self.session.abandon()
-        legacy = LegacySession(self.session.id, from_exit=self.session.from_exit)
-        legacy.open()
-        self.session = legacy
+        self.session = downgraded(self.session)
+        if self._stream.closed:  # the application is gone already, which the other end learns now
+            self.session.fail(ResetReason.LOCAL_RESET)
 
     def turn(self, *, in_order: bool = False) -> None:
         """Send what the session has to send, heed what has happened to it, and wake whoever can go on.
@@ -263,10 +258,10 @@ class Connection:
 
     def _hold_back(self) -> None:
         """Protocol 0.1 has no credit: let the link wait while this session's application does not read, for a while."""
-        while self.session.waiting > LEGACY_BACKLOG and self.session.path is Path.OPEN:
+        while self.session.overfull:
             self._delivered.clear()
-            if not self._delivered.wait(STALL_TIMEOUT):
-                self.fail(ResetReason.STALLED, f"the application has read nothing for {STALL_TIMEOUT:g} s")
+            if not self._delivered.wait(limits.STALL_TIMEOUT):
+                self.fail(ResetReason.STALLED, f"the application has read nothing for {limits.STALL_TIMEOUT:g} s")
 
 
 def reset(sock: Socket) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-import secrets
 import time
-import uuid
 from collections.abc import Iterable
 
 import gevent
@@ -17,13 +15,11 @@ from hubble.agent.links import Links
 from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule
+from hubble.agent.sessions import Sessions
 from hubble.base.backoff import Backoff
 from hubble.base.errors import ListenError
 from hubble.protocol.codec import encode, session_text
-from hubble.protocol.credit import Budget, Window
-from hubble.protocol.legacy.session import LegacySession
 from hubble.protocol.messages import Ack, ConnectionClosed, Initiator, Refusal, Reset, ResetReason
-from hubble.protocol.session import OPEN_TIMEOUT, Session
 from hubble.protocol.states import Path
 from hubble.transport.addresses import Socket, set_tcp_options
 from hubble.transport.endpoint import endpoint
@@ -39,15 +35,12 @@ RETRY_FIRST, RETRY_MOST = 0.1, 1.0
 class Entry:
     """Listeners and the sessions opened through them."""
 
-    def __init__(
-        self, rules: Iterable[Rule], options: AgentOptions, links: Links, credit: Budget, keep: Budget
-    ) -> None:
+    def __init__(self, rules: Iterable[Rule], options: AgentOptions, links: Links, sessions: Sessions) -> None:
         self.connections: dict[bytes, Connection] = {}
         self._rules = list(rules)
         self._options = options
         self._links = links
-        self._credit = credit
-        self._keep = keep
+        self._sessions = sessions
         self._destinations: dict[bytes, Rule] = {}
         self._listeners: list[tuple[Rule, Socket]] = []
         self._greenlets = Group()
@@ -95,32 +88,17 @@ class Entry:
             log.warning("rule %s: %s refused: no link to the proxy within %g s", rule, client, self._options.link_wait)
             reset(sock)
             return
-        session = self._new_session()
+        session = self._sessions.for_entry(self._links.resumable)
         label = f"session {session_text(session.id)} ({client} to {rule.gateway}:{rule.host}:{rule.host_port})"
         connection = Connection(self, session, label, sock, on_suspended=self._retry_later)
         self.connections[session.id] = connection
         self._destinations[session.id] = rule
         self._initiate(connection, link)
 
-    def _new_session(self) -> Session | LegacySession:
-        session_id = uuid.uuid4().bytes
-        if not self._links.resumable:
-            return LegacySession(session_id, from_exit=False, deadline=time.monotonic() + OPEN_TIMEOUT)
-        return Session(
-            session_id,
-            from_exit=False,
-            secret=secrets.token_bytes(16),
-            window=Window(self._credit, self._options.initial_window, self._options.largest_window),
-            keep=self._keep,
-            resume_timeout=self._options.resume_timeout,
-        )
-
     def _initiate(self, connection: Connection, link: Link) -> None:
         session, rule = connection.session, self._destinations[connection.session.id]
-        terms = None
-        if isinstance(session, Session):
-            session.link_round_trip = link.round_trip or 0.0
-            terms = session.connect(time.monotonic())
+        session.link_round_trip = link.round_trip or 0.0
+        terms = session.connect(time.monotonic())
         initiator = Initiator(session.id, rule.host, rule.host_port, rule.gateway, rule.key, terms)
         link.send(encode(initiator), session.id)
 
@@ -146,12 +124,10 @@ class Entry:
 
     def _accepted(self, connection: Connection, ack: Ack) -> None:
         session = connection.session
-        if isinstance(session, LegacySession):
-            session.open()
-        elif ack.terms is not None:
-            session.connected(ack.terms, time.monotonic())
-        elif not session.established:  # the exit speaks protocol 0.1
+        if ack.terms is None and session.may_downgrade:  # the exit speaks protocol 0.1
             connection.downgrade()
+        else:
+            session.connected(ack.terms, time.monotonic())
 
     def _refused(self, connection: Connection, ack: Ack) -> None:
         session = connection.session

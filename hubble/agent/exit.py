@@ -12,12 +12,10 @@ from hubble.agent.connection import Connection
 from hubble.agent.links import Links
 from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
+from hubble.agent.sessions import Sessions
 from hubble.base.errors import DialError, ProtocolError
 from hubble.protocol.codec import encode, session_text
-from hubble.protocol.credit import Budget, Window
-from hubble.protocol.legacy.session import LegacySession
 from hubble.protocol.messages import Ack, Initiator, Refusal, Terms
-from hubble.protocol.session import Session
 from hubble.transport.addresses import Check, IPAddress, Socket, connect
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
@@ -37,13 +35,12 @@ def forbids_nothing(host: str, address: IPAddress, port: int) -> str | None:
 class Exit:
     """The sessions whose destinations are near this agent."""
 
-    def __init__(self, options: AgentOptions, links: Links, forbids: Forbids, credit: Budget, keep: Budget) -> None:
+    def __init__(self, options: AgentOptions, links: Links, forbids: Forbids, sessions: Sessions) -> None:
         self.connections: dict[bytes, Connection] = {}
         self._options = options
         self._links = links
         self._forbids = forbids
-        self._credit = credit
-        self._keep = keep
+        self._sessions = sessions
         self._dialling: dict[bytes, Initiator] = {}
 
     def initiate(self, initiator: Initiator) -> None:
@@ -94,41 +91,20 @@ class Exit:
         link = self._links.link
         source = initiator.source or "an agent"
         label = f"session {session_text(initiator.session)} ({source} to {endpoint(initiator.host, initiator.port)})"
-        terms = initiator.terms
-        if terms is None:
-            self._open_legacy(initiator, sock, label, link)
-            return
-        session = Session(
-            initiator.session,
-            from_exit=True,
-            secret=terms.secret,
-            window=Window(self._credit, self._options.initial_window, self._options.largest_window),
-            keep=self._keep,
-            resume_timeout=self._options.resume_timeout,
-        )
+        session = self._sessions.for_exit(initiator)
         connection = self.connections[session.id] = Connection(self, session, label, sock)
         if link is None:
-            session.path_lost(time.monotonic(), "the link was lost")
+            connection.path_lost("the link was lost")
             return
         session.link_round_trip = link.round_trip or 0.0
-        self._answer(initiator, link, session.accept(terms, time.monotonic()))
-        connection.turn()
-
-    def _open_legacy(self, initiator: Initiator, sock: Socket, label: str, link: Link | None) -> None:
-        if link is None:
-            sock.close()
-            return
-        session = LegacySession(initiator.session, from_exit=True)
-        connection = self.connections[session.id] = Connection(self, session, label, sock)
-        session.open()
-        self._answer(initiator, link, None)
+        self._answer(initiator, link, session.accept(initiator.terms, time.monotonic()))
         connection.turn()
 
     # Resuming.
 
     def _resume(self, connection: Connection, initiator: Initiator) -> None:
         session, link = connection.session, self._links.link
-        if initiator.terms is None or isinstance(session, LegacySession) or link is None:
+        if initiator.terms is None or not session.resumable or link is None:
             self._refuse(initiator, Refusal.BAD_REQUEST, "the session exists already")
             return
         try:

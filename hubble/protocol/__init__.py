@@ -6,10 +6,8 @@ binary      the messages that a resumable session is made of, to bytes and back
 credit      how much a receiver allows, and the budgets it allows from
 streams     one direction of a session: the bytes kept until they are consumed, the bytes awaited
 states      of a session's path, and what happens to a session
+interface   what a session is to the code that moves its bytes: the two kinds below implement it
 session     one resumable session, seen from one of its two ends
-legacy      one session of protocol 0.1, behind the same interface
+legacy/     protocol 0.1: its sessions, texts and limits
 fairqueue   the order in which a link's waiting messages are written
-recent      a set that remembers the latest of its members
-peering     what the workers of a proxy say to each other
-backoff     how long to wait before the next attempt
 """

@@ -16,6 +16,7 @@ import msgpack
 from hubble.base.errors import ProtocolError
 from hubble.protocol import binary
 from hubble.protocol.binary import Buffer
+from hubble.protocol.legacy.words import SUCCESS
 from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
@@ -250,7 +251,7 @@ def _decode_data(data: Buffer) -> Data:
 def _encode_ack(message: Ack) -> bytes:
     fields: dict[str, Any] = {
         "GUID": session_text(message.session) if message.session else "",
-        "Message": "<nil>" if message.ok else message.message.encode()[:MAX_TEXT],
+        "Message": SUCCESS if message.ok else message.message.encode()[:MAX_TEXT],
         "Ok": message.ok,
         **_terms_fields(message.terms),
     }

@@ -16,6 +16,7 @@ from collections import deque
 
 from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
+from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.messages import Credit, Done, Eof, Message, Refusal, Reset, ResetReason, Stream, Suspend, Terms
 from hubble.protocol.states import PATHS, Ended, Event, Move, Opened, Path, Resumed, Suspended
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
@@ -26,8 +27,8 @@ OPEN_TIMEOUT = 30.0
 """Seconds an entry waits for the first Ack of a session."""
 LATE_CREDIT = 0.2
 """Seconds after which the sender hears even of few bytes consumed: it keeps them, and may have no budget for more."""
-SEND_AT_MOST = 64 * 1024
-"""The longest payload of one STREAM, in bytes."""
+TRY_AGAIN = frozenset({Refusal.NO_GATEWAY, Refusal.BUSY, Refusal.LIMIT})
+"""Refusals that may not be repeated when the entry asks again a little later."""
 
 
 class Session:
@@ -79,6 +80,16 @@ class Session:
             return self._deadline if self._credit_at is None else self._credit_at
         return min(self._deadline, self._credit_at)
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the session survives the loss of its path: it does."""
+        return True
+
+    @property
+    def may_downgrade(self) -> bool:
+        """Whether an Ack without terms turns this session into one of protocol 0.1: before it was ever open."""
+        return self.path is Path.CONNECTING and not self.established
+
     # What the local application does.
 
     @property
@@ -127,9 +138,9 @@ class Session:
         self._start_clock(now)
         return self._terms(secret=self._secret, resume=self.established)
 
-    def connected(self, terms: Terms, now: float) -> bool:
+    def connected(self, terms: Terms | None, now: float) -> bool:
         """An Ack has accepted the entry's Initiator. False, and nothing happens, if it answers an older one."""
-        if self.path is not Path.CONNECTING or terms.attempt != self._attempt:
+        if self.path is not Path.CONNECTING or terms is None or terms.attempt != self._attempt:
             return False
         self._agree(terms, now)
         return True
@@ -137,27 +148,30 @@ class Session:
     def refused(self, code: Refusal, text: str, now: float, *, patient: bool = False) -> bool:
         """An Ack has refused the entry's Initiator. True if the entry should try again before its deadline.
 
-        A session that was open does if the exit may come back; one that is new only if the entry is `patient`.
+        A session that was open does if the exit may come back, or a limit may allow it later; one that is new only if
+        the entry is `patient`.
         """
         if self.path is not Path.CONNECTING:
             return False
         if self.finished:  # The other side has finished too, and has forgotten the session.
             self._end(None)
             return False
-        if code in (Refusal.NO_GATEWAY, Refusal.BUSY) and (self.established or patient):
+        if code in TRY_AGAIN and (self.established or patient):
             self._move(Move.LOSE)
             return True
         unknown = code is Refusal.UNKNOWN_SESSION
         self._end(ResetReason.UNKNOWN_SESSION if unknown else ResetReason.REFUSED, text)
         return False
 
-    def accept(self, terms: Terms, now: float) -> Terms | None:
+    def accept(self, terms: Terms | None, now: float) -> Terms | None:
         """An Initiator has come for the exit's session, the first or one that resumes: the terms of its Ack.
 
         None if the Initiator must not be answered: it is older than one already answered. Raises ProtocolError if
         its secret is wrong or its offsets are impossible; the caller refuses it, and the session stays as it was.
         """
         assert self.from_exit
+        if terms is None:
+            raise ProtocolError("an Initiator of protocol 0.1 for a resumable session")
         if not hmac.compare_digest(terms.secret, self._secret):
             raise ProtocolError("the secret is wrong")
         if self.path is Path.ENDED:
@@ -267,6 +281,16 @@ class Session:
     def waiting(self) -> int:
         """How many bytes wait for the local socket."""
         return self.incoming.waiting
+
+    @property
+    def kept(self) -> int:
+        """How many sent bytes are kept until the other side has consumed them."""
+        return self.outgoing.kept
+
+    @property
+    def overfull(self) -> bool:
+        """Whether the link's reader must wait for this session: never, since credit bounds what waits here."""
+        return False
 
     @property
     def stream_ended(self) -> bool:

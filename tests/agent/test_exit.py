@@ -364,8 +364,8 @@ class TestProtocol01:
     def test_a_stalled_application_holds_the_link_only_so_long(
         self, call: Call, destination: Destination, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hubble.agent.connection.STALL_TIMEOUT", 0.2)
-        monkeypatch.setattr("hubble.agent.connection.LEGACY_BACKLOG", 256 * 1024)
+        monkeypatch.setattr("hubble.protocol.legacy.limits.STALL_TIMEOUT", 0.2)
+        monkeypatch.setattr("hubble.protocol.legacy.limits.BACKLOG", 256 * 1024)
         stalled, other = self.old(call, destination.port), self.old(call, destination.port)
         unread, read = destination.accept(), destination.accept()
         for order in range(1, 201):

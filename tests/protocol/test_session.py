@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.messages import Credit, Done, Eof, Refusal, Reset, ResetReason, Stream, Terms
-from hubble.protocol.session import OPEN_TIMEOUT, SEND_AT_MOST
+from hubble.protocol.session import OPEN_TIMEOUT
 from hubble.protocol.states import Path
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
@@ -92,7 +93,7 @@ def test_the_first_initiator_is_refused(code: Refusal) -> None:
 def test_a_patient_entry_asks_again_for_a_new_session(code: Refusal) -> None:
     pair = Pair()
     pair.entry.connect(pair.now)
-    again = code in (Refusal.NO_GATEWAY, Refusal.BUSY)
+    again = code in (Refusal.NO_GATEWAY, Refusal.BUSY, Refusal.LIMIT)
     assert pair.entry.refused(code, "not now", pair.now, patient=True) is again
     assert pair.entry.path is (Path.WAITING if again else Path.ENDED)
     if again:
@@ -106,7 +107,7 @@ def test_a_resumption_is_refused(code: Refusal) -> None:
     pair.lose_path()
     pair.events()
     pair.entry.connect(pair.now)
-    again = code in (Refusal.NO_GATEWAY, Refusal.BUSY)
+    again = code in (Refusal.NO_GATEWAY, Refusal.BUSY, Refusal.LIMIT)
     assert pair.entry.refused(code, "not now", pair.now) is again
     assert pair.entry.path is (Path.WAITING if again else Path.ENDED)
     if again:  # the exit may be back later

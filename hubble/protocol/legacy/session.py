@@ -1,4 +1,4 @@
-"""One session of protocol 0.1, behind the interface of `session.Session`: no credit, no half-close, no resumption.
+"""One session of protocol 0.1, behind the interface of all sessions: no credit, no half-close, no resumption.
 
 The end of a stream is an empty Data, which the agent follows with ConnectionClosed; the proxy then sends Terminator to
 both sides. A Terminator before the other side's end of stream means that bytes may be missing, so the application
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from hubble.protocol.messages import ConnectionClosed, Data, Message, Refusal, Reset, ResetReason, Terminator
-from hubble.protocol.session import SEND_AT_MOST
+from hubble.base.errors import ProtocolError
+from hubble.protocol.interface import SEND_AT_MOST
+from hubble.protocol.legacy import limits
+from hubble.protocol.messages import ConnectionClosed, Data, Message, Refusal, Reset, ResetReason, Terminator, Terms
 from hubble.protocol.states import Ended, Event, Opened, Path
 from hubble.protocol.streams import Chunk
 
@@ -24,6 +26,7 @@ class LegacySession:
         self.path = Path.CONNECTING
         self.deadline = deadline
         self.resumptions = 0
+        self.link_round_trip = 0.0
         self._sent = 0
         self._received = 0
         self._finished = False
@@ -36,6 +39,21 @@ class LegacySession:
         self._events: list[Event] = []
 
     @property
+    def resumable(self) -> bool:
+        """Whether the session survives the loss of its path: it does not."""
+        return False
+
+    @property
+    def established(self) -> bool:
+        """Whether both ends have ever agreed on a path."""
+        return self.path is Path.OPEN
+
+    @property
+    def may_downgrade(self) -> bool:
+        """Whether an Ack turns this session into one of protocol 0.1: it is one already."""
+        return False
+
+    @property
     def room(self) -> int:
         """How many bytes may be written now."""
         return SEND_AT_MOST if self.path is Path.OPEN and not self._finished and not self._outbox else 0
@@ -45,6 +63,24 @@ class LegacySession:
         self.path = Path.OPEN
         self.deadline = None
         self._events.append(Opened())
+
+    def connect(self, now: float) -> Terms | None:
+        """Return None: an Initiator of protocol 0.1 has no terms."""
+        return None
+
+    def connected(self, terms: Terms | None, now: float) -> bool:
+        """An Ack has accepted the entry's Initiator. False, and nothing happens, if the session does not await one."""
+        if self.path is not Path.CONNECTING:
+            return False
+        self.open()
+        return True
+
+    def accept(self, terms: Terms | None, now: float) -> Terms | None:
+        """The exit has connected to the destination: the session is open. Raises ProtocolError if it was already."""
+        if self.path is not Path.CONNECTING:
+            raise ProtocolError("a session of protocol 0.1 cannot be resumed")
+        self.open()
+        return None
 
     def refused(self, code: Refusal, text: str, now: float, *, patient: bool = False) -> bool:
         """An Ack has refused the entry's Initiator. False: there is no use in trying again."""
@@ -75,6 +111,10 @@ class LegacySession:
         if not closed_already:
             self._outbox.append(ConnectionClosed(self.id))
         self._end(reason, text)
+
+    def abandon(self) -> None:
+        """Let another session take this one's place."""
+        self.path = Path.ENDED
 
     def path_lost(self, now: float, why: str) -> None:
         """The link is gone, and with it the session."""
@@ -137,6 +177,16 @@ class LegacySession:
     def waiting(self) -> int:
         """How many bytes wait for the local socket."""
         return self._undelivered
+
+    @property
+    def kept(self) -> int:
+        """How many sent bytes are kept for a resumption: none."""
+        return 0
+
+    @property
+    def overfull(self) -> bool:
+        """Whether the link's reader must wait until the local socket has taken some of what waits for it."""
+        return self._undelivered > limits.BACKLOG and self.path is Path.OPEN
 
     @property
     def stream_ended(self) -> bool:

@@ -13,12 +13,12 @@ import gevent
 from hubble.base.errors import ProtocolError
 from hubble.policy import Authorizer, RegistrationRequest
 from hubble.protocol.codec import decode, encode
+from hubble.protocol.legacy.words import AUTHORIZATION_ERROR, INVALID_VERSION, UNAUTHORIZED
 from hubble.protocol.messages import RESUMABLE, VERSION, Ack, Handshake, Refusal
 from hubble.proxy.gateways.blocks import Blocks
 from hubble.proxy.gateways.gateway import MAX_NAME, Gateway
 from hubble.proxy.gateways.limits import AbuseLimits, Meter
 from hubble.proxy.gateways.registry import Gateways, NameTaken
-from hubble.proxy.sessions.opening import AUTHORIZATION_ERROR, UNAUTHORIZED
 from hubble.proxy.watch.audit import Audit
 from hubble.transport.link import Link
 from hubble.transport.serve.server import SUBJECT
@@ -96,7 +96,7 @@ class Registration:
     def _refusal(self, gateway: Gateway, hello: Handshake, caller: Caller) -> Ack | None:
         """The Ack that refuses the registration, or None: then the gateway has its name."""
         if hello.version != VERSION:
-            return Ack(b"", False, "Invalid protocol version", Refusal.VERSION)
+            return Ack(b"", False, INVALID_VERSION, Refusal.VERSION)
         if not hello.name or len(hello.name) > MAX_NAME or re.search(r"[\x00-\x1f\x7f]", hello.name):
             text = f"a name has 1 to {MAX_NAME} characters, and no control characters"
             return Ack(b"", False, text, Refusal.BAD_REQUEST)

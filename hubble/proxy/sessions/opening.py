@@ -10,6 +10,7 @@ import time
 from hubble.mesh.peer import WorkerPeer
 from hubble.policy import Authorizer, ConnectionRequest, Decision
 from hubble.protocol.codec import encode, session_text
+from hubble.protocol.legacy.words import AUTHORIZATION_ERROR, NO_GATEWAY, UNAUTHORIZED
 from hubble.protocol.messages import (
     Ack,
     Initiator,
@@ -29,9 +30,6 @@ from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
-AUTHORIZATION_ERROR = "Authorization error."
-UNAUTHORIZED = "Unauthorized"
-NO_GATEWAY = "Gateway not registered"
 NOT_YOURS = "the session belongs to other agents"
 UNKNOWN = "the session is unknown there"
 

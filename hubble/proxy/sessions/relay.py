@@ -18,6 +18,7 @@ from hubble.base.recent import RecentSet
 from hubble.protocol import binary
 from hubble.protocol.binary import FROM_EXIT
 from hubble.protocol.codec import decode, encode, session_text
+from hubble.protocol.legacy import limits
 from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
@@ -37,9 +38,9 @@ from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
-LEGACY_BACKLOG = 4 * 1024 * 1024
+LEGACY_BACKLOG = limits.BACKLOG
 """Bytes of a session of protocol 0.1, which has no credit, that may be queued towards its receiver."""
-STALL_TIMEOUT = 30.0
+STALL_TIMEOUT = limits.STALL_TIMEOUT
 """Seconds that the sender's link then waits before the session is ended."""
 STREAM_HEADER = binary.STREAM_HEADER.size
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hubble.protocol.codec import decode
+from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.legacy.session import LegacySession
 from hubble.protocol.messages import (
     Ack,
@@ -21,7 +22,6 @@ from hubble.protocol.messages import (
     Stream,
     Terminator,
 )
-from hubble.protocol.session import SEND_AT_MOST
 from hubble.protocol.states import Ended, Opened, Path
 
 SESSION = bytes(range(16))
