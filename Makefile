@@ -5,13 +5,14 @@ STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest -p gevent
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md $(wildcard docs/*.md)
 
-.PHONY: help venv test test-deep check coverage docs dist demo bench clean
+.PHONY: help venv test test-deep check check-dashboard coverage docs options dist demo bench clean
 
 help:
 	@echo "make test       the whole test suite"
 	@echo "make test-deep  the same, with the property tests run 20 times longer"
 	@echo "make check      format, lint, types, layers, prose, the dashboard's JavaScript"
 	@echo "make coverage   the tests of the layers, with the branches that they must reach"
+	@echo "make options    docs/options.md, from the descriptions of the options"
 	@echo "make docs       the documentation, in docs/_build/html; a broken link fails"
 	@echo "make dist       an sdist and a wheel, in dist"
 	@echo "make demo       a proxy, two agents and a file of 100 MB through them"
@@ -52,6 +53,9 @@ coverage: $(STAMP)
 	$(PYTEST) --ignore tests/e2e --cov=hubble --cov-branch --cov-report= $(ARGS)
 	$(BIN)/coverage report --skip-covered --fail-under=95
 	$(BIN)/coverage report --include='hubble/protocol/*' --fail-under=100
+
+options: $(STAMP)
+	$(BIN)/python -m hubble.options.reference > docs/options.md
 
 docs: $(STAMP)
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -16,9 +17,10 @@ import requests
 from hubble.admin.access import Access, read_token
 from hubble.base import runtimedir as runtime
 from hubble.base.errors import HubbleError, UsageError
-from hubble.cli.arguments import Parser, admin_address, seconds
+from hubble.cli.arguments import Parser, admin_address
 from hubble.cli.running import run
 from hubble.cli.tables import age, bytes_text, clock, event_text, millis, table
+from hubble.options import admin
 from hubble.transport.endpoint import endpoint
 
 PROGRAM = "hubble-proxy"
@@ -142,17 +144,16 @@ def _drain(client: Client, options: Namespace) -> tuple[Any, list[str]]:
 
 
 Command = Callable[[Client, Namespace], tuple[Any, list[str]]]
-_COMMANDS: dict[str, tuple[Command, str]] = {
-    "status": (_status, "The proxy in a few numbers, and its workers."),
-    "gateways": (_gateways, "The registered gateways."),
-    "sessions": (_sessions, "The sessions."),
-    "events": (_events, "The latest events."),
-    "kick": (_kick, "Ends a session (its id), or closes the link of a gateway (its name)."),
-    "unblock": (_unblock, "Lets a blocked gateway register again."),
-    "reload": (_reload, "Has the proxy read its files again."),
-    "drain": (_drain, "Has the agents move elsewhere, and the proxy end."),
+_ACTIONS: dict[str, Command] = {
+    "status": _status,
+    "gateways": _gateways,
+    "sessions": _sessions,
+    "events": _events,
+    "kick": _kick,
+    "unblock": _unblock,
+    "reload": _reload,
+    "drain": _drain,
 }
-LOOKING = ("status", "gateways", "sessions", "events")
 
 
 def command(name: str) -> Callable[[Sequence[str]], int]:
@@ -165,43 +166,22 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
     return main
 
 
-COMMANDS = {name: command(name) for name in _COMMANDS}
+COMMANDS = {name: command(name) for name in _ACTIONS}
 """By the first argument of hubble-proxy."""
 
 
 def _parser(name: str) -> Parser:
-    parser = Parser(f"{PROGRAM} {name}", _COMMANDS[name][1])
-    parser.option("admin", metavar="ADDRESS", help="where the proxy's API is, [host]:port")
-    parser.option("admin-token-file", metavar="FILE", help="the token that it wants")
-    parser.option("runtime-dir", metavar="DIR", help="the proxy's runtime directory, which says both; needed where "
-                  f"several proxies of one user run ({runtime.base()}/*)")  # fmt: skip
-    parser.switch("json", help="print JSON")
-    if name in LOOKING:
-        parser.option("watch", nargs="?", type=seconds, const=2.0, metavar="S", help="again and again, each 2 s or S")
-        parser.option("limit", type=int, default=50, metavar="N", help="how many at most; 50 unless given")
-    if name in ("gateways", "sessions"):
-        parser.option("search", metavar="TEXT", help="only those with TEXT in a name or an address")
-        parser.option("sort", metavar="COLUMN", help="what to sort by")
-        parser.switch("descending", help="downwards")
-    if name == "sessions":
-        parser.option("gateway", metavar="NAME", help="only those with this gateway at either end")
-        parser.option("state", choices=("open", "suspended"), metavar="STATE", help="open or suspended")
-    if name == "events":
-        parser.option("kind", metavar="KIND", help="only this kind, such as OpenSession")
-        parser.option("about", metavar="NAME", help="only those about this gateway or session")
-    if name in ("kick", "unblock"):
-        parser.add_argument("what", metavar="SESSION|GATEWAY" if name == "kick" else "GATEWAY")
-    if name == "kick":
-        parser.switch("block", help="end a gateway's sessions too, and let it not register again")
-    if name == "drain":
-        parser.option("seconds", type=seconds, default=30.0, metavar="S", help="at most so long; 30 unless given")
+    described = admin.COMMANDS[name]
+    parser = Parser(f"{PROGRAM} {name}", described.summary, described.groups)
+    if described.argument:
+        parser.add_argument("what", metavar=described.argument, help=argparse.SUPPRESS)
     return parser
 
 
 def _perform(name: str, options: Namespace) -> None:
     client = Client(_access(options))
     while True:
-        content, lines = _COMMANDS[name][0](client, options)
+        content, lines = _ACTIONS[name](client, options)
         text = json.dumps(content) if options.json else "\n".join(lines)
         watching = getattr(options, "watch", None)
         print(CLEAR + text if watching and not options.json and sys.stdout.isatty() else text, flush=True)

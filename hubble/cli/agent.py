@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import sys
 from argparse import Namespace
@@ -13,11 +14,12 @@ from hubble.agent.options import AgentOptions
 from hubble.agent.rules import FORM, Rule
 from hubble.base.errors import UsageError
 from hubble.cli import check, logs
-from hubble.cli.arguments import Parser, admin_address, seconds, size
-from hubble.cli.dial_options import add_dial_options, dial_options
+from hubble.cli.arguments import Parser, admin_address
+from hubble.cli.dial_options import dial_options
 from hubble.cli.hub import spare_the_collector, stop_on_signals, tell_greenlets_on_signal
-from hubble.cli.keys import add_key_options, read_key, read_key_file
+from hubble.cli.keys import read_key, read_key_file
 from hubble.cli.running import run, write_ports
+from hubble.options.agent import AGENT
 from hubble.transport.dial.dial import check_usage, parse_url
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Keepalive
@@ -25,7 +27,6 @@ from hubble.transport.listen import open_listener
 
 PROGRAM = "hubble-agent"
 KEY_FILE = "@file:"
-DEFAULT = AgentOptions()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,43 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> Parser:
-    """The agent's arguments."""
+    """Return the parser of the agent's options."""
     parser = Parser(
         PROGRAM,
-        "The side of Hubble in a private network: dials out to the proxy. `hubble-agent check` tries the way there.",
+        "The side of Hubble in a private network: it dials out to the proxy, forwards local ports by its RULEs, and "
+        "connects sessions of other agents to destinations near it.",
+        AGENT,
+        f"A RULE forwards a local port: {FORM}. `{PROGRAM} check` tries the way to the proxy.",
     )
-    parser.add_argument("rules", nargs="*", metavar="RULE", help=f"{FORM}: forward a local port")
-    parser.option(
-        "url", action="append", metavar="URL", help="the proxy: ws://host:port or wss://host; may be given again"
-    )
-    parser.option("name", metavar="NAME", help="the gateway name to register")
-    add_key_options(parser)
-    add_dial_options(parser)
-    parser.option("allow", action="append", metavar="HOST:PORT",
-                  help="connect to this only; may be repeated (docs/policy.md)")  # fmt: skip
-    parser.option("deny", action="append", metavar="HOST:PORT", help="never connect to this; may be repeated")
-    parser.option("ping-interval", type=seconds, metavar="S", help="how often an idle link is pinged; 20 unless given")
-    parser.option("link-wait", type=seconds, default=DEFAULT.link_wait, metavar="S",
-                  help="how long a new connection waits for a link to the proxy")  # fmt: skip
-    parser.option("dial-timeout", type=seconds, default=DEFAULT.dial_timeout, metavar="S",
-                  help="how long a destination may take to answer")  # fmt: skip
-    parser.option("resume-timeout", type=seconds, default=DEFAULT.resume_timeout, metavar="S",
-                  help="how long a session waits for its lost path to come back")  # fmt: skip
-    parser.option("credit", type=size, default=DEFAULT.initial_window, metavar="BYTES",
-                  help="what a session may have on its way to begin with")  # fmt: skip
-    parser.option("credit-most", type=size, default=DEFAULT.largest_window, metavar="BYTES",
-                  help="what a fast session's credit may grow to")  # fmt: skip
-    parser.option("credit-per-link", type=size, default=DEFAULT.link_budget, metavar="BYTES",
-                  help="the credit of all sessions of a link")  # fmt: skip
-    parser.option("credit-per-process", type=size, default=DEFAULT.process_budget, metavar="BYTES",
-                  help="the credit, and what is kept for resumption, of all sessions")  # fmt: skip
-    parser.option("waiting-sessions", type=size, default=DEFAULT.waiting_sessions, metavar="N",
-                  help="how many sessions may wait for their path")  # fmt: skip
-    parser.option("waiting-bytes", type=size, default=DEFAULT.waiting_bytes, metavar="BYTES",
-                  help="what they may keep meanwhile")  # fmt: skip
-    parser.option("metrics", metavar="ADDRESS",
-                  help="[host]:port of /metrics for Prometheus; the host is 127.0.0.1 unless given")  # fmt: skip
-    parser.switch("exit-on-failure", help="end if the first registration fails, instead of trying again")
+    parser.add_argument("rules", nargs="*", metavar="RULE", help=argparse.SUPPRESS)
     return parser
 
 

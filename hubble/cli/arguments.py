@@ -1,91 +1,112 @@
-"""Arguments in the original's way: one dash or two, `-x=v` or `-x v`; what is wrong is said in one line."""
+"""The command line of every program, from the descriptions in hubble/options.
+
+As with the original, an option has one dash or two, and `-x=v` is `-x v`. An error is one line; the exit status is 2.
+"""
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-from hubble import __version__
 from hubble.base.errors import UsageError
+from hubble.base.version import __version__
+from hubble.options.option import FLAG, Group, Option
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser whose long options may have one dash."""
+    """An argparse parser of described options, whose long options may have one dash."""
 
-    def __init__(self, program: str, description: str) -> None:
-        super().__init__(prog=program, description=description, allow_abbrev=False, add_help=False)
-        self._switches: set[str] = set()
-        self.option("h", "help", action="help", help="show this help, and end")
-        self.option("version", action="version", version=f"{program} {__version__}", help="show the version, and end")
-        self.option(
-            "log-level", choices=("debug", "info", "warning", "error"), default="info", metavar="LEVEL",
-            help="what to log: debug, info (the default), warning or error",
+    def __init__(self, program: str, description: str, groups: Iterable[Group] = (), epilog: str | None = None) -> None:
+        super().__init__(
+            prog=program, description=description, epilog=epilog, allow_abbrev=False, add_help=False,
+            formatter_class=_Formatter,
         )  # fmt: skip
-        self.option("log-format", choices=("text", "json"), default="text", metavar="FORMAT", help="text or json")
-        self.option("ports-file", metavar="FILE", help="write the addresses listened on to FILE, as JSON")
+        self._flags: set[str] = set()
+        self._names = {"-help", "--help", "-version", "--version"}
+        for group in groups:
+            container = self.add_argument_group(group.title)
+            for option in group.options:
+                self._add(container, option)
+        about = self.add_argument_group("Help")
+        about.add_argument("-h", "--h", "-help", "--help", action="help", help="Show this help.")
+        version = f"{program} {__version__}"
+        about.add_argument("-version", "--version", action="version", version=version, help="Show the version.")
 
-    def option(self, *names: str, **settings: Any) -> None:
-        """An option that may be written with one dash or with two."""
-        if "default" not in settings and settings.get("action") not in ("help", "version"):
-            settings["default"] = None
-        self.add_argument(*[dashes + name for name in names for dashes in ("-", "--")], **settings)
-
-    def switch(self, name: str, **settings: Any) -> None:
-        """An option that is on when given; the original's `-x=true` and `-x=false` are understood."""
-        self.option(name, nargs="?", type=boolean, const=True, default=False, metavar="true|false", **settings)
-        self._switches |= {f"-{name}", f"--{name}"}
+    def _add(self, container: argparse._ArgumentGroup, option: Option) -> None:
+        names = [f"-{option.name}", f"--{option.name}"]
+        self._names.update(names)
+        settings: dict[str, Any] = {"default": option.default, "metavar": option.placeholder, "help": _help(option)}
+        if option.kind is FLAG:
+            settings |= {"nargs": "?", "const": True, "default": bool(option.default)}
+            self._flags.update(names)
+        if option.bare is not None:
+            settings |= {"nargs": "?", "const": option.bare}
+        if option.repeat:
+            settings["action"] = "append"
+        if option.choices:
+            settings["choices"] = option.choices
+        container.add_argument(*names, type=_reader(option), **settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but that a switch does not take the argument behind it for its value."""
+        """As argparse's, but a flag does not take the argument behind it for its value."""
         given = sys.argv[1:] if args is None else args
-        return super().parse_known_args([f"{arg}=true" if arg in self._switches else arg for arg in given], namespace)
+        return super().parse_known_args([f"{arg}=true" if arg in self._flags else arg for arg in given], namespace)
 
     def error(self, message: str) -> NoReturn:
-        """End with status 2 and one line."""
-        self.exit(2, f"{self.prog}: {message} (-h shows how to use it)\n")
+        """Exit with status 2 after one line, which names the nearest option if one is unknown."""
+        unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message)
+        if unknown:
+            dashes = "--" if unknown[1].startswith("--") else "-"
+            known = [name for name in self._names if name.startswith("--") == (dashes == "--")]
+            near = difflib.get_close_matches(unknown[1], known, 1)
+            message = f"unknown option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
+        self.exit(2, f"{self.prog}: {message} ({self.prog} -h lists the options)\n")
 
 
-def boolean(text: str) -> bool:
-    """What the original's flag library takes for a boolean."""
-    values = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
-    try:
-        return values[text.lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"{text!r} should be true or false") from None
+class _Formatter(argparse.HelpFormatter):
+    """Shows each option once, with two dashes, though both forms are accepted."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32, width=100)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        name = next(name for name in reversed(action.option_strings) if name.startswith("--"))
+        if action.nargs == 0 or action.metavar == FLAG.metavar:
+            return name
+        return f"{name} {action.metavar}" if action.nargs != "?" else f"{name} [{action.metavar}]"
+
+    def _format_usage(
+        self, usage: str | None, actions: Iterable[argparse.Action], groups: Any, prefix: str | None
+    ) -> str:
+        arguments = [f"[{action.metavar}...]" if action.nargs in ("*", argparse.SUPPRESS) else str(action.metavar)
+                     for action in actions if not action.option_strings]  # fmt: skip
+        return f"usage: {' '.join([self._prog, '[OPTION...]', *arguments])}\n\n"
 
 
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} should be a number of seconds above 0")
-    return value
+def _reader(option: Option) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        try:
+            return option.kind.read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
-def count(text: str) -> int:
-    """A whole number above 0."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number above 0")
-    return int(text)
+def _help(option: Option) -> str:
+    text = f"{option.help} (default: {option.shown_default})" if option.shown_default else option.help
+    return text.replace("%", "%%")
 
 
 def admin_address(text: str, option: str) -> tuple[str, int]:
-    """The host, loopback unless given, and the port of a listener that is not for the public. Raises UsageError."""
+    """Return the host, loopback unless given, and the port of a listener that is not public. Raises UsageError."""
     match = re.fullmatch(r"(?P<host>\[[^]]+\]|[^:\s]*):(?P<port>\d{1,5})", text)
     if match is None or int(match["port"]) > 65535:
-        raise UsageError(f"{option} {text!r} should look like 127.0.0.1:8081 or :8081")
+        raise UsageError(f"{option} {text!r} is not an address; write for example 127.0.0.1:8081 or :8081")
     return match["host"].strip("[]") or "127.0.0.1", int(match["port"])
-
-
-def size(text: str) -> int:
-    """A number of bytes, with an optional K, M or G (powers of 1,024)."""
-    units = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-    number, unit = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
-    if not number.isdecimal() or not int(number):
-        raise argparse.ArgumentTypeError(f"{text!r} should be a number of bytes, such as 65536, 256K or 16M")
-    return int(number) * unit

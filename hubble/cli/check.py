@@ -10,9 +10,10 @@ from hubble.agent.options import AgentOptions
 from hubble.base.errors import UsageError
 from hubble.cli import logs
 from hubble.cli.arguments import Parser
-from hubble.cli.dial_options import add_dial_options, dial_options
-from hubble.cli.keys import add_key_options, read_key
+from hubble.cli.dial_options import dial_options
+from hubble.cli.keys import read_key
 from hubble.cli.running import FAILURE, SUCCESS, run
+from hubble.options.agent import CHECK
 from hubble.transport.dial.dial import check_usage, parse_url
 
 PROGRAM = "hubble-agent check"
@@ -29,13 +30,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> Parser:
-    """The arguments of the check."""
-    parser = Parser(PROGRAM, "Tries the way to the proxy, phase by phase, and says what to do where it fails.")
+    """Return the parser of the check's options."""
+    parser = Parser(PROGRAM, "Try the way to the proxy, phase by phase, and say what to do where it fails.", CHECK)
     parser.set_defaults(log_level="error")
-    parser.option("url", action="append", metavar="URL", help="the proxy, as for the agent; may be given again")
-    parser.option("name", metavar="NAME", help="register under this name as well: one that no running agent has")
-    add_key_options(parser)
-    add_dial_options(parser)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Callable, Sequence
 
@@ -15,5 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of them; the exit status."""
     name, *rest = sys.argv[1:] if arguments is None else arguments
     if name not in COMMANDS:
-        parser().error(f"there is no command {name!r}, but: {', '.join(COMMANDS)}")
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; the commands are {', '.join(COMMANDS)}"
+        parser().error(f"unknown command {name!r}{hint}")
     return COMMANDS[name](rest)

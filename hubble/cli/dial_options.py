@@ -6,26 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from hubble.base.errors import UsageError
-from hubble.cli.arguments import Parser
 from hubble.transport.dial.dial import DialOptions
 from hubble.transport.tls import TLSOptions
-
-
-def add_dial_options(parser: Parser) -> None:
-    """Add them to a program's arguments."""
-    parser.option("ca", metavar="FILE", help="trust the certificate authorities in FILE (PEM) for wss://")
-    parser.option("cert", metavar="FILE", help="show this client certificate with its chain (PEM)")
-    parser.option("cert-key", metavar="FILE", help="its key (PEM), unless that is in the same file; -key is another")
-    parser.option("server-name", metavar="NAME", help="whom the proxy's certificate must name, if not the URL's host")
-    parser.option("pin", action="append", metavar="sha256:HASH",
-                  help="accept this public key of the proxy only; may be repeated for the next key")  # fmt: skip
-    parser.switch("insecure", help="check no certificate: anybody on the way can then read along")
-    parser.option("proxy", metavar="URL",
-                  help="go out through this HTTP or SOCKS proxy, or none; unless given, as HTTPS_PROXY, HTTP_PROXY, "
-                       "ALL_PROXY and NO_PROXY say")  # fmt: skip
-    parser.option("header", action="append", metavar="'NAME: VALUE'",
-                  help="one more header for a front server; @FILE takes them from a file; may be repeated")  # fmt: skip
-    parser.option("host", metavar="NAME", help="the Host header, if not the URL's host")
 
 
 def dial_options(options: Namespace) -> DialOptions:

@@ -7,13 +7,6 @@ from argparse import Namespace
 from pathlib import Path
 
 from hubble.base.errors import UsageError
-from hubble.cli.arguments import Parser
-
-
-def add_key_options(parser: Parser) -> None:
-    """Add them to a program's arguments."""
-    parser.option("key", metavar="KEY", help="the key to register with; better by --key-file or HUBBLE_KEY")
-    parser.option("key-file", metavar="FILE", help="read the key to register with from FILE")
 
 
 def read_key(options: Namespace) -> str:

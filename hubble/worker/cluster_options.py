@@ -9,9 +9,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from hubble.base.errors import UsageError
-from hubble.cli.proxy_arguments import FILE
 from hubble.mesh.cluster import Cluster, default_node
 from hubble.mesh.tls import MeshTLS
+from hubble.options.proxy import FROM_FILE
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def cluster(options: Namespace) -> Cluster | None:
             if getattr(options, name):
                 raise UsageError(f"--{name.replace('_', '-')} has no meaning without --cluster")
         return None
-    url = _read(given.removeprefix(FILE), "--cluster").decode() if given.startswith(FILE) else given
+    url = _read(given.removeprefix(FROM_FILE), "--cluster").decode() if given.startswith(FROM_FILE) else given
     host, port = _advertised(options.advertise or "")
     path = options.cluster_secret_file
     secret = _read(path, "--cluster-secret-file") if path else b""

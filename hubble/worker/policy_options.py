@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from hubble.base.errors import UsageError
-from hubble.cli.proxy_arguments import POLICIES
+from hubble.options.proxy import POLICIES
 from hubble.policy import Authorizer, DenyAll, GrantAll, Limits, LuaPolicy, RulesPolicy, load_python_authorizer
 from hubble.proxy.gateways.limits import AbuseLimits
 

@@ -103,7 +103,7 @@ def _open(tunnel: Tunnel) -> socket.socket:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--admin", "nonsense"], "--admin 'nonsense' should look like 127.0.0.1:8081 or :8081"),
+        (["--admin", "nonsense"], "--admin 'nonsense' is not an address; write for example 127.0.0.1:8081 or :8081"),
         (["--admin-token-file", "x"], "--admin-token-file has no meaning without --admin"),
         (["--admin", ":0", "--admin-token-file", "/nowhere"], "the token file /nowhere cannot be read: No such file"),
         (["--events", "kafka:x"], "events cannot be sent to 'kafka:x': give stdout"),

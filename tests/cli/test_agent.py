@@ -40,8 +40,8 @@ def fake() -> Iterator[FakeProxy]:
         ([*BASE, "-key", "k", "-key-file", "f"], "-key and -key-file exclude each other"),
         ([*BASE, "-key-file", "/nowhere/key"], "the key file /nowhere/key cannot be read"),
         ([*BASE, "-ca", "/nowhere/ca.pem"], "/nowhere/ca.pem"),
-        ([*BASE, "-link-wait", "never"], "'never' should be a number of seconds above 0"),
-        ([*BASE, "-credit", "lots"], "'lots' should be a number of bytes"),
+        ([*BASE, "-link-wait", "never"], "'never' is not a number of seconds above 0"),
+        ([*BASE, "-credit", "lots"], "'lots' is not a number of bytes"),
         ([*BASE, "--nonsense"], "--nonsense"),
     ],
 )

@@ -1,21 +1,20 @@
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import pytest
 
 from hubble.cli import agent, proxy
-from hubble.cli.arguments import Parser, boolean, seconds, size
+from hubble.cli.arguments import Parser
+from hubble.options.common import LOGGING
+from hubble.options.option import FLAG, Group, Option, read_count, read_flag, read_seconds, read_size
 
 
 @pytest.fixture
 def parser() -> Parser:
-    parser = Parser("program", "What it is for.")
-    parser.add_argument("rules", nargs="*")
-    parser.option("url")
-    parser.option("key")
-    parser.switch("wild")
+    options = (Option("url", "A URL."), Option("key", "A key."), Option("wild", "A flag.", FLAG))
+    parser = Parser("program", "What it is for.", [Group("Options", options), LOGGING])
+    parser.add_argument("rules", nargs="*", metavar="RULE")
     return parser
 
 
@@ -66,12 +65,12 @@ def test_rules_may_stand_anywhere(parser: Parser) -> None:
         (["-nonsense"], "-nonsense"),
         (["--ur", "u"], "--ur"),  # no abbreviations: they would change their meaning with the next option
         (["-url"], "expected one argument"),
-        (["-wild=perhaps"], "'perhaps' should be true or false"),
+        (["-wild=perhaps"], "'perhaps' is not a boolean; write true or false"),
         (["-log-level", "loud"], "loud"),
         (["--log-format=xml"], "xml"),
     ],
 )
-def test_what_cannot_be_meant_is_one_line_and_status_2(
+def test_an_invalid_option_is_one_line_and_status_2(
     parser: Parser, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -79,7 +78,7 @@ def test_what_cannot_be_meant_is_one_line_and_status_2(
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
     assert err.startswith("program: ") and said in err
-    assert err.count("\n") == 1 and err.endswith("(-h shows how to use it)\n")
+    assert err.count("\n") == 1 and err.endswith("(program -h lists the options)\n")
 
 
 @pytest.mark.parametrize("make", [agent.parser, proxy.parser])
@@ -90,7 +89,7 @@ def test_help_shows_every_option(make: Callable[[], Parser], option: str, capsys
     out = capsys.readouterr().out
     assert ended.value.code == 0 and out.startswith("usage: hubble-")
     for action in make()._actions:
-        assert not action.option_strings or action.option_strings[0] in out
+        assert not action.option_strings or f"  {action.option_strings[-1]}" in out
 
 
 @pytest.mark.parametrize("make, options", [
@@ -105,26 +104,39 @@ def test_the_originals_options_are_there(make: Callable[[], Parser], options: tu
 
 @pytest.mark.parametrize("text, meant", [("65536", 65536), ("1k", 1024), ("256K", 256 << 10), ("16M", 16 << 20)])
 def test_sizes(text: str, meant: int) -> None:
-    assert size(text) == meant
+    assert read_size(text) == meant
 
 
 @pytest.mark.parametrize("text", ["", "0", "K", "-1", "1.5M", "1T", "0K", "many"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="number of bytes"):
-        size(text)
+def test_invalid_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match="number of bytes"):
+        read_size(text)
 
 
 @pytest.mark.parametrize("text, meant", [("1", 1.0), ("0.25", 0.25), ("1e2", 100.0)])
 def test_seconds(text: str, meant: float) -> None:
-    assert seconds(text) == meant
+    assert read_seconds(text) == meant
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "nan", "inf", "1s", "1e99"])
-def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="number of seconds above 0"):
-        seconds(text)
+def test_invalid_times(text: str) -> None:
+    with pytest.raises(ValueError, match="number of seconds above 0"):
+        read_seconds(text)
 
 
 def test_booleans() -> None:
-    assert [boolean(text) for text in ("true", "TRUE", "t", "1")] == [True] * 4
-    assert [boolean(text) for text in ("false", "F", "0")] == [False] * 3
+    assert [read_flag(text) for text in ("true", "TRUE", "t", "1")] == [True] * 4
+    assert [read_flag(text) for text in ("false", "F", "0")] == [False] * 3
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "\u0663"])
+def test_invalid_counts(text: str) -> None:
+    with pytest.raises(ValueError, match="whole number above 0"):
+        read_count(text)
+
+
+def test_an_unknown_option_names_the_nearest(parser: Parser, capsys: pytest.CaptureFixture[str]) -> None:
+    for given, nearest in (("-ulr", "-url"), ("--wlid", "--wild")):
+        with pytest.raises(SystemExit):
+            parser.parse_intermixed_args([given, "x"])
+        assert f"unknown option {given}; did you mean {nearest}?" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 from gevent import socket
 
@@ -24,13 +22,13 @@ BASE = ("-listen", "127.0.0.1:0")
         (["-authgrant", "-authdeny"], "-authgrant and -authdeny exclude each other: give one of them"),
         (["-authdeny", "-authlua", "x.lua"], "-authdeny and -authlua exclude each other"),
         (["-authlua", "/nowhere/policy.lua"], "/nowhere/policy.lua"),
-        (["-authgrant=perhaps"], "'perhaps' should be true or false"),
+        (["-authgrant=perhaps"], "'perhaps' is not a boolean; write true or false"),
         (["-authgrant", "true"], "true"),  # to the original's flag library this is a switch, and an argument
         (["-authgrant", "2222:a:b:1"], "2222:a:b:1"),
         (["--nonsense"], "--nonsense"),
-        (["--workers", "0"], "'0' should be auto, or a whole number from 1 to 512"),
+        (["--workers", "0"], "'0' is not auto or a whole number from 1 to 512"),
         (["--workers", "513"], "from 1 to 512"),
-        (["--workers", "many"], "should be auto, or"),
+        (["--workers", "many"], "is not auto or"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_status_2(
@@ -87,10 +85,10 @@ def test_there_are_as_many_workers_as_cores_unless_told_otherwise() -> None:
 
 
 def test_the_help_names_the_commands() -> None:
-    assert set(re.findall(r"[a-z-]+", COMMANDS)) == set(commands.COMMANDS)
+    assert set(COMMANDS) == set(commands.COMMANDS)
     assert "hash-key" in parser().format_help()
 
 
 def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     status, line = complaint("proxy", "statsu", capsys=capsys)
-    assert status == 2 and "there is no command 'statsu', but: hash-key, status" in line
+    assert status == 2 and "unknown command 'statsu'; did you mean status?" in line

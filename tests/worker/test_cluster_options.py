@@ -9,8 +9,8 @@ import pytest
 
 from hubble.base.errors import UsageError
 from hubble.cli.arguments import Parser
-from hubble.cli.proxy_arguments import add_cluster_options
 from hubble.mesh.cluster import Cluster
+from hubble.options.proxy import CLUSTER
 from hubble.worker.cluster_options import VARIABLE, cluster
 from tests.support.certificates import Authority
 
@@ -19,8 +19,7 @@ SECRET = "sixteen bytes or more"
 
 
 def read(*arguments: str) -> Cluster | None:
-    parser = Parser("test", "for a test")
-    add_cluster_options(parser)
+    parser = Parser("test", "for a test", [CLUSTER])
     return cluster(parser.parse_args(arguments))
 
 
