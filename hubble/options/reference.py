@@ -15,8 +15,8 @@ HEAD = """# Options
 Every option of `hubble-agent` and `hubble-proxy`. This page is generated from `hubble/options`: run `make options`.
 
 An option has one dash or two, and its value follows a space or an equals sign: `-url X`, `--url X` and `--url=X` are
-the same. A flag needs no value; `--flag=false` turns it off. Seconds may have a fraction. A number of bytes may end in `K`,
-`M` or `G` (powers of 1,024). "Repeatable" options may be given more than once.
+the same. A flag needs no value; `--flag=false` turns it off. Seconds may have a fraction. A number of bytes may end in
+`K`, `M` or `G` (powers of 1,024). "Repeatable" options may be given more than once.
 """
 
 
