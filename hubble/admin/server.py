@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import gevent
 from gevent import socket
 from gevent.pool import Pool
-from gevent.pywsgi import WSGIHandler, WSGIServer
 from gevent.select import select
 
 from hubble.admin.app import GONE, AdminApplication
 from hubble.admin.service import Admin
 from hubble.transport.addresses import Socket
-
-log = logging.getLogger(__name__)
+from hubble.transport.serve.strict import StrictHandler, StrictServer
 
 CONNECTIONS = 100
 REQUEST_TIMEOUT = 20.0
 """Seconds that a request may take to arrive, and a connection may be idle."""
 
 
-class AdminHandler(WSGIHandler):  # type: ignore[misc]  # the library has no types
+class AdminHandler(StrictHandler):
     """One HTTP connection, which cannot be held for ever by a client that says nothing."""
 
     def handle(self) -> None:
@@ -46,18 +43,13 @@ class AdminHandler(WSGIHandler):  # type: ignore[misc]  # the library has no typ
         readable, _, _ = select([self.socket], [], [], seconds)
         return bool(readable)
 
-    def log_request(self) -> None:
-        log.debug("%s", self.format_request())
-
 
 class AdminServer:
     """Serves `admin` on a listening socket to those who have the token."""
 
     def __init__(self, listener: Socket, admin: Admin, token: str) -> None:
         self._application = AdminApplication(admin, token)
-        self._server = WSGIServer(
-            listener, self._application, handler_class=AdminHandler, spawn=Pool(CONNECTIONS), log=None, error_log=log
-        )
+        self._server = StrictServer(listener, self._application, handler_class=AdminHandler, spawn=Pool(CONNECTIONS))
 
     def start(self) -> None:
         """Begin to serve."""

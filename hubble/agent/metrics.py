@@ -5,7 +5,6 @@ Counting needs no library: prometheus_client is imported only where somebody is 
 
 from __future__ import annotations
 
-import logging
 import time
 from bisect import bisect_left
 from collections import Counter
@@ -13,18 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent.pywsgi import WSGIServer
 
 from hubble import __version__
 from hubble.transport.addresses import Socket
+from hubble.transport.serve.strict import StrictHandler, StrictServer
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from hubble.agent.connection import Connection
     from hubble.transport.link import Link
-
-log = logging.getLogger(__name__)
 
 BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds; the bounds of the histogram's buckets."""
@@ -101,7 +98,7 @@ class AgentMetrics:
         self._connections = connections
         self._link = link
         self._lag = Durations()
-        self._server = WSGIServer(listener, self._answer, log=None, error_log=log)
+        self._server = StrictServer(listener, self._answer, handler_class=StrictHandler)
         self._server.start()
         self._watcher = gevent.spawn(self._measure_lag)
 

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from hubble.base.errors import UsageError
 from hubble.base.version import __version__
+from hubble.cli import logs
 from hubble.options.option import FLAG, Group, Option
 
 
@@ -54,6 +55,8 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but a flag does not take the argument behind it for its value."""
         given = sys.argv[1:] if args is None else args
+        if logs.wants_json(given):
+            logs.use_json()
         return super().parse_known_args([f"{arg}=true" if arg in self._flags else arg for arg in given], namespace)
 
     def error(self, message: str) -> NoReturn:
@@ -64,7 +67,9 @@ class Parser(argparse.ArgumentParser):
             known = [name for name in self._names if name.startswith("--") == (dashes == "--")]
             near = difflib.get_close_matches(unknown[1], known, 1)
             message = f"unknown option {unknown[1]}" + (f"; did you mean {near[0]}?" if near else "")
-        self.exit(2, f"{self.prog}: {message} ({self.prog} -h lists the options)\n")
+        logs.say(f"{self.prog}: {message} ({self.prog} -h lists the options)")
+        logs.flush()
+        self.exit(2)
 
 
 class _Formatter(argparse.HelpFormatter):

@@ -9,10 +9,35 @@ import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import gevent
+from gevent.hub import Hub
+
+from hubble.base.floodlog import FloodLog
+from hubble.cli.strays import described
 
 log = logging.getLogger(__name__)
+flood = FloodLog(log)
+
+
+def log_what_the_hub_prints() -> None:
+    """Have each hub log an exception that ends a greenlet or a callback, in place of printing it."""
+    Hub.print_exception = _print_exception
+
+
+def _print_exception(
+    hub: Any, context: Any, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
+) -> None:
+    """Log one record with its traceback for each kind of exception in a while; others like it are counted."""
+    kind, error, trace = hub._normalize_exception(kind, error, trace)
+    failure = error if error is not None else kind()
+    work = getattr(context, "_run", None)
+    what = getattr(work, "__qualname__", "") or (context if isinstance(context, str) else type(context).__name__)
+    info = (kind, failure, trace)
+    flood.log(logging.ERROR, f"{what} failed: {kind.__name__}", "", "%s failed: %s", what, described(failure),
+              exc_info=info)  # fmt: skip
 
 
 def spare_the_collector() -> None:

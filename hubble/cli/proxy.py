@@ -92,7 +92,7 @@ class _Server:
             self._heir.serve()
         access = self._access()
         if access is not None and not self._options.admin_token_file:
-            print(f"dashboard: http://{access.address}/#token={access.token}", file=sys.stderr, flush=True)
+            logs.say(f"dashboard: http://{access.address}/#token={access.token}", logging.INFO)
         scheme = "https" if self._options.tls_cert else "http"
         log.info("listening on %s://%s", scheme, _address(self._estate.listener))
 

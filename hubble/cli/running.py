@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hubble.base.errors import HubbleError, UsageError
+from hubble.cli import logs
 
 SUCCESS, FAILURE = 0, 1
 INTERRUPTED = 128 + signal.SIGINT
@@ -21,12 +21,14 @@ def run(program: str, work: Callable[[], None]) -> int:
     try:
         work()
     except HubbleError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        logs.say(f"{program}: {error}")
         return error.status
     except BrokenPipeError:
         return FAILURE
     except KeyboardInterrupt:  # somebody at the terminal has had enough, and needs no traceback
         return INTERRUPTED
+    finally:
+        logs.flush()
     return SUCCESS
 
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import sys
 
+from hubble.base.descriptors import ensure_standard_descriptors
+
 
 def proxy() -> int:
     """hubble-proxy: one of its commands, or the supervisor, whose workers patch for themselves."""
+    ensure_standard_descriptors()
     if sys.argv[1:] and not sys.argv[1].startswith("-"):
         from hubble.cli.commands import main
-    else:
-        from hubble.cli.proxy import main
-    return main()
+
+        return main()
+    from hubble.cli import strays
+    from hubble.cli.proxy import main as serve
+
+    strays.catch()
+    return serve()
 
 
 def agent() -> int:
     """hubble-agent."""
+    ensure_standard_descriptors()
     from gevent import monkey
 
     monkey.patch_all()
+    from hubble.cli import hub, strays
     from hubble.cli.agent import main
 
+    strays.catch()
+    hub.log_what_the_hub_prints()
     return main()

@@ -297,4 +297,7 @@ class Mesh:
 
 def _expect_hello(messages: Iterator[bytes]) -> Hello:
     with gevent.Timeout(HELLO_TIMEOUT, WorkerUnreachable(f"no Hello within {HELLO_TIMEOUT:g} s")):
-        return peering.decode_hello(next(messages))
+        message = peering.decode(next(messages))
+    if not isinstance(message, Hello):
+        raise ProtocolError("no Hello")
+    return message

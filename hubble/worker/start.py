@@ -13,11 +13,17 @@ def main() -> int:
     """Patch the standard library first, then go to work; the exit status."""
     if ROOT not in sys.path:  # a checkout that is not installed
         sys.path.insert(0, ROOT)
+    from hubble.base.descriptors import ensure_standard_descriptors
+
+    ensure_standard_descriptors()
     from gevent import monkey
 
     monkey.patch_all()
+    from hubble.cli import hub, strays
     from hubble.worker.worker import main
 
+    strays.catch()
+    hub.log_what_the_hub_prints()
     return main(int(sys.argv[1]), sys.argv[2:])
 
 

@@ -25,7 +25,7 @@ class Said(NamedTuple):
     err: str
 
 
-def run(program: str, *arguments: str, capsys: pytest.CaptureFixture[str]) -> Said:
+def run(program: str, *arguments: str, capfd: pytest.CaptureFixture[str]) -> Said:
     """Runs a program that ends by itself."""
     if program == "proxy":
         ended = hubble("hubble-proxy", *arguments, within=PATIENCE)
@@ -36,12 +36,12 @@ def run(program: str, *arguments: str, capsys: pytest.CaptureFixture[str]) -> Sa
     except SystemExit as ended:
         assert isinstance(ended.code, int)
         status = ended.code
-    return Said(status, *capsys.readouterr())
+    return Said(status, *capfd.readouterr())
 
 
-def complaint(program: str, *arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def complaint(program: str, *arguments: str, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """The status and the one line by which a program refuses to run."""
-    said = run(program, *arguments, capsys=capsys)
+    said = run(program, *arguments, capfd=capfd)
     assert said.out == ""
     (line,) = [line for line in said.err.splitlines() if " WARNING " not in line]
     assert line.startswith(f"hubble-{program}: "), line

@@ -46,31 +46,31 @@ def fake() -> Iterator[FakeProxy]:
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_status_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     if "-ca" in arguments:
         arguments[1] = "wss://127.0.0.1:1"
-    status, line = complaint("agent", *arguments, capsys=capsys)
+    status, line = complaint("agent", *arguments, capfd=capfd)
     assert status == 2 and said in line
 
 
-def test_a_port_in_use_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_one_line_and_status_1(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        status, line = complaint("agent", *BASE, f"{port}:s3cret@a:b:1", capsys=capsys)
+        status, line = complaint("agent", *BASE, f"{port}:s3cret@a:b:1", capfd=capfd)
     assert status == 1
     assert line == f"hubble-agent: rule {port}:***@a:b:1: cannot listen on 127.0.0.1:{port}: Address already in use"
 
 
 @pytest.mark.parametrize("switch", [["-exit-on-failure"], ["--exit-on-failure=true"]])
-def test_a_failure_to_register_is_one_line_and_status_1(switch: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    status, line = complaint("agent", *BASE, *switch, "0:a:b:1", "-log-level", "error", capsys=capsys)
+def test_a_failure_to_register_is_one_line_and_status_1(switch: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    status, line = complaint("agent", *BASE, *switch, "0:a:b:1", "-log-level", "error", capfd=capfd)
     assert status == 1 and "cannot connect to" in line
 
 
-def test_a_refusal_is_one_line_and_status_1(fake: FakeProxy, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_one_line_and_status_1(fake: FakeProxy, capfd: pytest.CaptureFixture[str]) -> None:
     gevent.spawn(lambda: fake.call().refuse("Unauthorized"))
-    said = run("agent", "-url", fake.url, "-name", "agent", "-key", "s3cret", "--exit-on-failure", capsys=capsys)
+    said = run("agent", "-url", fake.url, "-name", "agent", "-key", "s3cret", "--exit-on-failure", capfd=capfd)
     assert said.status == 1
     assert said.err.splitlines()[-1] == "hubble-agent: Unauthorized"
     assert "refused the registration as agent: Unauthorized" in said.err
@@ -78,18 +78,18 @@ def test_a_refusal_is_one_line_and_status_1(fake: FakeProxy, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("option", ["-version", "--version"])
-def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("agent", option, capsys=capsys) == (0, f"hubble-agent {__version__}\n", "")
+def test_version(option: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("agent", option, capfd=capfd) == (0, f"hubble-agent {__version__}\n", "")
 
 
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    said = run("agent", "-h", capsys=capsys)
+def test_help(capfd: pytest.CaptureFixture[str]) -> None:
+    said = run("agent", "-h", capfd=capfd)
     assert said.status == 0 and said.err == ""
     assert "[bind:]port:[key@]gateway:host:port" in said.out
 
 
 def test_serves_its_rules_and_tells_their_ports(
-    fake: FakeProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fake: FakeProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("0:s3cret@a:b:1", "-url", fake.url, "[::1]:0:c:d:2", "-name=agent")
     with serving(*arguments, tmp_path=tmp_path, monkeypatch=monkeypatch) as ports:
@@ -98,7 +98,7 @@ def test_serves_its_rules_and_tells_their_ports(
         assert (second["rule"], second["bind"]) == ("[::1]:0:c:d:2", "::1")
         assert fake.accept().hello.name == "agent"  # type: ignore[union-attr]
         connect(first["port"]).close()
-    err = capsys.readouterr().err
+    err = capfd.readouterr().err
     assert "s3cret" not in err and "registered as agent" in err
 
 

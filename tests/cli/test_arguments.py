@@ -71,11 +71,11 @@ def test_rules_may_stand_anywhere(parser: Parser) -> None:
     ],
 )
 def test_an_invalid_option_is_one_line_and_status_2(
-    parser: Parser, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    parser: Parser, arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         parser.parse_intermixed_args(arguments)
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert (ended.value.code, out) == (2, "")
     assert err.startswith("program: ") and said in err
     assert err.count("\n") == 1 and err.endswith("(program -h lists the options)\n")
@@ -83,10 +83,10 @@ def test_an_invalid_option_is_one_line_and_status_2(
 
 @pytest.mark.parametrize("make", [agent.parser, proxy.parser])
 @pytest.mark.parametrize("option", ["-h", "-help", "--help"])
-def test_help_shows_every_option(make: Callable[[], Parser], option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_every_option(make: Callable[[], Parser], option: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         make().parse_args([option])
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     assert ended.value.code == 0 and out.startswith("usage: hubble-")
     for action in make()._actions:
         assert not action.option_strings or f"  {action.option_strings[-1]}" in out
@@ -135,8 +135,8 @@ def test_invalid_counts(text: str) -> None:
         read_count(text)
 
 
-def test_an_unknown_option_names_the_nearest(parser: Parser, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_names_the_nearest(parser: Parser, capfd: pytest.CaptureFixture[str]) -> None:
     for given, nearest in (("-ulr", "-url"), ("--wlid", "--wild")):
         with pytest.raises(SystemExit):
             parser.parse_intermixed_args([given, "x"])
-        assert f"unknown option {given}; did you mean {nearest}?" in capsys.readouterr().err
+        assert f"unknown option {given}; did you mean {nearest}?" in capfd.readouterr().err

@@ -32,22 +32,22 @@ BASE = ("-listen", "127.0.0.1:0")
     ],
 )
 def test_what_cannot_be_meant_is_one_line_and_status_2(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, line = complaint("proxy", *arguments, capsys=capsys)
+    status, line = complaint("proxy", *arguments, capfd=capfd)
     assert status == 2 and said in line
 
 
-def test_an_address_in_use_is_one_line_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_address_in_use_is_one_line_and_status_1(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = f"127.0.0.1:{taken.getsockname()[1]}"
-        status, line = complaint("proxy", "-listen", where, "-authgrant", capsys=capsys)
+        status, line = complaint("proxy", "-listen", where, "-authgrant", capfd=capfd)
     assert (status, line) == (1, f"hubble-proxy: cannot listen on {where}: Address already in use")
 
 
 @pytest.mark.parametrize("option", ["-version", "--version"])
-def test_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("proxy", option, capsys=capsys) == (0, f"hubble-proxy {__version__}\n", "")
+def test_version(option: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("proxy", option, capfd=capfd) == (0, f"hubble-proxy {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_limits_that_are_not_given_have_their_defaults() -> None:
     assert abuse_limits(options) == AbuseLimits(sessions=7)
 
 
-def test_what_a_worker_finds_wrong_ends_the_start_with_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_worker_finds_wrong_ends_the_start_with_its_words(capfd: pytest.CaptureFixture[str]) -> None:
     """The supervisor imports no policy: only a worker can know."""
-    status, line = complaint("proxy", *BASE, "-auth-rules", "/nowhere/rules.toml", capsys=capsys)
+    status, line = complaint("proxy", *BASE, "-auth-rules", "/nowhere/rules.toml", capfd=capfd)
     assert status == 2 and "/nowhere/rules.toml" in line
 
 
@@ -89,6 +89,6 @@ def test_the_help_names_the_commands() -> None:
     assert "hash-key" in parser().format_help()
 
 
-def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
-    status, line = complaint("proxy", "statsu", capsys=capsys)
+def test_an_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
+    status, line = complaint("proxy", "statsu", capfd=capfd)
     assert status == 2 and "unknown command 'statsu'; did you mean status?" in line

@@ -19,21 +19,21 @@ from hubble.cli.running import run, write_ports
         (DialError("what was wrong"), 1),
     ],
 )
-def test_statuses(error: Exception | None, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_statuses(error: Exception | None, status: int, capfd: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
         if error is not None:
             raise error
 
     assert run("program", work) == status
-    assert capsys.readouterr() == ("", "" if error is None else "program: what was wrong\n")
+    assert capfd.readouterr() == ("", "" if error is None else "program: what was wrong\n")
 
 
-def test_an_interrupt_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     def work() -> None:
         raise KeyboardInterrupt
 
     assert run("program", work) == 130
-    assert capsys.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_nobody_expected_is_not_hidden() -> None:

@@ -46,11 +46,11 @@ ADVICE = {
 
 
 class UpgradeRefused(DialError):
-    """The server answered the upgrade with another status than 101: `http_status`."""
+    """The server answered the upgrade with another status than 101: `status`, an HTTP status code."""
 
-    def __init__(self, text: str, http_status: int) -> None:
+    def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
-        self.http_status = http_status
+        self.status = status
 
 
 @dataclass(frozen=True)

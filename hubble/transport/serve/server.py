@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import gevent
 from gevent import socket
-from gevent.pywsgi import WSGIServer
 from geventwebsocket.handler import WebSocketHandler
 from websockets.protocol import Side
 
@@ -18,9 +17,11 @@ from hubble.base.errors import ProtocolError
 from hubble.transport.addresses import Socket, set_tcp_options
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Keepalive, Link
+from hubble.transport.serve import upgrade
 from hubble.transport.serve.fronts import FrontServers, Misleading, plain_address
 from hubble.transport.serve.proxyheader import read_header
 from hubble.transport.serve.servertls import ServerTLS, peer_subject
+from hubble.transport.serve.strict import StrictHandler, StrictServer
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class ServerOptions:
         return not self.path or path == self.path or path.startswith(f"{self.path}/")
 
 
-class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no types
+class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the library has no types
     """One HTTP connection: gives its application a Link where the client asked for a WebSocket."""
 
     @property
@@ -96,7 +97,8 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
         try:
             environ["REMOTE_ADDR"] = fronts.client_address(peer, environ)
         except Misleading as error:
-            log.warning("a request from %s is refused: %s", peer, error)
+            self.note("misleading headers", "a request from %s is refused: %s", peer, error,
+                      level=logging.WARNING)  # fmt: skip
             self.start_response("400 Bad Request", [("Content-Type", "text/plain; charset=utf-8")])
             self.result = [f"{error}\n".encode()]
             self.process_result()
@@ -107,14 +109,17 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
         super().run_application()
 
     def upgrade_websocket(self) -> Any:
-        if not self.options.is_for_links(self.environ["PATH_INFO"]):
+        """The library's own checks are passed by what `upgrade` has let through."""
+        environ = self.environ
+        if not self.options.is_for_links(environ["PATH_INFO"]) or not upgrade.is_upgrade(environ):
             return None  # for the application to answer
-        try:
-            refusal: list[str] | None = super().upgrade_websocket()
-        except ValueError:  # no base64, or not even ASCII
-            self.start_response("400 Bad Request", [])
-            refusal = ["Sec-WebSocket-Key is malformed"]
-        return refusal and [f"{line}\n".encode() for line in refusal]  # WSGI wants bytes
+        refusal = upgrade.refusal(environ)
+        if refusal is None:
+            return super().upgrade_websocket()
+        what = "a request from %s for a link is refused: %s"
+        self.note(f"links refused with {refusal.status[:3]}", what, environ["REMOTE_ADDR"], refusal.text)
+        self.start_response(refusal.status, [("Content-Type", "text/plain; charset=utf-8"), *refusal.headers])
+        return [f"{refusal.text}\n".encode()]
 
     def run_websocket(self) -> None:
         self._answer_timeout.kill()
@@ -140,9 +145,6 @@ class LinkHandler(WebSocketHandler):  # type: ignore[misc]  # the library has no
         finally:
             self.socket.settimeout(None)
 
-    def log_request(self) -> None:
-        log.debug("%s", self.format_request())
-
     @property
     def logger(self) -> logging.Logger:
         return library_log
@@ -167,7 +169,7 @@ class Load(Protocol):
         """How many connections this process has beyond its share; 0 while that is not worth a move."""
 
 
-class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
+class LinkServer(StrictServer):
     """A pywsgi server on a listening socket of the caller's, which other processes may share: then with their `load`.
 
     Whoever has more connections than another waits a moment before it accepts one: if the other can, it will have
@@ -189,7 +191,7 @@ class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
             "SERVER_NAME": listener.getsockname()[0],  # the server would ask the DNS for one
             "wsgi.url_scheme": "https" if self.options.tls else "http",
         }
-        super().__init__(listener, application, handler_class=LinkHandler, log=None, error_log=log, environ=environ)
+        super().__init__(listener, application, handler_class=LinkHandler, environ=environ)
         if load is not None:
             self.max_accept = 1
             load.set(0)
@@ -242,7 +244,8 @@ class LinkServer(WSGIServer):  # type: ignore[misc]  # the library has no types
                 with gevent.Timeout(HEAD_TIMEOUT, ProtocolError("it sent no PROXY protocol header in time")):
                     host, port = read_header(sock) or (host, port)
             except (OSError, ProtocolError) as error:
-                log.info("a connection from %s is closed: %s", endpoint(host, port), error)
+                self.flood.log(logging.INFO, "PROXY headers", host, "a connection from %s is closed: %s",
+                          endpoint(host, port), error)  # fmt: skip
                 return
         if tls is None:
             super().handle(sock, (plain_address(host), port))

@@ -12,6 +12,7 @@ import gevent
 from gevent import ssl as gevent_ssl
 
 from hubble.base.errors import UsageError
+from hubble.base.floodlog import FloodLog
 from hubble.transport.addresses import Socket
 from hubble.transport.endpoint import endpoint
 from hubble.transport.tls import harden, load_ca, load_cert, shake_hands
@@ -56,6 +57,7 @@ class ServerTLS:
     ) -> None:
         self._files = (cert_file, key_file, client_ca, require_client)
         self._handshake_timeout = handshake_timeout
+        self._flood = FloodLog(log)
         self._seen = self._state()
         self._context = server_context(*self._files)
 
@@ -72,7 +74,10 @@ class ServerTLS:
             with gevent.Timeout(self._handshake_timeout, TimeoutError("no handshake in time")):
                 return shake_hands(self._context, sock, server_side=server_side)
         except OSError as error:
-            log.info("TLS with %s failed: %s", peer, explain(error, server_side=True))
+            why = explain(error, server_side=True)
+            self._flood.log(
+                logging.INFO, "TLS failures", peer.rpartition(":")[0].strip("[]"), "TLS with %s failed: %s", peer, why
+            )
             # Port scanners cause this all day; the server would print a traceback for any other exception.
             raise gevent.GreenletExit from error
 

@@ -149,7 +149,7 @@ class TestProxyProtocol:
     def test_who_must_send_it_and_does_not_gets_no_answer(
         self, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], sent: bytes
     ) -> None:
-        caplog.set_level(logging.INFO, "hubble.transport.serve.server")
+        caplog.set_level(logging.INFO, "hubble.transport.serve")
         with serving(trusting(proxy_protocol=True)) as port, connect("127.0.0.1", port, PATIENCE) as sock:
             sock.sendall(sent)
             sock.shutdown(socket.SHUT_WR)
@@ -161,7 +161,7 @@ class TestProxyProtocol:
 
     def test_it_has_a_deadline(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         monkeypatch.setattr(server_module, "HEAD_TIMEOUT", 0.1)
-        caplog.set_level(logging.INFO, "hubble.transport.serve.server")
+        caplog.set_level(logging.INFO, "hubble.transport.serve")
         with serving(trusting(proxy_protocol=True)) as port, connect("127.0.0.1", port, PATIENCE) as sock:
             sock.sendall(CLIENT[:20])
             assert _read_to_end(sock) == b""
