@@ -11,7 +11,7 @@ from benchmarks.load import Address
 from benchmarks.processes import BenchmarkError, Process
 from benchmarks.tunnel import Tunnel
 
-DIRECT, SOCAT, HUBBLE, HUBBLE_TLS = "no tunnel", "socat chain", "Hubble", "Hubble, TLS"
+DIRECT, SOCAT, GEVENT, HUBBLE, HUBBLE_TLS = "no tunnel", "socat chain", "gevent chain", "Hubble", "Hubble, TLS"
 RELAYS = 3  # what carries a byte in Hubble's place: entry, proxy, exit
 LISTENING = re.compile(r"listening on .*:(\d+)")
 
@@ -38,8 +38,8 @@ class Chain:
 
 
 def start_chains(lab: Lab, *services: int) -> list[Chain]:
-    """All three ways to the services that listen on these ports of this machine."""
-    return [direct(*services), socat(lab, *services), hubble(lab, *services)]
+    """All ways to the services that listen on these ports of this machine."""
+    return [direct(*services), socat(lab, *services), gevent(lab, *services), hubble(lab, *services)]
 
 
 def direct(*services: int) -> Chain:
@@ -56,6 +56,18 @@ def socat(lab: Lab, *services: int) -> Chain:
             name = f"socat{number}.{relay + 1}"
             chain.processes[name] = process = lab.start(name, _socat_command(port))
             port = process.wait_until(lambda: _socat_port(process), "listening")  # noqa: B023 (called here and now)
+        chain.addresses.append(("127.0.0.1", port))
+    return chain
+
+
+def gevent(lab: Lab, *services: int) -> Chain:
+    """Three of `benchmarks.geventrelay` in a row for each service."""
+    chain = Chain(GEVENT, [])
+    for number, port in enumerate(services, 1):
+        for relay in range(RELAYS):
+            process = lab.start_module("geventrelay", "127.0.0.1", str(port))
+            chain.processes[f"gevent{number}.{relay + 1}"] = process
+            port = int(process.read_line())
         chain.addresses.append(("127.0.0.1", port))
     return chain
 

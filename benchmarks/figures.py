@@ -35,6 +35,8 @@ class Figure:
     demand: Demand | None = None
     samples: dict[str, list[float]] = field(default_factory=dict)
     paired: bool = False
+    also: str | None = None
+    """A second yardstick, shown in brackets."""
 
     def add(self, column: str, value: float) -> None:
         self.samples.setdefault(column, []).append(value)
@@ -108,7 +110,11 @@ def _relation(figure: Figure) -> str:
     """The difference where one is demanded, the ratio elsewhere."""
     if figure.demand is not None and figure.demand.of == "difference":
         return f"{figure.difference:+.3g}"
-    return "" if figure.ratio is None else f"x {figure.ratio:.2f}"
+    if figure.ratio is None:
+        return ""
+    if figure.also is None or figure.also not in figure.samples:
+        return f"x {figure.ratio:.2f}"
+    return f"x {figure.ratio:.2f} ({figure.median(figure.compare[0]) / figure.median(figure.also):.2f})"
 
 
 def _verdict(figure: Figure) -> str:

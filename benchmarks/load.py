@@ -21,6 +21,7 @@ from typing import Any
 from benchmarks.figures import percentile
 
 BLOCK = memoryview(bytes(1 << 20))
+BUFFER = memoryview(bytearray(1 << 20))
 READY = "ready"
 NO_PROGRESS = 90.0  # seconds without a single event: longer than any session may wait for its link
 Address = tuple[str, int]
@@ -45,12 +46,34 @@ class Upload:
         self.left -= self.sock.send(BLOCK[: self.left])
         return not self.left
 
-    def readable(self) -> float:
+    def readable(self) -> float | None:
         """Read the answer, and return how many seconds the request took."""
         answer = self.sock.recv(8)
         if int.from_bytes(answer, "big") != self.size:
             raise SystemExit(f"the service counted {answer.hex() or 'nothing'}, not {self.size}")
         return perf_counter() - self.started
+
+
+class Download(Upload):
+    """One request to the source after another on one connection, `size` bytes each."""
+
+    def begin(self) -> None:
+        """Send a request; its bytes are read as they come."""
+        self.left = self.size
+        self.started = perf_counter()
+        self.sock.sendall(b"G" + self.size.to_bytes(8, "big"))
+
+    def writable(self) -> bool:
+        """Nothing more is to be sent."""
+        return True
+
+    def readable(self) -> float | None:
+        """Read some; how many seconds the request took once all is there, and None before."""
+        count = self.sock.recv_into(BUFFER[: self.left])
+        if not count:
+            raise SystemExit(f"the service ended {self.left} bytes early")
+        self.left -= count
+        return None if self.left else perf_counter() - self.started
 
 
 def connect(address: Address) -> socket.socket:
@@ -69,19 +92,23 @@ def echoing(address: Address) -> socket.socket:
     return sock
 
 
-def upload(connections: list[socket.socket], size: int, until: float = 0.0) -> list[float]:
-    """Upload `size` bytes on each connection, once and again until the clock shows `until`; seconds each."""
+def upload(
+    connections: list[socket.socket], size: int, until: float = 0.0, request: type[Upload] = Upload
+) -> list[float]:
+    """Carry `size` bytes over each connection, once and again until the clock shows `until`; seconds each."""
     durations: list[float] = []
     with selectors.DefaultSelector() as selector:
         for sock in connections:
-            selector.register(sock, selectors.EVENT_WRITE, Upload(sock, size))
+            selector.register(sock, selectors.EVENT_WRITE, request(sock, size))
         while selector.get_map():
             for key, events in _ready(selector):
                 if events & selectors.EVENT_WRITE:
                     if key.data.writable():
                         selector.modify(key.fileobj, selectors.EVENT_READ, key.data)
                     continue
-                durations.append(key.data.readable())
+                if (seconds := key.data.readable()) is None:
+                    continue
+                durations.append(seconds)
                 if perf_counter() < until:
                     key.data.begin()
                     selector.modify(key.fileobj, selectors.EVENT_WRITE, key.data)
@@ -90,19 +117,20 @@ def upload(connections: list[socket.socket], size: int, until: float = 0.0) -> l
     return durations
 
 
-def bulk(address: Address, streams: int, seconds: float, first: int) -> None:
+def bulk(address: Address, streams: int, seconds: float, first: int, down: bool = False) -> None:
     """Bytes a second over `streams` connections: of the `first` bytes, then for some `seconds`.
 
     Says "ready" between the two, and keeps the connections after its result: processor time is read meanwhile.
     """
     connections = [connect(address) for _ in range(streams)]
+    request = Download if down else Upload
     started = perf_counter()
-    upload(connections, first // streams)
+    upload(connections, first // streams, request=request)
     first_rate = first / (perf_counter() - started)
     size = max(first, int(first_rate * seconds)) // streams
     print(READY, flush=True)
     started = perf_counter()
-    upload(connections, size)
+    upload(connections, size, request=request)
     rate = size * streams / (perf_counter() - started)
     print(json.dumps({"first_rate": first_rate, "rate": rate, "bytes": size * streams}), flush=True)
     sys.stdin.read()
@@ -175,7 +203,7 @@ def connections(address: Address, at_once: int, seconds: float) -> dict[str, flo
                 sock.close()
                 if perf_counter() - started < seconds:
                     _dial(selector, address)
-    return {"rate": made / (perf_counter() - started)}
+    return {"rate": made / (perf_counter() - started), "made": made}
 
 
 def hold(address: Address, streams: int) -> None:

@@ -5,6 +5,7 @@ A connection begins with one byte that says what it is for:
     E      echo: all that follows comes back
     S n    sink: n (8 bytes, big-endian) and then n bytes are read; n comes back; the next may follow.
            A lost or doubled byte breaks the framing of what follows, so that each answer proves the count.
+    G n    source: n (8 bytes, big-endian) bytes are sent, in blocks of 1 MiB; the next may follow
     P      pause: nothing is read any more, and the connection stays open
 
 One thread, blocking sockets read only when they are ready, large buffers: as little work as Python can do.
@@ -29,6 +30,7 @@ class Connection:
         self.size = 0
         self.left = 0
         self.echoes = False
+        self.owed = 0
 
     def readable(self) -> bool:
         """Read once; returns False when this connection is not to be read again."""
@@ -45,10 +47,17 @@ class Connection:
         if kind == b"E":
             self.echoes = True
             return not rest or self._echo(rest)
-        if kind == b"S" and len(rest) == COUNT_SIZE:
-            self.size = self.left = int.from_bytes(rest, "big")
+        if kind in (b"S", b"G") and len(rest) == COUNT_SIZE:
+            self.size = int.from_bytes(rest, "big")
+            self.left, self.owed = (self.size, 0) if kind == b"S" else (0, self.size)
             self.head = b""
-        return kind == b"S"
+            self.sock.setblocking(kind == b"S")
+        return kind in (b"S", b"G")
+
+    def writable(self) -> bool:
+        """Send what fits now of what is owed; returns True when all has been sent."""
+        self.owed -= self.sock.send(BUFFER[: self.owed])
+        return not self.owed
 
     def _echo(self, data: bytes) -> bool:
         self.sock.sendall(data)
@@ -74,11 +83,14 @@ def serve(listener: socket.socket) -> None:
                 selector.register(sock, selectors.EVENT_READ, Connection(sock))
             elif not _goes_on(key.data):
                 selector.unregister(key.fileobj)
+            elif bool(key.data.owed) is (key.events == selectors.EVENT_READ):
+                events = selectors.EVENT_WRITE if key.data.owed else selectors.EVENT_READ
+                selector.modify(key.fileobj, events, key.data)
 
 
 def _goes_on(connection: Connection) -> bool:
     try:
-        goes_on = connection.readable()
+        goes_on = connection.writable() or True if connection.owed else connection.readable()
     except OSError:  # a client that was killed: the next one comes all the same
         goes_on = False
     if not goes_on and connection.head != b"P":

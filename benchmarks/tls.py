@@ -9,7 +9,7 @@ from __future__ import annotations
 from benchmarks.chains import HUBBLE, HUBBLE_TLS, hubble
 from benchmarks.figures import Demand, Figure
 from benchmarks.lab import Lab
-from benchmarks.throughput import upload
+from benchmarks.throughput import bulk
 
 LIMIT = 240
 STREAMS = (1, 8)
@@ -23,7 +23,7 @@ def run(lab: Lab) -> list[Figure]:
         rate = Figure(f"{streams} at once", "MB/s", (HUBBLE_TLS, HUBBLE))
         cost = Figure(f"{streams} at once", "CPU s/GB", (HUBBLE_TLS, HUBBLE), Demand("ratio", "<=", 1.5))
         for chain in lab.alternate(chains):
-            measured, cpu_seconds = upload(lab, chain, streams)
+            measured, cpu_seconds = bulk(lab, chain, streams)
             rate.add(chain.name, measured["rate"] / 1e6)
             cost.add(chain.name, cpu_seconds / (measured["bytes"] / 1e9))
         figures += [rate, cost]

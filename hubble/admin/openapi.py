@@ -8,8 +8,8 @@ from typing import Any
 from hubble import __version__
 from hubble.admin import queries
 from hubble.admin.queries import Parameter
+from hubble.base.names import MAX_NAME
 from hubble.events import KINDS
-from hubble.proxy.gateways.gateway import MAX_NAME
 
 Schema = dict[str, Any]
 

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from hubble.admin.views import GATEWAY_KEYS, SESSION_KEYS
+from hubble.base.names import MAX_NAME
 from hubble.events import KINDS
-from hubble.proxy.gateways.gateway import MAX_NAME
 
 MAX_LIMIT, MAX_OFFSET, MAX_SEARCH, MAX_BODY = 200, 5_000, 200, 10_000
 MAX_DRAIN = 3600

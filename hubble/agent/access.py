@@ -5,13 +5,11 @@ from __future__ import annotations
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from hubble.base.embedded import Address, Network, embedded, inner, reached, translated, unmapped
 from hubble.base.errors import UsageError
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 ALL_PORTS = (1, 65535)
 
@@ -25,7 +23,6 @@ SHELTERED: tuple[Network, ...] = tuple(
     )
 )
 LOOPBACK: tuple[Network, ...] = SHELTERED[:2]
-LOOPBACK_OF = {4: "127.0.0.1", 6: "::1"}
 
 _HOST_PORT = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):(\*|\d{1,5}(?:-\d{1,5})?)")
 
@@ -50,7 +47,10 @@ class Pattern:
         """Whether this pattern is about `sheltered` itself, and does not just happen to hold it."""
         if isinstance(self.host, re.Pattern):
             return sheltered in LOOPBACK and self.name == host == "localhost"
-        return self.host.version == sheltered.version and self.host.subnet_of(sheltered)  # type: ignore[arg-type]
+        return any(
+            network is not None and network.version == sheltered.version and network.subnet_of(sheltered)  # type: ignore[arg-type]
+            for network in (self.host, inner(self.host))
+        )
 
 
 class AccessList:
@@ -71,26 +71,37 @@ class AccessList:
         if resolved is None:
             return f"{address} is not an address"
         asked = host.lower().removesuffix(".")
+        inside = embedded(resolved)
         for pattern in self._deny:
-            if pattern.match(asked, resolved, port):
+            if any(pattern.match(asked, each, port) for each in (resolved, *inside)):
                 return f"--deny {pattern.text} forbids it"
-        matching = [pattern for pattern in self._allow if pattern.match(asked, resolved, port)]
-        if self._allow and not matching:
+        if not self._allow:
+            return None
+        # What only tunnels to an allowed address, such as 6to4, is another machine behind it.
+        destinations = [each for each in (resolved, translated(resolved)) if each is not None]
+        matching = [
+            pattern for pattern in self._allow if any(pattern.match(asked, each, port) for each in destinations)
+        ]
+        if not matching:
             return "no --allow names it"
-        for sheltered in SHELTERED if self._allow else ():
-            if resolved in sheltered and not any(each.names(sheltered, asked) for each in matching):
+        return _sheltered((resolved, *inside), matching, asked)
+
+
+def _sheltered(addresses: Iterable[Address], matching: Sequence[Pattern], asked: str) -> str | None:
+    """Why not to connect to what is reached only when named, or None."""
+    for address in addresses:
+        for sheltered in SHELTERED:
+            if address in sheltered and not any(pattern.names(sheltered, asked) for pattern in matching):
                 return f"it is in {sheltered}, which --allow must name for itself"
-        return None
+    return None
 
 
 def _address(text: Address | str) -> Address | None:
     """The address that a connection reaches: IPv4 inside IPv6 as IPv4, and loopback for the unspecified one."""
     try:
-        address: Address = ipaddress.ip_address(str(text).partition("%")[0])
+        return reached(ipaddress.ip_address(str(text).partition("%")[0]))
     except ValueError:
         return None
-    address = getattr(address, "ipv4_mapped", None) or address
-    return ipaddress.ip_address(LOOPBACK_OF[address.version]) if address.is_unspecified else address
 
 
 def _pattern(text: str) -> Pattern:
@@ -110,15 +121,7 @@ def _host(host: str, text: str) -> Network | re.Pattern[str]:
         if "/" in host or host.startswith("["):
             raise UsageError(f'the destination pattern "{text}" has no network: {error}') from None
         return re.compile(fnmatch.translate(host.lower().removesuffix(".")))
-    return _unmapped(network)
-
-
-def _unmapped(network: Network) -> Network:
-    """An IPv4 network written inside IPv6, as IPv4: addresses are compared that way."""
-    mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is None or network.prefixlen < 96:
-        return network
-    return ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
+    return unmapped(network)
 
 
 def _ports(ports: str, text: str) -> tuple[int, int]:

@@ -16,16 +16,25 @@ from websockets.protocol import Side
 from hubble.agent.connection import Connection
 from hubble.agent.entry import Entry
 from hubble.agent.exit import Exit, Forbids, forbids_nothing
+from hubble.agent.identity import check_identity
 from hubble.agent.links import Links
 from hubble.agent.metrics import AgentMetrics
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule, parse_rules
 from hubble.agent.sessions import Sessions
 from hubble.base.backoff import Backoff
-from hubble.base.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused, UsageError
+from hubble.base.errors import (
+    DialError,
+    HubbleError,
+    LinkClosed,
+    ProtocolError,
+    RegistrationInvalid,
+    RegistrationRefused,
+    UsageError,
+)
 from hubble.base.recent import RecentSet
 from hubble.protocol.binary import BINARY_TYPES, FROM_EXIT, SESSION_END
-from hubble.protocol.codec import decode, encode
+from hubble.protocol.codec import InvalidInitiator, decode, encode
 from hubble.protocol.messages import (
     RESUMABLE,
     Ack,
@@ -38,6 +47,7 @@ from hubble.protocol.messages import (
     Handshake,
     Initiator,
     Message,
+    Refusal,
     Reset,
     ResetReason,
     Stream,
@@ -82,8 +92,7 @@ class Agent:
         options: AgentOptions | None = None,
         forbids: Forbids = forbids_nothing,
     ) -> None:
-        if not name:
-            raise UsageError("the name is empty: the proxy must know the agent by one (-name)")
+        check_identity(name, key)
         self.name = name
         self.options = options or AgentOptions()
         self._targets = [parse_url(one) for one in ([url] if isinstance(url, str) else url)]
@@ -126,7 +135,11 @@ class Agent:
         self._metrics = AgentMetrics(listener, self._links.meters, self._connections, lambda: self._links.link)
 
     def wait(self) -> None:
-        """Wait until the agent has stopped. With `exit_on_failure`, raises what made the first registration fail."""
+        """Wait until the agent has stopped.
+
+        Raises RegistrationInvalid if every proxy refused the first registration and the last as invalid, and with
+        `exit_on_failure` whatever made the first registration fail.
+        """
         self._greenlets[0].get()
         if self._gave_up is not None:
             raise self._gave_up
@@ -152,7 +165,8 @@ class Agent:
     def _keep_linked(self) -> None:
         while not self._stopping.is_set():
             error = self._serve_somewhere()
-            if error is not None and self.options.exit_on_failure and not self._ever_registered:
+            hopeless = isinstance(error, RegistrationInvalid) or self.options.exit_on_failure
+            if error is not None and hopeless and not self._ever_registered:
                 self._gave_up = error
                 return
             if self._moved is None:
@@ -218,7 +232,8 @@ class Agent:
         if not isinstance(answer, Ack):
             raise ProtocolError(f"{target} has answered the registration with {type(answer).__name__}")
         if not answer.ok:
-            raise RegistrationRefused(answer.message or "no reason was given")
+            kind = RegistrationInvalid if answer.code is Refusal.BAD_REQUEST else RegistrationRefused
+            raise kind(answer.message or "no reason was given")
         return _Registered(target, link, messages, RESUMABLE in answer.features)
 
     def _serve(self, registered: _Registered) -> None:
@@ -266,6 +281,9 @@ class Agent:
         """The message; None if another agent has malformed it, which costs its session only. Raises ProtocolError."""
         try:
             return decode(data)
+        except InvalidInitiator as error:  # another agent has written what the proxy did not check
+            self._exit.refuse_invalid(error)
+            return None
         except ProtocolError as error:
             if len(data) < SESSION_END or data[0] not in BINARY_TYPES:  # what the proxy itself has made
                 raise

@@ -14,7 +14,7 @@ from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
 from hubble.agent.sessions import Sessions
 from hubble.base.errors import DialError, ProtocolError
-from hubble.protocol.codec import encode, session_text
+from hubble.protocol.codec import InvalidInitiator, encode, session_text
 from hubble.protocol.messages import Ack, Initiator, Refusal, Terms
 from hubble.transport.addresses import Check, IPAddress, Socket, connect
 from hubble.transport.endpoint import endpoint
@@ -55,6 +55,14 @@ class Exit:
         else:
             self._dialling[initiator.session] = initiator
             gevent.spawn(self._dial, initiator)
+
+    def refuse_invalid(self, error: InvalidInitiator) -> None:
+        """An entry asks for a session with what no session can have."""
+        log.warning("session %s: refused: %s", session_text(error.session), error)
+        link = self._links.link
+        if link is not None:
+            ack = Ack(error.session, False, str(error), code=Refusal.BAD_REQUEST, path=error.path)
+            link.send(encode(ack), error.session)
 
     def _newer(self, initiator: Initiator) -> Initiator:
         """The one to answer of two for a session still being dialled: the later, if its secret is the same."""

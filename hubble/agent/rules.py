@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hubble.base.errors import UsageError
+from hubble.base.names import key_problem, name_problem, shown
+from hubble.transport.hostnames import host_problem
 
 FORM = "[bind:]port:[key@]gateway:host:port"
 LOOPBACK = "127.0.0.1"
@@ -27,10 +29,13 @@ class Rule:
     key: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
-        if not self.gateway:
-            raise UsageError(f"rule {self}: the gateway's name is empty")
-        if not self.host:
-            raise UsageError(f"rule {self}: the host is empty")
+        for what, problem in (
+            ("gateway", name_problem(self.gateway)),
+            ("host", host_problem(self.host)),
+            ("key", key_problem(self.key)),
+        ):
+            if problem is not None:
+                raise UsageError(f"rule {shown(str(self))}: the {what} {problem}")
         if not self.bind:
             raise UsageError(f"rule {self}: the address to bind is empty; leave it out for {LOOPBACK}")
         if not 0 <= self.port <= 65535:

@@ -7,7 +7,7 @@ class HubbleError(Exception):
     """The root of all errors below; its text is one line meant for a person."""
 
     status = 1
-    """The exit status of a program that ends because of it."""
+    """The exit status of a program that ends because of it. An HTTP status is never in it: see `http_status`."""
 
 
 class UsageError(HubbleError):
@@ -34,6 +34,12 @@ class DialError(HubbleError):
 
 class RegistrationRefused(HubbleError):
     """The proxy refused this agent's name or key; trying again at once would not help."""
+
+
+class RegistrationInvalid(RegistrationRefused):
+    """The proxy refuses this agent's name or key as invalid: trying again with the same never helps."""
+
+    status = 2
 
 
 class PatchingMissing(HubbleError):

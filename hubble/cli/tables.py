@@ -6,10 +6,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+LONGEST_CELL = 48
+"""Characters of a table's cell."""
+
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Lines with aligned columns; numbers to the right."""
-    texts = [[_printable(str(cell)) for cell in row] for row in rows]
+    """Lines with aligned columns; numbers to the right. Cells longer than LONGEST_CELL are cut."""
+    texts = [[_cut(_printable(str(cell))) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
     right = [bool(rows) and all(_is_number(row[index]) for row in texts) for index in range(len(heads))]
     return [
@@ -65,6 +68,11 @@ def event_text(event: dict[str, Any]) -> str:
 def _value(value: Any) -> str:
     text = f"{value:.3f}".rstrip("0").rstrip(".") if isinstance(value, float) else _printable(str(value))
     return f'"{text}"' if " " in text else text
+
+
+def _cut(text: str) -> str:
+    """Long names would push the other columns out of sight; `--json` shows them whole."""
+    return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
 def _printable(text: str) -> str:

@@ -297,7 +297,4 @@ class Mesh:
 
 def _expect_hello(messages: Iterator[bytes]) -> Hello:
     with gevent.Timeout(HELLO_TIMEOUT, WorkerUnreachable(f"no Hello within {HELLO_TIMEOUT:g} s")):
-        message = peering.decode(next(messages))
-    if not isinstance(message, Hello):
-        raise ProtocolError("no Hello")
-    return message
+        return peering.decode_hello(next(messages))

@@ -20,6 +20,10 @@ from typing import Any
 from hubble.base.errors import ProtocolError
 
 HELLO, CALL, REPLY = 0x30, 0x31, 0x32
+MAX_HELLO = 1024
+"""The longest Hello, in bytes: anybody who reaches the port may send one."""
+MAX_CALL = 64 * 1024
+"""The longest Call, in bytes. A Reply, which carries the lists of a worker, may be as long as any message."""
 TYPES = range(HELLO, REPLY + 1)
 _WORKER = re.compile(r"[\w.-]{1,64}", re.ASCII)
 _CHALLENGE = re.compile(r"[0-9a-f]{64}")
@@ -54,6 +58,7 @@ class Reply:
 
 
 PeerMessage = Hello | Call | Reply
+_LONGEST = {HELLO: MAX_HELLO, CALL: MAX_CALL}
 _KINDS: dict[int, type[Hello] | type[Call] | type[Reply]] = {HELLO: Hello, CALL: Call, REPLY: Reply}
 
 
@@ -65,12 +70,27 @@ def encode(message: PeerMessage) -> bytes:
 
 
 def decode(data: bytes) -> PeerMessage:
-    """The message in `data`, whose type is one of TYPES. Raises ProtocolError."""
+    """The message in `data`, whose type is one of TYPES. Raises ProtocolError.
+
+    Before a side has proved itself, use `decode_hello`: parsing whatever a stranger sends would be expensive.
+    """
+    longest = _LONGEST.get(data[0]) if data else None
+    if longest is not None and len(data) > longest:
+        raise ProtocolError(f"a message between workers of {len(data)} bytes; at most {longest} are allowed")
     try:
         message = _KINDS[data[0]](**json.loads(data[1:]))
         _check(message)
     except (KeyError, IndexError, ValueError, TypeError, RecursionError) as error:
         raise ProtocolError(f"a malformed message between workers: {error}") from error
+    return message
+
+
+def decode_hello(data: bytes) -> Hello:
+    """The Hello in `data`, which may come from anybody. Raises ProtocolError, also for another message."""
+    if data[:1] != bytes([HELLO]):
+        raise ProtocolError("no Hello")
+    message = decode(data)
+    assert isinstance(message, Hello)
     return message
 
 

@@ -72,7 +72,7 @@ class RulesPolicy(Authorizer):
             rule.identities.match(request.identity)
             and rule.sources.match(request.source)
             and rule.gateways.match(request.gateway)
-            and rule.hosts.match(request.host)
+            and rule.hosts.match(request.host, tunnels=not rule.allow)
             and rule.ports.match(request.port)
             and (not rule.keys or self._fits(rule.keys, request.key))
         )

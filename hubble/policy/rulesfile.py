@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from hubble.base.embedded import Address, Network, embedded, reached, translated, unmapped
 from hubble.base.errors import UsageError
 from hubble.policy.keys import KeyHash
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 T = TypeVar("T")
 
 
@@ -37,11 +36,18 @@ class Hosts:
     names: Names = Names()
     networks: tuple[Network, ...] = ()
 
-    def match(self, host: str) -> bool:
-        """A host that is a name never matches a network: only the exit knows its address."""
+    def match(self, host: str, *, tunnels: bool = False) -> bool:
+        """A host that is a name never matches a network: only the exit knows its address.
+
+        tunnels: match also the IPv4 address that an IPv6 one leads through, such as 6to4, as a rule that denies must.
+        """
         address = literal_address(host)
-        text = str(address) if address is not None else host.lower().removesuffix(".")
-        return self.names.match(text) or (address is not None and any(address in net for net in self.networks))
+        if address is None:
+            return self.names.match(host.lower().removesuffix("."))
+        if self.names.match(str(address)):
+            return True
+        inside = embedded(address) if tunnels else (translated(address),)
+        return any(each in net for each in (address, *inside) if each is not None for net in self.networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,7 @@ def literal_address(host: str) -> Address | None:
             address = ipaddress.IPv4Address(socket.inet_aton(host))
         except (OSError, ValueError):
             return None
-    address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_unspecified:
-        return ipaddress.ip_address("127.0.0.1" if address.version == 4 else "::1")
-    return address
+    return reached(address)
 
 
 def parse(contents: bytes, file: str) -> Rules:
@@ -180,7 +183,7 @@ def _host(value: object) -> Network | re.Pattern[str]:
     if not isinstance(value, str) or not value:
         raise ValueError(f'{value!r} is not a host; write a name ("*.example.com") or a network ("10.0.0.0/8")')
     try:
-        return ipaddress.ip_network(value.strip("[]"))
+        return unmapped(ipaddress.ip_network(value.strip("[]")))
     except ValueError as error:
         if "/" in value:
             raise ValueError(f'"{value}" is not a network: {error}; write for example "10.0.0.0/8"') from None

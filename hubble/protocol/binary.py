@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hubble.base.errors import ProtocolError
+from hubble.base.names import CONTROL, REPLACEMENT
 from hubble.protocol.messages import Credit, Done, Eof, GoAway, Reset, ResetReason, Stream, Suspend
 
 STREAM, CREDIT, EOF, RESET, DONE, SUSPEND = 0x10, 0x12, 0x14, 0x16, 0x18, 0x1A
@@ -82,6 +83,7 @@ def _encode_reset(message: Reset) -> bytes:
 def _decode_reset(data: Buffer) -> Reset:
     kind, session, reason = _RESET.unpack_from(data)
     text = bytes(data[_RESET.size : _RESET.size + MAX_RESET_TEXT]).decode("utf-8", "replace")
+    text = CONTROL.sub(REPLACEMENT, text)
     known = _RESET_REASONS.get(reason, ResetReason.UNSPECIFIED)
     return Reset(session, bool(kind & FROM_EXIT), known, text)
 

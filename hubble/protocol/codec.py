@@ -14,6 +14,7 @@ from uuid import UUID
 import msgpack
 
 from hubble.base.errors import ProtocolError
+from hubble.base.names import CONTROL, REPLACEMENT
 from hubble.protocol import binary
 from hubble.protocol.binary import Buffer
 from hubble.protocol.legacy.words import SUCCESS
@@ -31,14 +32,35 @@ from hubble.protocol.messages import (
 
 MAX_MESSAGE = 1 << 20
 """The longest message, in bytes."""
+MAX_CONTROL = 32 * 1024
+"""The longest control message, in bytes: all but Data, and what stands beside the bytes of a Data."""
 MAX_TEXT = 4096
 """The longest text in a control message, in bytes."""
+MAX_ITEMS = 32
+"""The most keys of a map, and items of an array."""
+MAX_NESTED = 32
+"""The most maps and arrays in a control message, which also bounds their depth."""
+MAX_FEATURE = 64
+"""The longest text of a feature, in bytes."""
+_SURELY_FEW = 2048
+"""Bytes of a Data whose maps and arrays, however many, cost less than counting them in every Data."""
 _MAX_INTEGER = (1 << 63) - 1
 
 HANDSHAKE, INITIATOR, DATA, TERMINATOR, CONNECTION_CLOSED, ACK = 1, 2, 3, 4, 5, 255
 _REFUSALS = {int(refusal): refusal for refusal in Refusal}
 
+_CONTROL = frozenset({HANDSHAKE, INITIATOR, TERMINATOR, CONNECTION_CLOSED, ACK})
+
 Fields = dict[bytes, Any]
+
+
+class InvalidInitiator(ProtocolError):
+    """An Initiator with a field that is invalid. Its `session` and `path` suffice to refuse it, and no other."""
+
+    def __init__(self, session: bytes, path: int, text: str) -> None:
+        super().__init__(text)
+        self.session = session
+        self.path = path
 
 
 def encode(message: Message) -> bytes:
@@ -52,13 +74,16 @@ def encode(message: Message) -> bytes:
 def decode(data: Buffer) -> Message:
     """The message in `data`. A Stream's or a Data's bytes are a view into it: do not change `data` afterwards.
 
-    Raises ProtocolError for anything that is no message: empty, too long, of an unknown type, malformed.
+    Raises ProtocolError for anything that is no message: empty, too long, of an unknown type, malformed; of its
+    subclasses InvalidInitiator for an Initiator that can be refused by itself. What it costs is bounded: control
+    messages are short and hold few maps and arrays.
     """
     if not data:
         raise ProtocolError("an empty message")
-    if len(data) > MAX_MESSAGE:
-        raise ProtocolError(f"a message of {len(data)} bytes; at most {MAX_MESSAGE} are allowed")
     kind = data[0]
+    if len(data) > MAX_CONTROL and (len(data) > MAX_MESSAGE or kind in _CONTROL):
+        most = MAX_CONTROL if kind in _CONTROL else MAX_MESSAGE
+        raise ProtocolError(f"a message of type {kind} of {len(data)} bytes; at most {most} are allowed")
     decoder = _DECODERS.get(kind)
     if decoder is None:
         raise ProtocolError(f"a message of the unknown type {kind}")
@@ -82,14 +107,38 @@ def _pack(kind: int, fields: dict[str, Any]) -> bytes:
 
 
 def _unpack(data: Buffer) -> Fields:
+    count = _Count() if data[0] != DATA or len(data) > _SURELY_FEW else None
     try:
         # Strict: other keys than text and bytes can be made to have one hash, and would take minutes to look up.
-        fields = msgpack.unpackb(memoryview(data)[1:], raw=True, strict_map_key=True)
+        fields = msgpack.unpackb(
+            memoryview(data)[1:],
+            raw=True,
+            strict_map_key=True,
+            object_hook=count,
+            list_hook=count,
+            max_map_len=MAX_ITEMS,
+            max_array_len=MAX_ITEMS,
+        )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise ProtocolError(f"a malformed message of type {data[0]}: {error}") from error
     if not isinstance(fields, dict):
         raise ProtocolError(f"a message of type {data[0]} without a map")
     return fields
+
+
+class _Count:
+    """Raises ValueError once a message holds too many maps and arrays: each costs far more than its one byte."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_NESTED
+
+    def __call__(self, item: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"more than {MAX_NESTED} maps and arrays")
+        return item
 
 
 def _text(fields: Fields, key: bytes) -> str:
@@ -102,12 +151,20 @@ def _text(fields: Fields, key: bytes) -> str:
         raise ProtocolError(f"{key.decode()} is not UTF-8") from error
 
 
+def _clean_text(fields: Fields, key: bytes) -> str:
+    """A text that scripts, logs and other programs are given: none of them expects a NUL or a line's end in it."""
+    text = _text(fields, key)
+    if CONTROL.search(text):
+        raise ProtocolError(f"{key.decode()} contains a control character")
+    return text
+
+
 def _remark(fields: Fields, key: bytes) -> str:
     """A text for people, which another program may have written: cut and mended rather than refused."""
     value = fields.get(key, b"")
     if not isinstance(value, bytes):
         raise ProtocolError(f"{key.decode()} is no text")
-    return value[:MAX_TEXT].decode("utf-8", "replace")
+    return CONTROL.sub(REPLACEMENT, value[:MAX_TEXT].decode("utf-8", "replace"))
 
 
 def _integer(fields: Fields, key: bytes, most: int = _MAX_INTEGER, least: int = 0) -> int:
@@ -144,8 +201,8 @@ def _session(fields: Fields) -> bytes:
 
 def _features(fields: Fields) -> frozenset[str]:
     value = fields.get(b"Features", [])
-    if not isinstance(value, list) or not all(isinstance(item, bytes) for item in value):
-        raise ProtocolError("Features is no list of texts")
+    if not isinstance(value, list) or not all(isinstance(item, bytes) and len(item) <= MAX_FEATURE for item in value):
+        raise ProtocolError(f"Features is no list of texts of at most {MAX_FEATURE} bytes")
     return frozenset(item.decode("utf-8", "replace") for item in value)
 
 
@@ -214,19 +271,23 @@ def _encode_initiator(message: Initiator) -> bytes:
 
 def _decode_initiator(data: Buffer) -> Initiator:
     fields = _unpack(data)
-    terms = _terms(fields)
-    if terms and not terms.secret:
-        raise ProtocolError("Attempt without Secret")
-    return Initiator(
-        session=_session(fields),
-        host=_text(fields, b"RemoteHost"),
-        port=_integer(fields, b"RemotePort", 65535),
-        gateway=_text(fields, b"Gatename"),
-        key=_text(fields, b"Key"),
-        terms=terms,
-        path=_integer(fields, b"Path"),
-        source=_text(fields, b"Source"),
-    )
+    session, path = _session(fields), _integer(fields, b"Path")
+    try:
+        terms = _terms(fields)
+        if terms and not terms.secret:
+            raise ProtocolError("Attempt without Secret")
+        return Initiator(
+            session=session,
+            host=_clean_text(fields, b"RemoteHost"),
+            port=_integer(fields, b"RemotePort", 65535),
+            gateway=_clean_text(fields, b"Gatename"),
+            key=_clean_text(fields, b"Key"),
+            terms=terms,
+            path=path,
+            source=_clean_text(fields, b"Source"),
+        )
+    except ProtocolError as error:
+        raise InvalidInitiator(session, path, str(error)) from error
 
 
 def _encode_data(message: Data) -> bytes:
@@ -245,6 +306,8 @@ def _decode_data(data: Buffer) -> Data:
         payload = b""
     if not isinstance(payload, bytes):
         raise ProtocolError("Data is no bytes")
+    if len(data) - len(payload) > MAX_CONTROL:
+        raise ProtocolError(f"a Data with more than {MAX_CONTROL} bytes beside its Data")
     return Data(_session(fields), _integer(fields, b"Order"), payload)
 
 

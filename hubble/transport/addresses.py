@@ -17,7 +17,9 @@ from gevent import socket
 from gevent.queue import Empty, Queue
 
 from hubble.base.errors import DialError
+from hubble.base.names import shown
 from hubble.transport.endpoint import endpoint
+from hubble.transport.hostnames import host_problem
 
 # gevent's socket, or the standard one after monkey-patching; both have this interface.
 Socket = stdlib_socket.socket
@@ -89,13 +91,14 @@ def resolve(host: str, port: int) -> list[Address]:
     """Every address of `host`, the preferred family first, then the two by turns. Raises `DialError`."""
     if not 0 < port < 65536:
         raise DialError(f"cannot connect to {host!r}: port {port} is not between 1 and 65535")
-    if not host:
-        raise DialError("cannot connect to an empty host name")  # getaddrinfo would take it for this machine
+    problem = host_problem(host)  # getaddrinfo would take an empty one for this machine
+    if problem is not None:
+        raise DialError(f"cannot resolve {shown(host)}: the host name {problem}")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise DialError(f"cannot resolve {host!r}: {error.strerror}") from error
-    except (OSError, ValueError) as error:  # ValueError: an empty or overlong label, or a NUL
+    except (OSError, ValueError) as error:  # ValueError: what the idna codec finds only now
         raise DialError(f"cannot resolve {host!r}: {error}") from error
     addresses = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
     first = [address for address in addresses if address.family == addresses[0].family]

@@ -190,7 +190,9 @@ class TestUsage:
     @pytest.mark.parametrize(
         "url, name, rules, said",
         [
-            ("ws://host", "", [], "the name is empty"),
+            ("ws://host", "", [], 'the gateway name "" is empty; choose another with -name'),
+            ("ws://host", "a:b", [], 'the gateway name "a:b" contains ":"'),
+            ("ws://host", "a\u202eb", [], r'the gateway name "a\\u202eb" contains the invisible .* U\+202E'),
             ("ftp://host", "agent", [], "unknown scheme 'ftp'"),
             ([], "agent", [], "URL is missing"),
             ("ws://host", "agent", ["1:a:b"], "not of the form"),

@@ -7,9 +7,11 @@ import uuid
 from collections.abc import Iterator
 
 import gevent
+import msgpack
 import pytest
 from gevent import socket
 
+from hubble.protocol.codec import INITIATOR, encode
 from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
@@ -160,6 +162,29 @@ class TestOpening:
             ack = call.hear(Ack)
             assert ack.code is Refusal.DIAL_FAILED and "within 0.2 s" in ack.message
             gevent.killall(waiting)
+
+    @pytest.mark.parametrize("host", ["x" * 4096, "a..b", "a b", "a\u202eb"])
+    def test_a_host_that_is_no_name_is_refused_in_one_line(
+        self, call: Call, host: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        call.say(ask(1, host=host))
+        ack = call.hear(Ack)
+        assert (ack.ok, ack.code) == (False, Refusal.DIAL_FAILED)
+        assert "the host name" in ack.message and len(ack.message) < 200
+        assert "Traceback" not in caplog.text + "".join(capfd.readouterr())
+
+    @pytest.mark.parametrize("key", ["RemoteHost", "Key", "Source"])
+    def test_a_control_character_costs_its_session_only(self, call: Call, destination: Destination, key: str) -> None:
+        session = opened(call, destination.port)
+        asked = ask(destination.port)
+        fields = msgpack.unpackb(encode(asked)[1:], raw=True) | {key.encode(): b"a\nb"}
+        call.say(bytes([INITIATOR]) + msgpack.packb(fields, use_bin_type=False))
+        ack = call.hear(Ack)
+        assert (ack.session, ack.ok, ack.code, ack.path) == (asked.session, False, Refusal.BAD_REQUEST, asked.path)
+        assert ack.message == f"{key} contains a control character"
+        with destination.accept() as sock:
+            sock.sendall(b"still here")
+            assert bytes(call.hear(Stream).payload) == b"still here" and session
 
     def test_what_is_forbidden_is_refused(self, fake: FakeProxy, destination: Destination) -> None:
         def forbids(host: str, address: IPAddress, port: int) -> str | None:

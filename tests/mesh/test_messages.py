@@ -9,7 +9,7 @@ import pytest
 
 from hubble.base.errors import ProtocolError
 from hubble.mesh import messages as peering
-from hubble.mesh.messages import Call, Hello, Reply, decode, encode, is_proved, proof
+from hubble.mesh.messages import Call, Hello, Reply, decode, decode_hello, encode, is_proved, proof
 
 SECRET = b"a secret of sixteen bytes or more"
 DIALLER, LISTENER = Hello("one", "1" * 64), Hello("two", "2" * 64)
@@ -61,6 +61,19 @@ def test_what_is_malformed_is_a_protocol_error(kind: int, content: object) -> No
 def test_what_is_no_json_is_a_protocol_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode(data)
+
+
+def test_what_a_stranger_may_send_is_short_and_a_hello() -> None:
+    assert decode_hello(encode(DIALLER)) == DIALLER
+    for data in (b"", encode(Call(1, "method")), encode(Reply(1)), b"\x30" + b" " * 2000 + encode(DIALLER)[1:]):
+        with pytest.raises(ProtocolError):
+            decode_hello(data)
+
+
+def test_a_call_is_bounded_in_size_and_a_reply_as_any_message() -> None:
+    with pytest.raises(ProtocolError, match="at most 65536"):
+        decode(encode(Call(1, "method", {"x": "y" * 70_000})))
+    assert decode(encode(Reply(1, "y" * 70_000))) == Reply(1, "y" * 70_000)
 
 
 def test_a_proof_counts_for_exactly_one_link_and_side() -> None:

@@ -272,9 +272,9 @@ def test_the_bytes_of_a_stream_are_not_copied() -> None:
 
 sessions = st.binary(min_size=16, max_size=16)
 offsets = st.integers(0, (1 << 63) - 1) | st.integers(0, 1 << 17)
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60)
 payloads = st.binary(min_size=1, max_size=300)
-features = st.frozensets(texts, min_size=1, max_size=4)
+features = st.frozensets(st.text(st.characters(exclude_categories=["Cs"]), max_size=16), min_size=1, max_size=4)
 attempts = st.integers(1, (1 << 63) - 1)
 answers = st.builds(Terms, attempt=attempts, received=offsets, limit=offsets)
 offers = st.builds(replace, answers, secret=sessions, resume=st.booleans())
@@ -379,6 +379,113 @@ def decodes_or_refuses(data: bytes) -> None:
 def test_an_empty_message(data: Any) -> None:
     with pytest.raises(ProtocolError, match="empty"):
         codec.decode(data)
+
+
+CONTROL_TYPES = [codec.HANDSHAKE, codec.INITIATOR, codec.TERMINATOR, codec.CONNECTION_CLOSED, codec.ACK]
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("kind", CONTROL_TYPES)
+def test_a_control_message_is_bounded_in_size(kind: int) -> None:
+    around = len(packed(kind, {"GUID": GUID, "Padding": bytes(20_000)})) - 20_000
+    longest = packed(kind, {"GUID": GUID, "Padding": bytes(codec.MAX_CONTROL - around)})
+    assert len(longest) == codec.MAX_CONTROL
+    assert codec.decode(longest)
+    with pytest.raises(ProtocolError, match=f"at most {codec.MAX_CONTROL} are allowed"):
+        codec.decode(packed(kind, {"GUID": GUID, "Padding": bytes(codec.MAX_CONTROL - around + 1)}))
+
+
+@pytest.mark.parametrize("kind", [*CONTROL_TYPES, codec.DATA])
+@pytest.mark.parametrize(
+    "value",
+    [
+        [0] * (codec.MAX_ITEMS + 1),
+        {str(number): 0 for number in range(codec.MAX_ITEMS + 1)},
+        [[[] for _ in range(8)] for _ in range(8)] + [bytes(3000)],
+        [{}] * codec.MAX_ITEMS + [bytes(3000)],
+        [nested(codec.MAX_NESTED), bytes(3000)],
+        [nested(400), bytes(3000)],
+    ],
+    ids=["items", "keys", "arrays", "maps", "depth", "more depth"],
+)
+def test_what_is_expensive_to_decode_is_refused(kind: int, value: Any) -> None:
+    with pytest.raises(ProtocolError):
+        codec.decode(packed(kind, {"GUID": GUID, "x": value}))
+
+
+UNIT = {"maps": b"\x80", "arrays": b"\x90", "keys": b"\x81\xa1a", "short texts": b"\xa2ab", "integers": b"\xcd\xff\xff"}
+
+
+@pytest.mark.parametrize("unit", UNIT.values(), ids=UNIT)
+@pytest.mark.parametrize("shape", ["flat", "nested", "open"])
+@pytest.mark.parametrize(("kind", "size"), [(codec.HANDSHAKE, codec.MAX_CONTROL), (codec.DATA, codec.MAX_MESSAGE)])
+def test_refusing_costs_little_however_the_body_is_made(kind: int, size: int, shape: str, unit: bytes) -> None:
+    head = bytes([kind]) + b"\x81\xa1x"
+    room = size - len(head) - 5
+    open_array = b"\xdc" + codec.MAX_ITEMS.to_bytes(2, "big") + unit * (codec.MAX_ITEMS - 1)
+    body = {
+        "flat": b"\xdd" + (room // len(unit)).to_bytes(4, "big") + unit * (room // len(unit)),
+        "nested": (b"\xdc" + codec.MAX_ITEMS.to_bytes(2, "big")) * 3 + unit * (room // len(unit) - 9),
+        "open": open_array * (room // len(open_array)),
+    }[shape]
+    spent = []
+    for _ in range(5):
+        started = time.process_time()
+        with pytest.raises(ProtocolError):
+            codec.decode(head + body)
+        spent.append(time.process_time() - started)
+    assert min(spent) < 0.01  # measured: 0.001 s at most
+
+
+def test_features_are_few_and_short() -> None:
+    many = {"Features": [f"f{number}" for number in range(codec.MAX_ITEMS)]}
+    assert len(codec.decode(packed(codec.HANDSHAKE, many)).features) == codec.MAX_ITEMS  # type: ignore[union-attr]
+    for features in ([*many["Features"], "x"], ["x" * (codec.MAX_FEATURE + 1)], [f"f{n}" for n in range(120_000)]):
+        with pytest.raises(ProtocolError):
+            codec.decode(packed(codec.HANDSHAKE, {"Features": features}))
+
+
+def test_a_data_is_bounded_beside_its_bytes() -> None:
+    body = {"GUID": GUID, "Order": 1, "Data": bytes(1 << 19)}
+    assert codec.decode(packed(codec.DATA, body | {"More": bytes(1000)})) == Data(SESSION, 1, bytes(1 << 19))
+    with pytest.raises(ProtocolError, match="beside its Data"):
+        codec.decode(packed(codec.DATA, body | {"More": bytes(codec.MAX_CONTROL)}))
+
+
+@pytest.mark.parametrize("character", ["\0", "\r", "\n", "\x1b", "\x7f", "\x85", "\x9b"])
+@pytest.mark.parametrize("key", ["RemoteHost", "Gatename", "Key", "Source"])
+def test_an_initiator_with_a_control_character_can_be_refused_by_itself(key: str, character: str) -> None:
+    with pytest.raises(codec.InvalidInitiator) as caught:
+        codec.decode(packed(codec.INITIATOR, {**INITIATOR_BODY, "Path": 7, key: f"a{character}b"}))
+    assert (caught.value.session, caught.value.path) == (SESSION, 7)
+    assert str(caught.value) == f"{key} contains a control character"
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"RemoteHost": "x" * 4097}, "RemoteHost is no text of at most 4096 bytes"),
+        ({"RemotePort": 65536}, "RemotePort is no whole number"),
+        ({"Attempt": 1}, "Attempt without Secret"),
+        ({"Key": 5}, "Key is no text"),
+    ],
+)
+def test_an_initiator_whose_session_is_known_can_be_refused_by_itself(change: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(codec.InvalidInitiator, match=wrong):
+        codec.decode(packed(codec.INITIATOR, {**INITIATOR_BODY, **change}))
+
+
+def test_texts_for_people_lose_their_control_characters() -> None:
+    ack = codec.decode(packed(codec.ACK, {"GUID": GUID, "Message": "no\x1b[2J\nsuch"}))
+    assert isinstance(ack, Ack) and ack.message == "no\ufffd[2J\ufffdsuch"
+    reset = codec.decode(struct.pack("!B16sB", binary.RESET, SESSION, 1) + b"gone\x1b[2J")
+    assert isinstance(reset, Reset) and reset.text == "gone\ufffd[2J"
 
 
 KNOWN_TYPES = {1, 2, 3, 4, 5, 255, *range(0x10, 0x1C), 0x20}

@@ -219,7 +219,7 @@ class TestResolve:
             resolve(host, 80)
 
     def test_an_empty_name_is_not_this_machine(self) -> None:
-        with pytest.raises(DialError, match="empty host name"):
+        with pytest.raises(DialError, match="the host name is empty"):
             resolve("", 80)
 
     @pytest.mark.parametrize("port", [0, -1, 65536])

@@ -15,6 +15,7 @@ from gevent.server import StreamServer
 from websockets.protocol import Side
 
 from hubble.agent.agent import Agent
+from hubble.agent.identity import check_identity
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import LOOPBACK, Rule
 from hubble.base.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused
@@ -64,6 +65,8 @@ class Check:
     """
 
     def __init__(self, url: str, name: str = "", key: str = "", options: AgentOptions | None = None) -> None:
+        if name:
+            check_identity(name, key)
         self._url, self._name, self._key = url, name, key
         self._options = options or AgentOptions()
         self._target = target = parse_url(url)

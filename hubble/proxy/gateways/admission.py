@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 import gevent
 
 from hubble.base.errors import ProtocolError
+from hubble.base.names import key_problem, name_problem, scripts, shown
 from hubble.policy import Authorizer, RegistrationRequest
-from hubble.protocol.codec import decode, encode
+from hubble.protocol.codec import HANDSHAKE, decode, encode
 from hubble.protocol.legacy.words import AUTHORIZATION_ERROR, INVALID_VERSION, UNAUTHORIZED
 from hubble.protocol.messages import RESUMABLE, VERSION, Ack, Handshake, Refusal
 from hubble.proxy.gateways.blocks import Blocks
-from hubble.proxy.gateways.gateway import MAX_NAME, Gateway
+from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits, Meter
 from hubble.proxy.gateways.registry import Gateways, NameTaken
 from hubble.proxy.watch.audit import Audit
@@ -72,7 +72,13 @@ class Registration:
         """
         late = ProtocolError(f"it has not said who it is within {self._hello_timeout:g} s")
         with gevent.Timeout(self._hello_timeout, late):
-            hello = decode(next(messages))
+            data = next(messages)
+        try:
+            hello = decode(data)
+        except ProtocolError as error:
+            if data[:1] == bytes([HANDSHAKE]):  # an agent that is told so need not ask again
+                _turn_away(link, Ack(b"", False, str(error), Refusal.BAD_REQUEST))
+            raise
         if not isinstance(hello, Handshake):
             raise ProtocolError(f"it began with {type(hello).__name__} instead of Handshake")
         resumable = RESUMABLE in hello.features
@@ -81,15 +87,14 @@ class Registration:
         )
         refusal = self._refusal(gateway, hello, caller)
         if refusal is not None:
-            log.warning("gateway %r from %s: refused: %s", hello.name, gateway.address, refusal.message)
+            log.warning("gateway %s from %s: refused: %s", shown(hello.name), gateway.address, refusal.message)
             self._audit.registration_refused(gateway, refusal)
-            link.send(encode(refusal))
-            link.close(1008, "refused")
-            link.wait_closed(2.0)
+            _turn_away(link, refusal)
             return None
         features = frozenset({RESUMABLE}) if resumable else frozenset()
         link.send(encode(Ack(b"", True, features=features)))
         log.info("gateway %s: registered from %s", gateway.name, gateway.address, extra={"gateway": gateway.name})
+        _warn_of_mixed_scripts(gateway.name)
         self._audit.registered(gateway)
         return gateway
 
@@ -97,9 +102,12 @@ class Registration:
         """The Ack that refuses the registration, or None: then the gateway has its name."""
         if hello.version != VERSION:
             return Ack(b"", False, INVALID_VERSION, Refusal.VERSION)
-        if not hello.name or len(hello.name) > MAX_NAME or re.search(r"[\x00-\x1f\x7f]", hello.name):
-            text = f"a name has 1 to {MAX_NAME} characters, and no control characters"
-            return Ack(b"", False, text, Refusal.BAD_REQUEST)
+        problem = name_problem(hello.name)
+        if problem is not None:
+            return Ack(b"", False, f"the gateway name {shown(hello.name)} {problem}", Refusal.BAD_REQUEST)
+        problem = key_problem(hello.key)
+        if problem is not None:
+            return Ack(b"", False, f"the key {problem}", Refusal.BAD_REQUEST)
         if hello.name in self._blocks:
             return Ack(b"", False, "blocked by the operator", Refusal.UNAUTHORIZED)
         # All agents behind one address move together when a proxy gives way: they are no newcomers.
@@ -119,3 +127,20 @@ class Registration:
         except NameTaken as taken:
             return Ack(b"", False, str(taken), taken.code)
         return None
+
+
+def _turn_away(link: Link, refusal: Ack) -> None:
+    link.send(encode(refusal))
+    link.close(1008, "refused")
+    link.wait_closed(2.0)
+
+
+def _warn_of_mixed_scripts(name: str) -> None:
+    found = sorted(script.capitalize() for script in scripts(name))
+    if len(found) > 1:
+        log.warning(
+            "gateway %s: its name mixes letters of %s and may look like another name",
+            name,
+            " and ".join(found),
+            extra={"gateway": name},
+        )

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from hubble.policy import RegistrationRequest
 from hubble.transport.peer import Peer
 
-MAX_NAME = 255
-"""Characters of a gateway's name."""
-
 
 @dataclass(eq=False)
 class Gateway(Peer):

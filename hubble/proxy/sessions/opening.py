@@ -9,7 +9,7 @@ import time
 
 from hubble.mesh.peer import WorkerPeer
 from hubble.policy import Authorizer, ConnectionRequest, Decision
-from hubble.protocol.codec import encode, session_text
+from hubble.protocol.codec import InvalidInitiator, encode, session_text
 from hubble.protocol.legacy.words import AUTHORIZATION_ERROR, NO_GATEWAY, UNAUTHORIZED
 from hubble.protocol.messages import (
     Ack,
@@ -72,6 +72,15 @@ class Opening:
         else:
             own = dataclasses.replace(initiator, path=0, source=entry.name)
             self._propose(entry, exit_peer, own, asked, request)
+
+    def refuse_invalid(self, entry: Peer, error: InvalidInitiator) -> None:
+        """Refuse a session whose Initiator is invalid. Raises the error if its entry sends too many."""
+        if not self._rate.allows((entry.name, False)):
+            raise error
+        log.warning("session %s: refused: its Initiator by %s is invalid: %s",
+                    session_text(error.session), entry.name, error)  # fmt: skip
+        ack = Ack(error.session, False, str(error), Refusal.BAD_REQUEST, path=error.path)
+        entry.link.send(encode(ack), error.session)
 
     def pass_in(self, entry: Peer, initiator: Initiator) -> None:
         """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""

@@ -17,7 +17,7 @@ from hubble.base.errors import ProtocolError
 from hubble.base.recent import RecentSet
 from hubble.protocol import binary
 from hubble.protocol.binary import FROM_EXIT
-from hubble.protocol.codec import decode, encode, session_text
+from hubble.protocol.codec import InvalidInitiator, decode, encode, session_text
 from hubble.protocol.legacy import limits
 from hubble.protocol.messages import (
     Ack,
@@ -64,7 +64,11 @@ class Relay:
                 raise ProtocolError("a message that ends within its session's id")
             self._pass_on(data)
             return
-        message = decode(data)
+        try:
+            message = decode(data)
+        except InvalidInitiator as error:
+            self._opening.refuse_invalid(self._peer, error)
+            return
         match message:
             case Initiator():
                 self._answered.discard((message.session, False))

@@ -37,11 +37,11 @@ ADVICE = {
 
 
 class ProxyRefused(DialError):
-    """The proxy on the way out refused: `status`, an HTTP status code, or 0 if it speaks SOCKS."""
+    """The proxy on the way out refused: `http_status`, or 0 if it speaks SOCKS."""
 
-    def __init__(self, text: str, status: int) -> None:
+    def __init__(self, text: str, http_status: int) -> None:
         super().__init__(text)
-        self.status = status
+        self.http_status = http_status
 
 
 @dataclass(frozen=True)

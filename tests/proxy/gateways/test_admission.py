@@ -41,14 +41,38 @@ class TestAdmission:
         ack = refused(proxy, Handshake("agent", version=version))
         assert (ack.message, ack.code) == ("Invalid protocol version", Refusal.VERSION)
 
-    @pytest.mark.parametrize("name", ["", "x" * 256, "new\nline", "\x7f", "nul\0"])
+    @pytest.mark.parametrize("name", ["", "x" * 256, "a\nb", "\x85", "\0", "a\u202eb", " a", "a:b", "a@b", "e\u0301"])
     def test_an_impossible_name_is_refused(self, proxy: Proxy, name: str) -> None:
         assert refused(proxy, Handshake(name)).code is Refusal.BAD_REQUEST
 
-    @pytest.mark.parametrize("name", ["x", "x" * 255, "ü@:/ agent", "工作"])
+    @pytest.mark.parametrize("name", ["x", "x" * 255, "ü/ agent", "工作"])
     def test_any_other_name_is_not(self, proxy: Proxy, name: str) -> None:
         legacy_agent(proxy, name)
         assert proxy.gateways.get(name) is not None
+
+    @pytest.mark.parametrize("speaks", ["0.1", "extension"])
+    def test_the_refusal_names_what_is_wrong(self, proxy: Proxy, speaks: str, caplog: pytest.LogCaptureFixture) -> None:
+        ack = refused(proxy, Handshake("a\u200bb") if speaks == "0.1" else our_hello("a\u200bb"))
+        assert ack.message == r'the gateway name "a\u200bb" contains the invisible or unassigned character U+200B'
+        assert ack.message in caplog.text
+
+    def test_a_key_with_a_control_character_is_refused_and_not_shown(self, proxy: Proxy) -> None:
+        ack = refused(proxy, our_hello("agent", key="sek\nret"))
+        assert (ack.message, ack.code) == ("the key contains a control character", Refusal.BAD_REQUEST)
+
+    def test_a_malformed_handshake_is_answered_with_a_refusal(self, proxy: Proxy) -> None:
+        speaker = Speaker(proxy)
+        speaker.link.send(b"\x01\x81\xa4Name\xa3\xff\xff\xff")
+        ack = speaker.hear(Ack)
+        assert (ack.ok, ack.code, ack.message) == (False, Refusal.BAD_REQUEST, "Name is not UTF-8")
+        assert speaker.wait_end() == "refused"
+
+    def test_a_name_of_mixed_scripts_is_warned_of(self, proxy: Proxy, caplog: pytest.LogCaptureFixture) -> None:
+        agent(proxy, "p\u0430ypal")
+        assert "gateway p\u0430ypal: its name mixes letters of Cyrillic and Latin" in caplog.text
+        caplog.clear()
+        agent(proxy, "工作 office")
+        assert "mixes" not in caplog.text
 
     def test_the_name_is_gone_with_the_link(self, proxy: Proxy, entry: Speaker) -> None:
         assert proxy.gateways.get("entry") is not None

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable
+from typing import ClassVar
 
 import gevent
+import msgpack
 import pytest
 from gevent.event import Event
 
 from hubble.policy import Authorizer, ConnectionRequest, Decision, DenyAll, FunctionPolicy, granted
-from hubble.protocol.codec import session_text
+from hubble.protocol.codec import INITIATOR, session_text
 from hubble.protocol.messages import Ack, Initiator, Refusal, Reset, ResetReason, Stream, Suspend, Terminator, Terms
 from hubble.proxy.gateways.limits import AbuseLimits
 from hubble.proxy.proxy import Proxy, ProxyOptions
@@ -458,3 +461,43 @@ class TestTheLimits:
         entry, _ = bounded(sessions_per_second=1)
         codes = [refusal(entry, initiator(new_session(), "nobody"))[1] for _ in range(4)]
         assert Refusal.LIMIT in codes
+
+
+class TestInvalid:
+    """An Initiator that can be refused by itself, and by its session."""
+
+    BODY: ClassVar[dict[str, object]] = {"RemoteHost": "h", "RemotePort": 1, "Gatename": "exit", "Key": "a\0b"}
+
+    def invalid(self, **changes: object) -> tuple[str, bytes]:
+        session = str(uuid.uuid4())
+        body = msgpack.packb({**self.BODY, "GUID": session, **changes}, use_bin_type=False)
+        return session, bytes([INITIATOR]) + body
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({}, "Key contains a control character"),
+            ({"Key": "k", "RemoteHost": "a\rb"}, "RemoteHost contains a control character"),
+            ({"Key": "k", "Gatename": "a\nb"}, "Gatename contains a control character"),
+            ({"Key": "k", "RemotePort": 70000}, "RemotePort is no whole number from 0 to 65535"),
+        ],
+    )
+    def test_costs_its_session_only(
+        self, entry: Speaker, exit_agent: Speaker, changes: dict[str, object], said: str
+    ) -> None:
+        session, data = self.invalid(**changes)
+        entry.say(data)
+        ack = entry.hear(Ack)
+        assert (session_text(ack.session), ack.ok, ack.code) == (session, False, Refusal.BAD_REQUEST)
+        assert ack.message == said
+        opened(entry, exit_agent)
+        assert exit_agent.nothing_more() == []
+
+    def test_too_many_end_the_link(self) -> None:
+        proxy = Proxy("127.0.0.1:0", options=ProxyOptions(limits=AbuseLimits(sessions_per_second=3)))
+        proxy.start()
+        speaker = agent(proxy, "entry")
+        for _ in range(20):
+            speaker.say(self.invalid()[1])
+        assert "control character" in speaker.wait_end()
+        proxy.stop()

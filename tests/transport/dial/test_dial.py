@@ -176,7 +176,7 @@ class TestUpgrade:
     def test_an_interim_answer_is_passed_over(self) -> None:
         with scripted_server(saying(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 404 Not Found\r\n\r\n")) as port:
             error = failure(port)
-        assert isinstance(error, UpgradeRefused) and error.status == 404
+        assert isinstance(error, UpgradeRefused) and error.http_status == 404
 
 
 class TestRefusal:
@@ -185,7 +185,7 @@ class TestRefusal:
             b"HTTP/1.1 403 Forbidden\r\nContent-Length: 59\r\n\r\n"
             b"<html><head><title>Go\n away</title></head><body>no</body>..."
         )
-        assert isinstance(error, UpgradeRefused) and error.status == 403
+        assert isinstance(error, UpgradeRefused) and error.http_status == 403
         assert "the server refused the upgrade: 403 Forbidden: Go away: " in str(error)
 
     def test_control_characters_of_the_server_do_not_reach_the_terminal(self) -> None:
@@ -200,14 +200,14 @@ class TestRefusal:
             error = answering(
                 b"HTTP/1.1 301 Moved Permanently\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n"
             )
-        assert isinstance(error, UpgradeRefused) and error.status == 301
+        assert isinstance(error, UpgradeRefused) and error.http_status == 301
         assert f"redirects to {location.decode()}" in str(error)
         assert other.requests == []
 
     def test_an_endless_page_is_not_waited_for(self, monkeypatch: Any) -> None:
         monkeypatch.setattr(answer, "BODY_WAIT", 0.1)
         error = answering(b"HTTP/1.1 502 Bad Gateway\r\n\r\nupstream is down\n...")
-        assert isinstance(error, UpgradeRefused) and error.status == 502
+        assert isinstance(error, UpgradeRefused) and error.http_status == 502
         assert "upstream is down" in str(error)
 
     def test_a_chunked_page(self) -> None:

@@ -232,7 +232,7 @@ class TestSquid:
             wrong = failure(targets()[0], f"http://user:SECRET@127.0.0.1:{port}", ca)
             missing = failure(targets()[0], f"http://127.0.0.1:{port}", ca)
         for error in (wrong, missing):
-            assert isinstance(error, ProxyRefused) and error.status == 407
+            assert isinstance(error, ProxyRefused) and error.http_status == 407
             assert "ERROR: Cache Access Denied" in str(error)
         assert "are user and password right?" in str(wrong)
         assert "it wants a user and password: --proxy http://USER:PASSWORD@HOST:PORT" in str(missing)
@@ -281,7 +281,7 @@ class TestSquid:
         with squid() as port, socket.socket() as bound:
             bound.bind(("127.0.0.1", 0))
             error = failure(f"ws://127.0.0.1:{bound.getsockname()[1]}/", f"http://127.0.0.1:{port}")
-        assert isinstance(error, ProxyRefused) and error.status == 503
+        assert isinstance(error, ProxyRefused) and error.http_status == 503
         assert "it does not reach the host" in str(error)
 
     def test_ntlm(self, targets: Any, ca: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,7 +292,7 @@ class TestSquid:
         ):
             succeeds(targets(), f"http://DOMAIN%5Cuser:right@127.0.0.1:{port}", ca)
             error = failure(targets()[0], f"http://DOMAIN%5Cuser:SECRET@127.0.0.1:{port}", ca)
-        assert isinstance(error, ProxyRefused) and error.status == 407
+        assert isinstance(error, ProxyRefused) and error.http_status == 407
         assert "are user and password right?" in str(error)
 
 
@@ -307,12 +307,12 @@ class TestTinyproxy:
             wrong = failure(targets()[0], f"http://user:SECRET@127.0.0.1:{port}", ca)
             missing = failure(targets()[0], f"http://127.0.0.1:{port}", ca)
         assert isinstance(wrong, ProxyRefused) and "401 Unauthorized: are user and password right?" in str(wrong)
-        assert isinstance(missing, ProxyRefused) and missing.status == 407
+        assert isinstance(missing, ProxyRefused) and missing.http_status == 407
 
     def test_a_port_that_it_does_not_allow(self, targets: Any, ca: Authority) -> None:
         with tinyproxy(connect_port=443) as port:
             error = failure(targets()[0], f"http://127.0.0.1:{port}", ca)
-        assert isinstance(error, ProxyRefused) and error.status == 403
+        assert isinstance(error, ProxyRefused) and error.http_status == 403
         assert "Access violation: does it allow CONNECT to this host and port?" in str(error)
 
 

@@ -1,0 +1,76 @@
+"""Which gateway names and keys are valid: the same rules for agents, proxies and the wire."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_NAME = 255
+"""The longest gateway name, in characters."""
+_LONGEST_SHOWN = 60
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Letters and marks that show nothing: fillers, joiners and variation selectors. `isprintable` covers Cc, Cf, Zl and Zp.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO"})
+
+
+def name_problem(name: str) -> str | None:
+    """Return what makes `name` unfit as a gateway's name, as the end of a sentence, or None.
+
+    Refused are names that cannot be addressed by a rule or told apart from others: control, format, separator,
+    private-use and unassigned characters, blanks at either end, ":" and "@", and text that is not in the composed
+    form (NFC) of Unicode.
+    """
+    if not name:
+        return "is empty"
+    if len(name) > MAX_NAME:
+        return f"has {len(name)} characters; a name has at most {MAX_NAME}"
+    for character in name:
+        if character in ":@":
+            return f'contains "{character}", which separates the parts of a rule'
+        if not character.isprintable() or _INVISIBLE.match(character):
+            return f"contains the invisible or unassigned character {code_point(character)}"
+    if name != name.strip():
+        return "begins or ends with a blank"
+    if not unicodedata.is_normalized("NFC", name):
+        return "is not in the composed form (NFC) of Unicode"
+    return None
+
+
+def key_problem(key: str) -> str | None:
+    """Return what makes `key` unfit for the wire, as the end of a sentence that does not show it, or None."""
+    return "contains a control character" if CONTROL.search(key) else None
+
+
+def scripts(name: str) -> frozenset[str]:
+    """Return the scripts that the letters of `name` belong to, as Unicode's character names begin ("CYRILLIC").
+
+    The scripts of Chinese, Japanese and Korean, which are written together, also with Latin letters, count as one.
+    """
+    if name.isascii():
+        return frozenset()
+    found = {unicodedata.name(letter, "UNKNOWN").split(" ")[0] for letter in name if letter.isalpha()}
+    if found & _EAST_ASIAN:
+        found = found - _EAST_ASIAN - {"LATIN"} | {"CJK"}
+    return frozenset(found)
+
+
+def shown(text: str) -> str:
+    """Return `text` quoted for a log or a terminal: one line, with escapes for invisible characters, cut if long."""
+    cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+    return '"' + "".join(_escaped(character) for character in cut) + '"'
+
+
+def code_point(character: str) -> str:
+    """Return the character in quotes where it is visible, else its code point (U+202E)."""
+    return f'"{character}"' if character.isprintable() and character > " " else f"U+{ord(character):04X}"
+
+
+def _escaped(character: str) -> str:
+    if character == '"' or not character.isprintable():
+        return character.encode("unicode_escape").decode("ascii") if character != '"' else '\\"'
+    return character
