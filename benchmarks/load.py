@@ -174,7 +174,7 @@ def turns(address: Address, streams: int, size: int, first: int) -> None:
         kind, seconds = line.split()
         started = perf_counter()
         if kind == "ping":
-            answer = {"durations": _pings(echo, started + float(seconds))}
+            answer: dict[str, Any] = {"durations": _pings(echo, started + float(seconds))}
         else:
             sent = size * len(upload(connections, size, started + float(seconds)))
             answer = {"bytes": sent, "seconds": perf_counter() - started}

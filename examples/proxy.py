@@ -7,4 +7,4 @@ from gevent import monkey
 monkey.patch_all()
 from hubble import Proxy  # noqa: E402
 
-Proxy(*sys.argv[1:]).run()
+Proxy(sys.argv[1]).run()

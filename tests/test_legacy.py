@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -107,7 +108,7 @@ class TestTheDoubles:
         clean.callback(agent.close)
         received = agent.wire._protocol.recv_frame
 
-        def record(frame: legacy.Frame) -> None:
+        def record(frame: Any) -> None:
             frames.append((len(frame.data), frame.fin))
             received(frame)
 

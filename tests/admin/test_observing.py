@@ -146,14 +146,19 @@ def test_rows_are_cut_to_what_has_room(text: str, monkeypatch: pytest.MonkeyPatc
 def test_pages_that_want_the_same_share_it(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "FRESH", 60.0)
     asked: list[Any] = []
-    monkeypatch.setattr(admin, "sessions", lambda query: asked.append(query["search"]) or {"total": 0, "items": []})
+
+    def sessions(query: dict[str, Any]) -> dict[str, Any]:
+        asked.append(query["search"])
+        return {"total": 0, "items": []}
+
+    monkeypatch.setattr(admin, "sessions", sessions)
     streams = Streams(admin)
     pages = [streams.follow({**QUERY, "search": search}, lambda seconds: False) for search in ("", "x", "", "x", "")]
     views = [json.loads(next(page).partition(b"data: ")[2]) for page in pages]
     assert asked == ["", "x"]
     assert all(len(view["history"]) >= 179 and len(view["events"]) == 100 for view in views)  # each page's own
     for page in pages:
-        page.close()
+        page.close()  # type: ignore[attr-defined]
     assert not streams._open
 
 
@@ -170,7 +175,8 @@ def test_shared_parts_do_not_get_old_and_do_not_pile_up(monkeypatch: pytest.Monk
 
 def test_who_waits_for_slow_work_gets_what_it_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "FRESH", 0.02)
-    shared, finish, done = Shared(), Event(), []
+    shared, finish = Shared(), Event()
+    done: list[Any] = []
 
     def work() -> dict[str, int]:
         finish.wait()

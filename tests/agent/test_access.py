@@ -157,6 +157,7 @@ def test_reasons() -> None:
     ],
 )
 def test_bad_patterns(pattern: str, wrong: str) -> None:
+    options: tuple[list[str], list[str]]
     for options in ([pattern], []), ([], [pattern]):
         with pytest.raises(UsageError) as caught:
             AccessList(*options)

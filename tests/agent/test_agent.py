@@ -61,6 +61,7 @@ class TestRegistering:
     def test_says_who_it_is(self, fake: FakeProxy) -> None:
         with started(fake.url, "agent", key="s3cret", linked=False):
             call = fake.accept()
+            assert call.hello is not None
             assert call.hello == Handshake(
                 "agent", "s3cret", "0.1", frozenset({RESUMABLE}), call.hello.instance, call.hello.epoch
             )

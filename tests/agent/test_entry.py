@@ -425,7 +425,7 @@ class TestProtocol01:
         with connect(entry.port) as client:
             call.open()
             sender = gevent.spawn(client.sendall, bytes(1_000_000))
-            sizes = []
+            sizes: list[int] = []
             while sum(sizes) < 1_000_000:
                 sizes.append(len(call.hear(Data).data))
             sender.get(timeout=PATIENCE)

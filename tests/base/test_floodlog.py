@@ -69,7 +69,7 @@ def test_after_the_interval_lines_are_written_again(
     flood: FloodLog, later: Later, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(floodlog.time, "monotonic", lambda: now)
+    monkeypatch.setattr("hubble.base.floodlog.time.monotonic", lambda: now)
     for _ in range(5):
         flood.log(logging.INFO, "kind", "::1", "line")
     now += floodlog.INTERVAL

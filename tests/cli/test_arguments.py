@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hubble.cli import agent, proxy
+from hubble.cli import agent
+from hubble.cli import proxy_arguments as proxy
 from hubble.cli.arguments import Parser
 from hubble.options.common import LOGGING
 from hubble.options.option import FLAG, Group, Option, read_count, read_flag, read_seconds, read_size

@@ -119,7 +119,7 @@ assert logger.dropped == 0
 def test_two_processes_write_whole_lines_to_one_pipe() -> None:
     ours, theirs = os.pipe()
     settings: Any = {"stdin": subprocess.PIPE, "stdout": theirs, "stderr": subprocess.PIPE}
-    writers = [subprocess.Popen([sys.executable, "-c", PIPED, name], **settings) for name in ("one", "two")]
+    writers: list[Any] = [subprocess.Popen([sys.executable, "-c", PIPED, name], **settings) for name in ("one", "two")]
     os.close(theirs)
     try:
         for writer in writers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 
@@ -91,8 +92,9 @@ def test_no_decision_lasts_longer_than_a_day(cached: Cached, inner: Counting, cl
 def test_each_fact_counts_but_the_session(cached: Cached, inner: Counting, name: str) -> None:
     cached.connect(REQUEST)
     value = getattr(REQUEST, name)
-    other = (not value) if isinstance(value, bool) else value + (1 if isinstance(value, int) else "x")
-    cached.connect(replace(REQUEST, **{name: other}))
+    other: Any = (not value) if isinstance(value, bool) else value + (1 if isinstance(value, int) else "x")
+    change: dict[str, Any] = {name: other}
+    cached.connect(replace(REQUEST, **change))
     assert len(inner.asked) == (1 if name == "session" else 2)
 
 
@@ -101,7 +103,7 @@ def test_each_fact_of_a_registration_counts(cached: Cached, inner: Counting, nam
     cached.register(REGISTRATION)
     cached.register(REGISTRATION)
     assert len(inner.asked) == 1
-    other: object = {"A": "c"} if name == "headers" else getattr(REGISTRATION, name) + "x"
+    other: Any = {"A": "c"} if name == "headers" else getattr(REGISTRATION, name) + "x"
     cached.register(replace(REGISTRATION, **{name: other}))
     assert len(inner.asked) == 2
 
@@ -137,12 +139,12 @@ def test_a_reload_forgets(cached: Cached, inner: Counting) -> None:
 def test_a_decision_under_way_is_not_kept_after_a_reload(inner: Counting) -> None:
     class Reloading(Counting):
         def connect(self, request: ConnectionRequest) -> Decision:
-            cached.clear()
+            caching.clear()
             return super().connect(request)
 
-    cached = Cached(Reloading())
-    cached.connect(REQUEST)
-    assert len(cached) == 0
+    caching = Cached(Reloading())
+    caching.connect(REQUEST)
+    assert len(caching) == 0
 
 
 def test_keys_are_not_kept(cached: Cached) -> None:

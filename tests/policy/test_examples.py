@@ -126,7 +126,7 @@ class TestOneTimeKeys:
     @pytest.fixture
     def service(self, tmp_path: Path) -> Iterator[str]:
         keys = tmp_path / "keys.sqlite3"
-        add = [sys.executable, EXAMPLES / "local_service.py", "--keys", keys, "--add-key", "-"]
+        add = [sys.executable, str(EXAMPLES / "local_service.py"), "--keys", str(keys), "--add-key", "-"]
         subprocess.run(add, input="first & key\n", text=True, check=True, timeout=30)
         with local_service("--keys", keys) as url:
             yield url

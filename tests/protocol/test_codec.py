@@ -529,7 +529,9 @@ KIND_OF = {
 COMPLETE = {"GUID": GUID, "Attempt": 1, "Secret": bytes(16)}
 WRONG_NUMBERS = [-1, 1 << 63, (1 << 64) - 1, True, False, 1.0, None, b"1", [], {}, msgpack.ExtType(5, b"x")]
 WRONG_TEXTS = [0, True, None, [], {}, b"\xff\xfe", b"x" * 4097, msgpack.Timestamp(0)]
-WRONG_OCTETS = [b"x", b"x" * 15, b"x" * 17, 0, None, [0] * 16, True]
+WRONG_FEATURES: list[Any] = ["resumable", 1, None, {"resumable": 1}, [1], [None], [["resumable"]]]
+WRONG_BOOLEANS: list[Any] = [0, 1, None, b"true", []]
+WRONG_OCTETS: list[Any] = [b"x", b"x" * 15, b"x" * 17, 0, None, [0] * 16, True]
 
 
 @pytest.mark.parametrize(
@@ -538,11 +540,16 @@ WRONG_OCTETS = [b"x", b"x" * 15, b"x" * 17, 0, None, [0] * 16, True]
         *((key, value) for key in NUMBERS for value in WRONG_NUMBERS),
         *((key, value) for key in TEXTS for value in WRONG_TEXTS),
         *((key, value) for key in ("Instance", "Secret") for value in WRONG_OCTETS),
-        *(("Features", value) for value in ("resumable", 1, None, {"resumable": 1}, [1], [None], [["resumable"]])),
-        *(("Ok", value) for value in (0, 1, None, b"true", [])),
-        *(("Resume", value) for value in (0, 1, None, b"true", [])),
-        *(("Data", value) for value in (0, True, [], {}, msgpack.ExtType(5, b"x"))),
-        *(("Message", value) for value in (0, [], {})),
+        *(("Features", value) for value in WRONG_FEATURES),
+        *((key, value) for key in ("Ok", "Resume") for value in WRONG_BOOLEANS),
+        ("Data", 0),
+        ("Data", True),
+        ("Data", []),
+        ("Data", {}),
+        ("Data", msgpack.ExtType(5, b"x")),
+        ("Message", 0),
+        ("Message", []),
+        ("Message", {}),
         *(("GUID", value) for value in (GUID.upper(), "{" + GUID + "}", GUID.replace("-", ""), f"urn:uuid:{GUID}")),
         *(("GUID", value) for value in ("x", GUID + " ", "\u0660" * 32, GUID[:-1] + "\u0666", "-" * 36)),
         ("RemotePort", 65536),

@@ -3,11 +3,12 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hubble.protocol.fairqueue import OVERHEAD, SHARE, Caps, FairQueue, LaneFull, QueueFull, Total
+from tests.support.examples import MAX_EXAMPLES
 
 EVERYTHING = 1 << 30
 
@@ -266,7 +267,7 @@ class AnyUse(RuleBasedStateMachine):
         return None if name == "None" else name
 
 
-TestAnyUse = pytest.mark.timeout(settings.default.max_examples)(AnyUse.TestCase)
+TestAnyUse = pytest.mark.timeout(MAX_EXAMPLES)(AnyUse.TestCase)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(min_size=1, max_size=20))), st.integers(1, 40))

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
+from tests.support.examples import MAX_EXAMPLES
 
 KIB = 1024
 PLENTY = 1 << 30
@@ -467,7 +468,7 @@ class Direction(RuleBasedStateMachine):
         assert self.keep.taken == self.allow.taken == 0
 
 
-TestDirection = pytest.mark.timeout(settings.default.max_examples)(Direction.TestCase)
+TestDirection = pytest.mark.timeout(MAX_EXAMPLES)(Direction.TestCase)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.integers(1, 60), st.integers(1, 60))

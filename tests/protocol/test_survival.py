@@ -16,6 +16,7 @@ from hubble.base.errors import ProtocolError
 from hubble.protocol.messages import ResetReason, Terms
 from hubble.protocol.states import Path
 from tests.protocol.network import KIB, Conditions, End, Network
+from tests.support.examples import MAX_EXAMPLES
 
 T = TypeVar("T")
 
@@ -305,9 +306,9 @@ class Survival(RuleBasedStateMachine):
             assert not end.peer or not end.peer.ended or end.peer.ended.reason is not None or end.complete
 
 
-TestSurvival = pytest.mark.timeout(settings.default.max_examples)(Survival.TestCase)
+TestSurvival = pytest.mark.timeout(MAX_EXAMPLES)(Survival.TestCase)
 TestSurvival.settings = settings(
-    max_examples=5 * settings.default.max_examples,
+    max_examples=5 * MAX_EXAMPLES,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -42,7 +42,11 @@ def test_one_line_for_each_thing(caplog: pytest.LogCaptureFixture) -> None:
         assert re.fullmatch(r"session ID: resumed after 0\.\d s", said[2])
         assert re.fullmatch(r"session ID: closed after \d\.\d s, 9 bytes to the exit, 9 to the entry", said[3])
         assert len(said) == 4
-        fields = [(r.session, r.gateway) for r in caplog.records if "session ID" in re.sub(closed.session, "ID", r.msg)]
+        fields = [
+            (vars(r)["session"], vars(r)["gateway"])
+            for r in caplog.records
+            if "session ID" in re.sub(closed.session, "ID", r.msg)
+        ]
         assert all(pair == (closed.session, "exit") for pair in fields)
         assert [line.split(": ")[1].split(" ")[0] for line in lines(caplog, "gateway entry")] == [
             "registered", "gone", "registered",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gevent import socket
 
@@ -21,7 +22,7 @@ class QuickProxy(ProxyProcess):
     """One with workers that behave as told (noop.py), in the runtime directory `runtime`."""
 
     def __init__(
-        self, directory: Path, runtime: Path, behaviours: str, options: tuple[str, ...], name: str, **patience: float
+        self, directory: Path, runtime: Path, behaviours: str, options: tuple[str, ...], name: str, **patience: Any
     ) -> None:
         super().__init__(directory, "-authgrant", "--runtime-dir", str(runtime), *options, name=name)
         self.runtime = runtime
@@ -62,7 +63,7 @@ class Proxies:
         self._all.append(proxy)
 
     def make(
-        self, behaviours: str = "serve", *options: str, workers: int = 2, name: str = "", **patience: float
+        self, behaviours: str = "serve", *options: str, workers: int = 2, name: str = "", **patience: Any
     ) -> QuickProxy:
         """One that was not started yet."""
         name = name or f"proxy{len(self._all)}"
@@ -71,13 +72,13 @@ class Proxies:
         self.add(proxy)
         return proxy
 
-    def start(self, behaviours: str = "serve", *options: str, workers: int = 2, **patience: float) -> QuickProxy:
+    def start(self, behaviours: str = "serve", *options: str, workers: int = 2, **patience: Any) -> QuickProxy:
         """One that serves."""
         proxy = self.make(behaviours, *options, workers=workers, **patience)
         proxy.start()
         return proxy
 
-    def successor(self, old: ProxyProcess, behaviours: str = "serve", *options: str, **patience: float) -> QuickProxy:
+    def successor(self, old: ProxyProcess, behaviours: str = "serve", *options: str, **patience: Any) -> QuickProxy:
         """One that is to take over, and was not started yet."""
         proxy = self.make(behaviours, "--takeover", *options, **patience)
         proxy.argv[proxy.argv.index("-listen") + 1] = f"127.0.0.1:{old.port}"

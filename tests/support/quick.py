@@ -26,8 +26,8 @@ def main() -> int:
     waits = PATIENT | json.loads(patience)
     takeover.TIMEOUT = waits.pop("takeover", takeover.TIMEOUT)
     if waits.pop("broken", 0):
-        supervisor.how = None  # type: ignore[assignment]
-    proxy.Supervisor = partial(Supervisor, patience=Patience(**waits))  # type: ignore[misc, assignment]
+        supervisor.how = None  # type: ignore[assignment, attr-defined]
+    proxy.Supervisor = partial(Supervisor, patience=Patience(**waits))  # type: ignore[assignment, attr-defined]
     return proxy.main(arguments)
 
 

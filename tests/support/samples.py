@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hubble.events import (
     AuthorizationDenied,
     CloseSession,
@@ -17,8 +19,8 @@ from hubble.events import (
     SessionSuspended,
 )
 
-WHEN = {"time": 1795843013.125, "worker": "4f1c9d2ab07e6635"}
-SESSION = {
+WHEN: dict[str, Any] = {"time": 1795843013.125, "worker": "4f1c9d2ab07e6635"}
+SESSION: dict[str, Any] = {
     "session": "0b8f7a52-6c1e-4f0b-9a53-2f1f6f0c9d11", "source": "laptop", "source_ip": "203.0.113.7",
     "identity": "alice", "gateway": "office", "host": "10.0.0.5", "port": 22, "key": "9f2c51d04ab7",
 }  # fmt: skip

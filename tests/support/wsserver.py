@@ -57,6 +57,11 @@ def upgrading_server(tls: ServerTLS | None = None, host: str = "127.0.0.1") -> I
         server.stop()
 
 
+def hang_up(sock: Socket) -> None:
+    """Close without an answer, once something has come."""
+    sock.recv(65536)
+
+
 @contextmanager
 def scripted_server(handle: Callable[[Socket], None]) -> Iterator[int]:
     """A server's port; each connection is handled by `handle`, and closed when that returns."""

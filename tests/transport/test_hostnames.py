@@ -49,7 +49,9 @@ def test_what_is_neither_is_refused_before_the_resolver_is_asked(
     host: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert host_problem(host) == problem
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: pytest.fail("the resolver was asked"))
+    monkeypatch.setattr(
+        "hubble.transport.addresses.socket.getaddrinfo", lambda *_, **__: pytest.fail("the resolver was asked")
+    )
     with pytest.raises(DialError) as caught:
         addresses.connect(host, 80, 5)
     text = str(caught.value)

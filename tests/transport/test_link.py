@@ -5,6 +5,7 @@ import os
 import struct
 import weakref
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gevent
@@ -17,7 +18,7 @@ from websockets.frames import Opcode
 from websockets.protocol import CLIENT, SERVER, Side
 
 from hubble.protocol.codec import MAX_MESSAGE
-from hubble.protocol.fairqueue import LANE_SIZE
+from hubble.protocol.fairqueue import LANE_SIZE, Lane
 from hubble.transport import link as link_module
 from hubble.transport.link import Keepalive, Link
 from tests.support.frames import BINARY, CLOSE, CONT, PING, TEXT, RawFrame, binary, close, in_two
@@ -29,6 +30,10 @@ A, B, C = b"a", b"b", b"c"
 """Lanes."""
 BLOCK = bytes(range(256)) * 256
 """64 KiB."""
+
+
+def _has_round_trip(link: Link) -> bool:
+    return link.round_trip is not None
 
 
 @pytest.fixture
@@ -222,7 +227,11 @@ class TestPushback:
 
     def test_what_a_report_sends_is_written(self, server: tuple[Owner, Peer]) -> None:
         owner, peer = server
-        owner.link.on_drained = lambda lane: owner.link.send(b"more", lane)
+
+        def send_more(lane: Lane) -> None:
+            owner.link.send(b"more", lane)
+
+        owner.link.on_drained = send_more
         count = fill(owner.link, A)
         for _ in range(count):
             assert peer.message() == BLOCK
@@ -352,7 +361,7 @@ class TestLife:
     def test_the_round_trip_is_measured(self, ends: tuple[Owner, Owner]) -> None:
         for end in ends:
             assert end.link.probe(PATIENCE)
-            poll(lambda link=end.link: link.round_trip is not None, PATIENCE, "a ping returns")
+            poll(partial(_has_round_trip, end.link), PATIENCE, "a ping returns")
             assert 0.0 <= end.link.round_trip < PATIENCE  # type: ignore[operator]
 
     def test_a_silent_link_dies(self, pair: Pair, side: Side) -> None:

@@ -22,7 +22,7 @@ from hubble.transport.serve.servertls import peer_subject, server_context
 from hubble.transport.tls import TLSOptions, client_context, public_key_digest
 from tests.support.certificates import Authority, Identity
 from tests.support.dialling import failure, openssl, pin_by_openssl, succeeds, tls_server
-from tests.support.wsserver import HELLO, scripted_server
+from tests.support.wsserver import HELLO, hang_up, scripted_server
 
 EC = "ec -pkeyopt ec_paramgen_curve:"
 ROOT = Path(__file__).resolve().parents[2]
@@ -266,7 +266,7 @@ class TestOtherServers:
             assert "it does not speak TLS there: are the scheme and the port of the URL right?" in failure(port)
 
     def test_a_server_that_hangs_up(self) -> None:
-        with scripted_server(lambda sock: sock.recv(65536) and None) as port:
+        with scripted_server(hang_up) as port:
             assert "it closed the connection: does it speak TLS there?" in failure(port)
 
     def test_ws_on_a_tls_port(self, ca: Authority) -> None:

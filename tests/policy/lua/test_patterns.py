@@ -77,7 +77,7 @@ def load(steps: int) -> tuple[Compare, object, object]:
     lua = lua51.LuaRuntime(encoding=None, unpack_returned_tuples=True)
     here = Path(hubble.policy.lua.__file__).parent
     parts = [(here / name).read_bytes() for name in ("patterns.lua", "strings.lua")]
-    return lua.execute(COMPARE, *parts, steps)  # type: ignore[no-any-return]
+    return lua.execute(COMPARE, *parts, steps)
 
 
 @pytest.fixture(scope="module", params=[0, 10**6], ids=["in Lua", "in C if cheap"])

@@ -106,7 +106,7 @@ def service() -> Iterator[Service]:
 
 
 def rule_port(agent: Agent) -> int:
-    return agent._entry._listeners[0][1].getsockname()[1]  # type: ignore[no-any-return]
+    return agent._entry._listeners[0][1].getsockname()[1]
 
 
 def holders(site: Site, name: str) -> list[Worker]:
@@ -335,4 +335,4 @@ def test_the_links_of_dead_workers_leave_no_descriptors(site: Site, service: Ser
         eventually(lambda: not two.proxy._mesh._links, "the link has ended")  # type: ignore[union-attr]
         count = len(list(Path("/proc/self/fd").iterdir()))
         before = before or count
-    assert count <= before + 2
+    assert before is not None and count <= before + 2

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import gevent
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("quick_farewells")
 
 
 @pytest.fixture
-def ruled() -> Callable[[Authorizer], tuple[Speaker, Speaker]]:
+def ruled() -> Iterator[Callable[[Authorizer], tuple[Speaker, Speaker]]]:
     """An entry and an exit at a proxy with a policy."""
     proxies: list[Proxy] = []
 
@@ -43,7 +43,7 @@ def ruled() -> Callable[[Authorizer], tuple[Speaker, Speaker]]:
         proxy.start()
         return agent(proxy, "entry"), agent(proxy, "exit")
 
-    yield start  # type: ignore[misc]
+    yield start
     for proxy in proxies:
         proxy.stop()
 
@@ -409,7 +409,7 @@ class TestTheLimits:
     """On what one gateway may open, whatever it calls it."""
 
     @pytest.fixture
-    def bounded(self) -> Callable[..., tuple[Speaker, Speaker]]:
+    def bounded(self) -> Iterator[Callable[..., tuple[Speaker, Speaker]]]:
         """An entry and an exit at a proxy with limits, and perhaps a policy."""
         proxies: list[Proxy] = []
 
@@ -419,7 +419,7 @@ class TestTheLimits:
             proxy.start()
             return agent(proxy, "entry"), agent(proxy, "exit")
 
-        yield start  # type: ignore[misc]
+        yield start
         for proxy in proxies:
             proxy.stop()
 

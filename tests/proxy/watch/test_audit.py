@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -152,7 +154,7 @@ def test_a_session_that_asks_again_and_again_has_one_account(monkeypatch: pytest
     with Tunnel() as tunnel:
         audit, asked = tunnel.proxy.observer.audit, []
         refuse = audit.refused
-        monkeypatch.setattr(audit, "refused", lambda *facts: (asked.append(facts), refuse(*facts)))
+        monkeypatch.setattr(audit, "refused", lambda *facts: [asked.append(facts), refuse(*facts)])  # type: ignore[func-returns-value]
         tunnel.port = tunnel.rule(tunnel.agent("other", f"0:late:127.0.0.1:{tunnel.echo.server_port}"))
         sock = tunnel.connect()
         refused = tunnel.logger.wait(OpenSession)
@@ -165,7 +167,7 @@ def test_a_session_that_asks_again_and_again_has_one_account(monkeypatch: pytest
 
 
 def test_denials_and_failures_of_the_policy() -> None:
-    answers = iter([False, ZeroDivisionError("the key s3cret is odd")])
+    answers: Iterator[Any] = iter([False, ZeroDivisionError("the key s3cret is odd")])
 
     def decide(request: object) -> bool:
         answer = next(answers)

@@ -23,7 +23,7 @@ from hubble.transport.dial.dial import (
     parse_url,
 )
 from hubble.transport.tls import TLSOptions
-from tests.support.wsserver import HELLO, saying, scripted_server, upgrading_server
+from tests.support.wsserver import HELLO, hang_up, saying, scripted_server, upgrading_server
 
 DIRECT = DialOptions(proxy="none")
 
@@ -240,7 +240,7 @@ class TestRefusal:
         assert said in str(answering(raw))
 
     def test_a_server_that_hangs_up(self) -> None:
-        with scripted_server(lambda sock: sock.recv(65536) and None) as port:
+        with scripted_server(hang_up) as port:
             assert "closed the connection without an answer" in str(failure(port))
 
     def test_the_connection_is_closed_even_while_the_error_is_kept(self) -> None:

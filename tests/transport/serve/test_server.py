@@ -470,7 +470,7 @@ class TestSharing:
         servers[0].start()
         yielded = Event()
         full = servers[0].full
-        servers[0].full = lambda: full() and not yielded.set()  # type: ignore[method-assign, func-returns-value]
+        servers[0].full = lambda: full() and not yielded.set()  # type: ignore[method-assign]
         with socket.create_connection(listener.getsockname(), timeout=PATIENCE) as sock:
             assert yielded.wait(PATIENCE)
             servers[0].close()
