@@ -203,7 +203,7 @@ class TestPath:
             target = parse_url(f"ws://127.0.0.1:{port}{path}")
             with pytest.raises(UpgradeRefused) as caught:
                 open_websocket(target, DialOptions(proxy="none"))
-        assert caught.value.status == 200
+        assert caught.value.http_status == 200
 
 
 def _read_to_end(sock: Socket) -> bytes:
