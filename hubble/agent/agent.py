@@ -100,6 +100,8 @@ class Agent:
             raise UsageError("the proxy's URL is missing")
         for target in self._targets:
             check_usage(target, self.options.dial)
+        self.listening: list[tuple[Rule, str, int]] = []
+        """What `start` has returned."""
         self._key = key
         self._instance = secrets.token_bytes(16)
         self._epoch = 0
@@ -124,11 +126,11 @@ class Agent:
 
     def start(self) -> list[tuple[Rule, str, int]]:
         """Listen, and begin to dial: each rule with the address and port it listens on. Raises ListenError."""
-        listening = self._entry.listen()
-        for rule, address, port in listening:
+        self.listening = self._entry.listen()
+        for rule, address, port in self.listening:
             log.info("rule %s listens on %s port %d", rule, address, port)
         self._greenlets = [gevent.spawn(self._keep_linked), gevent.spawn(self._watch_deadlines)]
-        return listening
+        return self.listening
 
     def serve_metrics(self, listener: Socket) -> None:
         """Answer Prometheus on a listener of its own (docs/metrics.md), until `stop`."""
@@ -150,6 +152,7 @@ class Agent:
             return
         self._stopping.set()
         self._entry.close()
+        self._exit.close()
         for connection in self._connections():
             connection.fail(ResetReason.AGENT_STOPPED, "the agent was stopped")
         link = self._links.link
@@ -341,6 +344,8 @@ class Agent:
         while True:
             gevent.sleep(TICK)
             now = time.monotonic()
+            self._entry.expire(now)
+            self._exit.expire(now)
             for connection in self._connections():
                 deadline = connection.session.deadline
                 if deadline is not None and now >= deadline:

@@ -29,6 +29,7 @@ from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
 from hubble.protocol.states import Ended, Opened, Resumed, Suspended
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Link
+from hubble.transport.liveness import is_client_gone
 from hubble.transport.stream import open_stream
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Connection:
         self.bytes_read = self.bytes_written = 0
         """From and to the local socket."""
         self._owner = owner
+        self._sock = sock
         self._stream = open_stream(sock)
         self._rest: bytes | memoryview = b""
         self._on_suspended = on_suspended
@@ -92,6 +94,11 @@ class Connection:
         self.turn()
         if type(message) is Data:
             self._hold_back()
+
+    @property
+    def is_client_gone(self) -> bool:
+        """Whether the local socket was reset, or closed in both directions, by the other side."""
+        return self._stream.closed or is_client_gone(self._sock)
 
     def path_lost(self, why: str) -> None:
         """The link is gone."""

@@ -8,23 +8,27 @@ import time
 from collections.abc import Iterable
 
 import gevent
-from gevent.pool import Group
 
-from hubble.agent.connection import Connection, reset
+from hubble.agent.connection import Connection
 from hubble.agent.links import Links
+from hubble.agent.listeners.choose import listener_for
+from hubble.agent.listeners.interface import Accepted
 from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
+from hubble.agent.pending import PendingConnections
 from hubble.agent.rules import Rule
 from hubble.agent.sessions import Sessions
 from hubble.base.backoff import Backoff
 from hubble.base.errors import ListenError
+from hubble.base.floodlog import FloodLog
+from hubble.base.keepalive import keep_running
+from hubble.base.slices import in_slices
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.messages import Ack, ConnectionClosed, Initiator, Refusal, Reset, ResetReason
 from hubble.protocol.states import Path
-from hubble.transport.addresses import Socket, set_tcp_options
-from hubble.transport.endpoint import endpoint
+from hubble.transport.addresses import set_tcp_options
+from hubble.transport.dial.answer import printable
 from hubble.transport.link import Link
-from hubble.transport.listen import open_listener
 
 log = logging.getLogger(__name__)
 
@@ -37,63 +41,54 @@ class Entry:
 
     def __init__(self, rules: Iterable[Rule], options: AgentOptions, links: Links, sessions: Sessions) -> None:
         self.connections: dict[bytes, Connection] = {}
-        self._rules = list(rules)
-        self._options = options
+        self._listeners = [listener_for(rule) for rule in rules]
         self._links = links
+        self._flood_log = FloodLog(log)
         self._sessions = sessions
         self._destinations: dict[bytes, Rule] = {}
-        self._listeners: list[tuple[Rule, Socket]] = []
-        self._greenlets = Group()
+        self._pending = PendingConnections(links, self._open, options.max_pending, options.link_wait)
+        self._greenlets: list[gevent.Greenlet] = []
 
     # Listening.
 
     def listen(self) -> list[tuple[Rule, str, int]]:
         """Listen as the rules say: each rule with the address and the port it has got. Raises ListenError."""
-        try:
-            for rule in self._rules:
-                self._listeners.append((rule, open_listener(rule.bind, rule.port)))
-        except ListenError as error:
-            self.close()
-            raise ListenError(f"rule {rule}: {error}") from error
-        for rule, listener in self._listeners:
-            self._greenlets.spawn(self._accept, rule, listener)
-        return [(rule, *listener.getsockname()[:2]) for rule, listener in self._listeners]
+        listening = []
+        for listener in self._listeners:
+            try:
+                listening.append((listener.rule, *listener.open()))
+            except ListenError as error:
+                self.close()
+                raise ListenError(f"rule {listener.rule}: {error}") from error
+        self._greenlets = [
+            keep_running("opening sessions", self._pending.run),
+            *(keep_running(f"rule {each.rule}", each.serve, self._pending.add) for each in self._listeners),
+        ]
+        return listening
 
     def close(self) -> None:
-        """Accept no more, and reset those that wait for a link."""
-        self._greenlets.kill()
-        for _, listener in self._listeners:
+        """Stop listening, and reset the connections that wait for a session."""
+        gevent.killall(self._greenlets)
+        for listener in self._listeners:
             listener.close()
+        self._pending.close()
 
-    def _accept(self, rule: Rule, listener: Socket) -> None:
-        while True:
-            try:
-                sock, address = listener.accept()
-            except OSError as error:  # too many open files, mostly: others will be closed
-                log.error("rule %s: cannot accept: %s", rule, error)
-                gevent.sleep(0.5)
-                continue
-            self._greenlets.spawn(self._open, rule, sock, endpoint(*address[:2]))
+    def expire(self, now: float) -> None:
+        """Time has passed: refuse the connections that have waited for too long."""
+        self._pending.expire(now)
 
     # Opening.
 
-    def _open(self, rule: Rule, sock: Socket, client: str) -> None:
-        set_tcp_options(sock)
-        try:
-            link = self._links.wait(self._options.link_wait)
-        except gevent.GreenletExit:  # the agent is stopped
-            reset(sock)
-            raise
-        if link is None:
-            log.warning("rule %s: %s refused: no link to the proxy within %g s", rule, client, self._options.link_wait)
-            reset(sock)
-            return
+    def _open(self, accepted: Accepted, link: Link) -> bytes:
+        set_tcp_options(accepted.sock)
         session = self._sessions.for_entry(self._links.resumable)
-        label = f"session {session_text(session.id)} ({client} to {rule.gateway}:{rule.host}:{rule.host_port})"
-        connection = Connection(self, session, label, sock, on_suspended=self._retry_later)
+        rule = accepted.rule
+        label = f"session {session_text(session.id)} ({accepted.client} to {rule.gateway}:{rule.host}:{rule.host_port})"
+        connection = Connection(self, session, label, accepted.sock, on_suspended=self._retry_later)
         self.connections[session.id] = connection
         self._destinations[session.id] = rule
         self._initiate(connection, link)
+        return session.id
 
     def _initiate(self, connection: Connection, link: Link) -> None:
         session, rule = connection.session, self._destinations[connection.session.id]
@@ -103,7 +98,7 @@ class Entry:
         link.send(encode(initiator), session.id)
 
     def acknowledge(self, ack: Ack) -> None:
-        """The proxy, or the exit, has answered an Initiator."""
+        """Handle the answer to an Initiator, from the proxy or the exit."""
         connection = self.connections.get(ack.session)
         if connection is None:
             if ack.ok:
@@ -114,6 +109,8 @@ class Entry:
         else:
             self._refused(connection, ack)
         connection.turn()
+        if connection.session.established:
+            self._pending.answered(ack.session)
 
     def _turn_down(self, ack: Ack) -> None:
         """The session has ended meanwhile: the exit would keep it, and its destination, for nothing."""
@@ -131,21 +128,28 @@ class Entry:
 
     def _refused(self, connection: Connection, ack: Ack) -> None:
         session = connection.session
-        text = ack.message or "refused"
+        text = printable(ack.message) or "refused"
         if session.path is not Path.CONNECTING:
             return
-        if session.refused(ack.code, text, time.monotonic(), patient=self._links.is_young):
+        if ack.code is Refusal.LIMIT and not session.established:
+            self._pending.pause()
+        if session.refused(ack.code, text, time.monotonic(), patient=self._is_patient(session.id, ack.code)):
             self._retry_later(connection)
         elif ack.code is not Refusal.UNKNOWN_SESSION:
-            log.warning("%s: refused: %s", connection.label, text)
+            self._flood_log.log(logging.WARNING, "sessions refused", "", "%s: refused: %s", connection.label, text)
+
+    def _is_patient(self, session: bytes, code: Refusal) -> bool:
+        """Whether a new session is asked for again: its exit may be late, or a limit may allow it later."""
+        return self._links.is_young if code is Refusal.NO_GATEWAY else self._pending.may_wait(session)
 
     # Resuming.
 
     def resume_all(self, link: Link) -> None:
         """A link is there again: ask for a path for each session that waits."""
-        for connection in list(self.connections.values()):
-            if connection.session.path is Path.WAITING:
+        for connection in in_slices(list(self.connections.values())):
+            if connection.session.path is Path.WAITING and not link.closed:
                 self._initiate(connection, link)
+        self._pending.wake()
 
     def _retry_later(self, connection: Connection) -> None:
         backoff = connection.backoff
@@ -155,7 +159,11 @@ class Entry:
 
     def _retry(self, connection: Connection) -> None:
         link = self._links.link
-        if link is not None and connection.session.path is Path.WAITING:
+        if connection.session.path is not Path.WAITING:
+            return
+        if not connection.session.established and connection.is_client_gone:
+            connection.fail(ResetReason.LOCAL_RESET, "the client is gone")
+        elif link is not None:
             self._initiate(connection, link)
 
     # What connections need.
@@ -174,3 +182,4 @@ class Entry:
         """The connection's session is over."""
         self.connections.pop(connection.session.id, None)
         self._destinations.pop(connection.session.id, None)
+        self._pending.answered(connection.session.id)

@@ -6,22 +6,22 @@ import logging
 import time
 from collections.abc import Callable
 
-import gevent
-
 from hubble.agent.connection import Connection
+from hubble.agent.dials import Dialled, Dials
 from hubble.agent.links import Links
 from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
 from hubble.agent.sessions import Sessions
 from hubble.base.errors import DialError, ProtocolError
+from hubble.base.floodlog import FloodLog
 from hubble.protocol.codec import InvalidInitiator, encode, session_text
-from hubble.protocol.messages import Ack, Initiator, Refusal, Terms
+from hubble.protocol.messages import Ack, Initiator, Refusal, ResetReason, Terms
 from hubble.transport.addresses import Check, IPAddress, Socket, connect
+from hubble.transport.dial.answer import printable
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 
 log = logging.getLogger(__name__)
-
 
 Forbids = Callable[[str, IPAddress, int], str | None]
 """Given the host as asked for, an address it resolves to, and the port: why not to connect, or None."""
@@ -39,34 +39,45 @@ class Exit:
         self.connections: dict[bytes, Connection] = {}
         self._options = options
         self._links = links
+        self._flood_log = FloodLog(log)
         self._forbids = forbids
         self._sessions = sessions
-        self._dialling: dict[bytes, Initiator] = {}
+        self._dials = Dials(options.max_dials, options.dial_timeout, self._connect, self._dialled)
 
     def initiate(self, initiator: Initiator) -> None:
         """An entry asks for a session, or for one of ours to go on."""
-        connection = self.connections.get(initiator.session)
-        if initiator.session in self._dialling:
-            self._dialling[initiator.session] = self._newer(initiator)
+        connection, dialling = self.connections.get(initiator.session), self._dials.get(initiator.session)
+        if dialling is not None:
+            self._dials.replace(self._newer(dialling, initiator))
         elif connection is not None:
             self._resume(connection, initiator)
         elif initiator.terms is not None and initiator.terms.resume:
             self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
+        elif len(self.connections) + len(self._dials) >= self._options.max_sessions:
+            self._refuse(initiator, Refusal.BUSY, f"this exit has {self._options.max_sessions} sessions already")
         else:
-            self._dialling[initiator.session] = initiator
-            gevent.spawn(self._dial, initiator)
+            self._dials.add(initiator)
 
     def refuse_invalid(self, error: InvalidInitiator) -> None:
         """An entry asks for a session with what no session can have."""
-        log.warning("session %s: refused: %s", session_text(error.session), error)
+        self._flood_log.log(
+            logging.WARNING, "sessions refused", "", "session %s: refused: %s", session_text(error.session), error
+        )
         link = self._links.link
         if link is not None:
             ack = Ack(error.session, False, str(error), code=Refusal.BAD_REQUEST, path=error.path)
             link.send(encode(ack), error.session)
 
-    def _newer(self, initiator: Initiator) -> Initiator:
+    def expire(self, now: float) -> None:
+        """Time has passed: refuse the sessions that have waited too long to be dialled."""
+        self._dials.expire(now)
+
+    def close(self) -> None:
+        """Dial no more."""
+        self._dials.close()
+
+    def _newer(self, first: Initiator, initiator: Initiator) -> Initiator:
         """The one to answer of two for a session still being dialled: the later, if its secret is the same."""
-        first = self._dialling[initiator.session]
         if first.terms is None or initiator.terms is None or first.terms.secret != initiator.terms.secret:
             self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
             return first
@@ -74,18 +85,27 @@ class Exit:
 
     # Opening.
 
-    def _dial(self, initiator: Initiator) -> None:
+    def _connect(self, initiator: Initiator) -> Socket:
         host, port = initiator.host, initiator.port
         started = time.monotonic()
         try:
             sock = connect(host, port, self._options.dial_timeout, self._checker(host, port))
-        except DialError as error:
+        except DialError:
             self.meters.dial_failed(time.monotonic() - started, self._options.dial_timeout)
-            log.warning("session %s: %s", session_text(initiator.session), error)
-            self._refuse(self._dialling.pop(initiator.session), Refusal.DIAL_FAILED, str(error))
-            return
+            raise
         self.meters.dials.add(time.monotonic() - started)
-        self._open(self._dialling.pop(initiator.session), sock)
+        return sock
+
+    def _dialled(self, dialled: Dialled) -> None:
+        initiator = dialled.initiator
+        if dialled.sock is not None:
+            self._open(initiator, dialled.sock)
+            return
+        self._flood_log.log(
+            logging.WARNING, "sessions refused", initiator.source,
+            "session %s: %s", session_text(initiator.session), dialled.text,
+        )  # fmt: skip
+        self._refuse(initiator, dialled.code, dialled.text)
 
     def _checker(self, host: str, port: int) -> Check:
         def check(address: IPAddress) -> None:
@@ -97,15 +117,22 @@ class Exit:
 
     def _open(self, initiator: Initiator, sock: Socket) -> None:
         link = self._links.link
-        source = initiator.source or "an agent"
-        label = f"session {session_text(initiator.session)} ({source} to {endpoint(initiator.host, initiator.port)})"
+        source = printable(initiator.source) or "an agent"
+        destination = printable(endpoint(initiator.host, initiator.port))
+        label = f"session {session_text(initiator.session)} ({source} to {destination})"
         session = self._sessions.for_exit(initiator)
         connection = self.connections[session.id] = Connection(self, session, label, sock)
         if link is None:
             connection.path_lost("the link was lost")
             return
         session.link_round_trip = link.round_trip or 0.0
-        self._answer(initiator, link, session.accept(initiator.terms, time.monotonic()))
+        try:
+            terms = session.accept(initiator.terms, time.monotonic())
+        except ProtocolError as error:  # such as an offset in a session that has no bytes yet
+            connection.fail(ResetReason.PROTOCOL_ERROR, str(error))
+            self._refuse(initiator, Refusal.BAD_REQUEST, str(error))
+            return
+        self._answer(initiator, link, terms)
         connection.turn()
 
     # Resuming.
@@ -119,7 +146,10 @@ class Exit:
             session.link_round_trip = link.round_trip or 0.0
             terms = session.accept(initiator.terms, time.monotonic())
         except ProtocolError as error:
-            log.warning("%s: a resumption was refused: %s", connection.label, error)
+            self._flood_log.log(
+                logging.WARNING, "resumptions refused", initiator.source,
+                "%s: a resumption was refused: %s", connection.label, error,
+            )  # fmt: skip
             self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
             return
         if terms is not None:

@@ -14,7 +14,9 @@ from hubble.transport.link import Keepalive
 class AgentOptions:
     """The defaults suit most.
 
-    link_wait: how long a new connection waits for a link to the proxy. dial_timeout: for a destination.
+    link_wait: how long a new connection waits for a link to the proxy, and for its session while a limit is reached.
+    max_pending: how many new connections may wait for that. dial_timeout: for a destination.
+    max_dials, max_sessions: how many destinations an exit dials at once, and how many sessions it has.
     resume_timeout: how long a session waits for its path. hello_timeout: how long the proxy may take to answer the
     registration. waiting_sessions, waiting_bytes: how many sessions may wait for their path, keeping how much; those
     that keep most are given up first. retry_most: the longest pause between attempts to reach the proxy;
@@ -22,7 +24,10 @@ class AgentOptions:
     """
 
     link_wait: float = 10.0
+    max_pending: int = 1_000
     dial_timeout: float = 10.0
+    max_dials: int = 100
+    max_sessions: int = 20_000
     resume_timeout: float = RESUME_TIMEOUT
     hello_timeout: float = 10.0
     retry_first: float = 0.5

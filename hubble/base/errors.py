@@ -32,6 +32,10 @@ class DialError(HubbleError):
     """A connection could not be made: to the proxy, through an HTTP or SOCKS proxy, or to a destination."""
 
 
+class OutOfDescriptors(DialError):
+    """This process, or its machine, has no file descriptor left for a connection."""
+
+
 class RegistrationRefused(HubbleError):
     """The proxy refused this agent's name or key; trying again at once would not help."""
 

@@ -86,6 +86,9 @@ def _agent_options(options: Namespace) -> AgentOptions:
     return AgentOptions(
         link_wait=options.link_wait,
         dial_timeout=options.dial_timeout,
+        max_pending=options.max_pending,
+        max_dials=options.max_dials,
+        max_sessions=options.max_sessions,
         resume_timeout=options.resume_timeout,
         initial_window=options.credit,
         largest_window=options.credit_most,

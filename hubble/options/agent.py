@@ -62,11 +62,34 @@ TIMING = Group(
     "Timeouts",
     (
         Option("ping-interval", "Ping an idle link this often.", SECONDS, absent="20 s"),
-        Option("link-wait", "Let a new connection wait this long for a link to the proxy.", SECONDS, default=10.0),
+        Option(
+            "link-wait",
+            "Let a new connection wait this long for a link to the proxy, or for its turn.",
+            SECONDS,
+            default=10.0,
+        ),
         Option("dial-timeout", "Let a destination take this long to answer.", SECONDS, default=10.0),
         Option("resume-timeout", "Keep a session this long while its path is lost.", SECONDS, default=60.0),
     ),
 )
+
+LIMITS = Group(
+    "Limits",
+    (
+        Option(
+            "max-pending", "New connections that may wait for a session; beyond that, the source with most is refused.",
+            COUNT, default=1_000, unit="connections",
+        ),
+        Option(
+            "max-dials", "Destinations dialed at once. Further sessions wait, at most for --dial-timeout.", COUNT,
+            default=100, unit="dials",
+        ),
+        Option(
+            "max-sessions", "Sessions that this agent serves as an exit. Further ones are refused as busy.", COUNT,
+            default=20_000, unit="sessions",
+        ),
+    ),
+)  # fmt: skip
 
 CREDIT = Group(
     "Memory",
@@ -93,7 +116,7 @@ MONITORING = Group(
     ),
 )  # fmt: skip
 
-AGENT = (REGISTRATION, DIALING, ACCESS, TIMING, CREDIT, MONITORING, LOGGING)
+AGENT = (REGISTRATION, DIALING, ACCESS, TIMING, LIMITS, CREDIT, MONITORING, LOGGING)
 
 _URL, _, _KEY, _KEY_FILE, _ = REGISTRATION.options
 CHECK = (

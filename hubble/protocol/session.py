@@ -60,6 +60,8 @@ class Session:
         self._secret = secret
         self._resume_timeout = resume_timeout
         self._attempt = 0
+        self._asked = False
+        """Whether the exit may have the session, as far as the entry knows."""
         self._deadline: float | None = None
         self._credit_at: float | None = None
         self._lost_at = 0.0
@@ -119,7 +121,7 @@ class Session:
         self._discard()
         if self.path is Path.OPEN:
             self._send_failure()
-        elif self.from_exit or not self._attempt:
+        elif self.from_exit or not self._asked:
             self._end(reason, text)
 
     def abandon(self) -> None:
@@ -135,6 +137,7 @@ class Session:
         self._move(Move.CONNECT)
         self._outbox.clear()
         self._attempt += 1
+        self._asked = True
         self._start_clock(now)
         return self._terms(secret=self._secret, resume=self.established)
 
@@ -158,6 +161,7 @@ class Session:
             return False
         if code in TRY_AGAIN and (self.established or patient):
             self._move(Move.LOSE)
+            self._asked = self.established
             return True
         unknown = code is Refusal.UNKNOWN_SESSION
         self._end(ResetReason.UNKNOWN_SESSION if unknown else ResetReason.REFUSED, text)

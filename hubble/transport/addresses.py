@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import socket as stdlib_socket
@@ -16,7 +17,7 @@ import gevent
 from gevent import socket
 from gevent.queue import Empty, Queue
 
-from hubble.base.errors import DialError
+from hubble.base.errors import DialError, OutOfDescriptors
 from hubble.base.names import shown
 from hubble.transport.endpoint import endpoint
 from hubble.transport.hostnames import host_problem
@@ -33,6 +34,7 @@ KEEPALIVE_IDLE = 60
 KEEPALIVE_INTERVAL = 15
 KEEPALIVE_PROBES = 4
 LONGEST_LIST = 4
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class Address(NamedTuple):
@@ -46,6 +48,10 @@ class Address(NamedTuple):
         """The address itself, an IPv4-mapped one (`::ffff:192.0.2.1`) as the IPv4 address that it means."""
         ip = ipaddress.ip_address(self.sockaddr[0])
         return getattr(ip, "ipv4_mapped", None) or ip
+
+
+_Result = tuple[Address, Socket | str | OutOfDescriptors]
+"""What became of one address: a connected socket, why there is none, or why no address can be tried now."""
 
 
 @contextmanager
@@ -72,7 +78,8 @@ def connect(host: str, port: int, timeout: float, check: Check | None = None) ->
     Every address of the name is tried, the two families by turns, each `STAGGER` seconds after the one
     before or as soon as that has failed; the first to answer wins (RFC 8305, but for the two DNS queries,
     which `getaddrinfo` makes as one). `check` sees each address before it is dialled, and may raise
-    `DialError` to forbid it. Raises `DialError`, one line that names each address's failure.
+    `DialError` to forbid it. Raises `DialError`, one line that names each address's failure, or its subclass
+    `OutOfDescriptors`.
     """
     where = endpoint(host, port)
     started = time.monotonic()
@@ -98,7 +105,11 @@ def resolve(host: str, port: int) -> list[Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except socket.gaierror as error:
         raise DialError(f"cannot resolve {host!r}: {error.strerror}") from error
-    except (OSError, ValueError) as error:  # ValueError: what the idna codec finds only now
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise OutOfDescriptors(f"cannot resolve {host!r}: {reason(error)}") from error
+        raise DialError(f"cannot resolve {host!r}: {error}") from error
+    except ValueError as error:  # what the idna codec finds only now
         raise DialError(f"cannot resolve {host!r}: {error}") from error
     addresses = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
     first = [address for address in addresses if address.family == addresses[0].family]
@@ -121,7 +132,7 @@ def set_tcp_options(sock: Socket) -> None:
 
 def _race(addresses: list[Address], timeout: float, check: Check | None) -> tuple[Socket | None, dict[Address, str]]:
     """The first socket to connect, if any, and what became of the addresses that failed before it."""
-    results: Queue[tuple[Address, Socket | str]] = Queue()
+    results: Queue[_Result] = Queue()
     waiting = deque(addresses)
     running: list[gevent.Greenlet] = []
     failures: dict[Address, str] = {}
@@ -135,6 +146,8 @@ def _race(addresses: list[Address], timeout: float, check: Check | None) -> tupl
                     address, outcome = results.get(timeout=STAGGER if waiting else None)
                 except Empty:
                     continue
+                if isinstance(outcome, OutOfDescriptors):
+                    raise outcome
                 if not isinstance(outcome, str):
                     return outcome, failures
                 failures[address] = outcome
@@ -147,7 +160,7 @@ def _race(addresses: list[Address], timeout: float, check: Check | None) -> tupl
     return None, failures
 
 
-def _attempt(address: Address, check: Check | None, results: Queue[tuple[Address, Socket | str]]) -> None:
+def _attempt(address: Address, check: Check | None, results: Queue[_Result]) -> None:
     try:
         if check is not None:
             check(address.ip)
@@ -155,7 +168,10 @@ def _attempt(address: Address, check: Check | None, results: Queue[tuple[Address
     except DialError as error:
         results.put((address, str(error)))
     except OSError as error:
-        results.put((address, reason(error)))
+        if error.errno in NO_DESCRIPTOR:
+            results.put((address, OutOfDescriptors(f"cannot connect to {address.ip}: {reason(error)}")))
+        else:
+            results.put((address, reason(error)))
 
 
 def _connect_one(address: Address) -> Socket:
@@ -169,10 +185,10 @@ def _connect_one(address: Address) -> Socket:
     return sock
 
 
-def _close_losers(results: Queue[tuple[Address, Socket | str]]) -> None:
+def _close_losers(results: Queue[_Result]) -> None:
     while not results.empty():
         _, outcome = results.get_nowait()
-        if not isinstance(outcome, str):
+        if isinstance(outcome, Socket):
             outcome.close()
 
 

@@ -91,14 +91,14 @@ class Tunnel:
         options = AgentOptions(retry_first=0.05, retry_most=0.2, retry_most_waiting=0.1)
         agent = Agent(self.url, name, rules, options=options, **settings)
         self.agents.append(agent)
-        agent.listening = agent.start()  # type: ignore[attr-defined]  # for `rule`
+        agent.start()
         if registered:
             eventually(lambda: self.proxy.gateways.get(name), f"{name} is registered")
         return agent
 
     def rule(self, agent: Agent) -> int:
         """The port of an agent's first rule."""
-        return int(agent.listening[0][2])  # type: ignore[attr-defined]
+        return agent.listening[0][2]
 
     def connect(self) -> socket.socket:
         """A connection through the tunnel."""

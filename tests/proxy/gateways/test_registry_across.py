@@ -106,7 +106,7 @@ def service() -> Iterator[Service]:
 
 
 def rule_port(agent: Agent) -> int:
-    return agent._entry._listeners[0][1].getsockname()[1]
+    return agent.listening[0][2]
 
 
 def holders(site: Site, name: str) -> list[Worker]:

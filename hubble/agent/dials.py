@@ -1,0 +1,108 @@
+"""An exit's dials to destinations: bounded at once, fair among entry gateways, with a bounded queue for the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gevent.pool import Group
+
+from hubble.base.errors import DialError, OutOfDescriptors
+from hubble.base.fairslots import FairSlots
+from hubble.protocol.messages import Initiator, Refusal
+from hubble.transport.addresses import Socket
+
+WAITING = 1_000
+"""Initiators that may wait for a dial."""
+
+Connect = Callable[[Initiator], Socket]
+"""Connects to an Initiator's destination. Raises DialError."""
+
+
+class _Outcome(NamedTuple):
+    sock: Socket | None
+    code: Refusal = Refusal.UNSPECIFIED
+    text: str = ""
+
+
+class Dialled(NamedTuple):
+    """What came of an Initiator: a connected socket, or the refusal to answer with."""
+
+    initiator: Initiator
+    sock: Socket | None
+    code: Refusal
+    text: str
+
+
+class Dials:
+    """Runs `most` dials at once. Calls `done` once for each Initiator, in any order."""
+
+    def __init__(self, most: int, patience: float, connect: Connect, done: Callable[[Dialled], None]) -> None:
+        self._most = most
+        self._patience = patience
+        self._connect = connect
+        self._done = done
+        self._queue = FairSlots[bytes](most, WAITING)
+        self._initiators: dict[bytes, Initiator] = {}
+        self._since: dict[bytes, float] = {}
+        self._greenlets = Group()
+
+    def __len__(self) -> int:
+        """How many Initiators are dialled, or wait."""
+        return len(self._initiators)
+
+    def get(self, session: bytes) -> Initiator | None:
+        """Return the Initiator of a session that is dialled, or waits."""
+        return self._initiators.get(session)
+
+    def replace(self, initiator: Initiator) -> None:
+        """Have a later Initiator of the same session answered in place of the one there."""
+        self._initiators[initiator.session] = initiator
+
+    def add(self, initiator: Initiator) -> None:
+        """Dial, or queue. A full queue refuses the newest of the gateway that has most in it."""
+        self._initiators[initiator.session] = initiator
+        self._since[initiator.session] = time.monotonic()
+        dropped = self._queue.put(initiator.source, initiator.session)
+        if dropped is not None:
+            self._finish(dropped, None, Refusal.BUSY, f"more than {WAITING} sessions wait to be dialled here")
+        self._start()
+
+    def expire(self, now: float) -> None:
+        """Refuse what has waited for too long."""
+        for session in self._queue.remove(lambda each: now - self._since[each] >= self._patience):
+            busy = f"{self._most} dials are under way here; none was free within {self._patience:g} s"
+            self._finish(session, None, Refusal.BUSY, busy)
+
+    def close(self) -> None:
+        """End all dials, and answer none of those that wait."""
+        self._queue.clear()
+        self._greenlets.kill()
+
+    def _start(self) -> None:
+        while (taken := self._queue.take()) is not None:
+            self._greenlets.spawn(self._dial, *taken)
+
+    def _dial(self, source: object, session: bytes) -> None:
+        dialled = _Outcome(None, Refusal.BUSY, "dialling failed here")
+        try:
+            dialled = self._try(session)
+        finally:
+            self._queue.release(source)
+            try:
+                self._finish(session, *dialled)
+            finally:
+                self._start()
+
+    def _try(self, session: bytes) -> _Outcome:
+        try:
+            return _Outcome(self._connect(self._initiators[session]))
+        except OutOfDescriptors as error:
+            return _Outcome(None, Refusal.BUSY, str(error))
+        except DialError as error:
+            return _Outcome(None, Refusal.DIAL_FAILED, str(error))
+
+    def _finish(self, session: bytes, sock: Socket | None, code: Refusal, text: str) -> None:
+        del self._since[session]
+        self._done(Dialled(self._initiators.pop(session), sock, code, text))
