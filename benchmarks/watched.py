@@ -17,6 +17,7 @@ from typing import Any  # noqa: E402
 
 import gevent  # noqa: E402
 
+from hubble.admin.server import serve  # noqa: E402
 from hubble.events import Events  # noqa: E402
 from hubble.events.files import FileLogger  # noqa: E402
 from hubble.transport.listen import open_listener  # noqa: E402
@@ -56,7 +57,7 @@ def page(sessions: int, loads: int) -> dict[str, list[float]]:
         return {"seconds": []}
     with Tunnel(with_agents=False) as tunnel, browser(program) as chromium:
         listener = open_listener("127.0.0.1", 0)
-        tunnel.proxy.serve_admin(listener, TOKEN, {})
+        serve(tunnel.proxy, listener, TOKEN, {})
         populate(tunnel.proxy, sessions, gateways=500)
         chromium.call("Page.addScriptToEvaluateOnNewDocument", source=USABLE)
         seconds = []

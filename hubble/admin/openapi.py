@@ -8,6 +8,7 @@ from typing import Any
 from hubble import __version__
 from hubble.admin import queries
 from hubble.admin.queries import Parameter
+from hubble.base.facts import PublicFacts
 from hubble.base.names import MAX_NAME
 from hubble.events import KINDS
 
@@ -46,7 +47,7 @@ GATEWAY = _object(
     queued_bytes=COUNT, worker=TEXT, node=TEXT,
 )  # fmt: skip
 SESSION = _object(
-    session=TEXT, source=TEXT, source_ip=TEXT, identity=TEXT, gateway=TEXT, host=TEXT, port=COUNT, key=TEXT,
+    **{field.name: OF_TYPE[str(field.type)] for field in dataclasses.fields(PublicFacts)},
     state={"enum": ["open", "suspended"]}, since=NUMBER, suspended=MAYBE, resumptions=COUNT, bytes_to_exit=COUNT,
     bytes_to_entry=COUNT, rate_to_exit=NUMBER, rate_to_entry=NUMBER, worker=TEXT, node=TEXT,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gevent
@@ -10,7 +11,9 @@ from gevent.pool import Pool
 from gevent.select import select
 
 from hubble.admin.app import GONE, AdminApplication
-from hubble.admin.service import Admin
+from hubble.admin.service import Admin, Drain
+from hubble.admin.views import Views
+from hubble.proxy.proxy import Proxy
 from hubble.transport.addresses import Socket
 from hubble.transport.serve.strict import StrictHandler, StrictServer
 
@@ -42,6 +45,30 @@ class AdminHandler(StrictHandler):
         """Wait as long, or until the client closes the connection; whether it has, or says what nobody asked it for."""
         readable, _, _ = select([self.socket], [], [], seconds)
         return bool(readable)
+
+
+def answer_peers(proxy: Proxy) -> Views:
+    """Let the other workers ask this one what their operators want to know; before the proxy starts."""
+    views = Views(proxy)
+    if proxy.mesh is not None:
+        proxy.mesh.methods |= views.methods()
+    return views
+
+
+def serve(
+    proxy: Proxy,
+    listener: Socket,
+    token: str,
+    configuration: Mapping[str, Any],
+    drain: Drain | None = None,
+) -> None:
+    """Serve the proxy's operators on a listener of their own (docs/admin.md), until the proxy stops.
+
+    `configuration` is shown to them; `drain(seconds)` begins to drain the whole proxy, which is this one unless given.
+    """
+    views = answer_peers(proxy)
+    drain = drain or (lambda seconds: gevent.spawn(proxy.drain, seconds))
+    proxy.attach(AdminServer(listener, Admin(views, proxy.me, proxy.mesh, configuration, drain), token))
 
 
 class AdminServer:

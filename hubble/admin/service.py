@@ -8,6 +8,7 @@ from typing import Any
 
 from hubble.admin.lists import Row
 from hubble.admin.views import FLOWS, Views
+from hubble.directory import Worker
 from hubble.mesh.mesh import Mesh, WorkerUnreachable
 from hubble.proxy.watch.history import merged
 from hubble.proxy.watch.metrics import exposition
@@ -18,18 +19,17 @@ ROWS_AT_ONCE = 50
 SETTLED = 1.0
 """Seconds after which every worker has taken its point of the history."""
 
-Drain = Callable[[float], None]
+Drain = Callable[[float], object]
 
 
 class Admin:
     """Asks the workers. `configuration` is shown as it is: it holds no secrets. `drain` begins to drain all of them."""
 
     def __init__(
-        self, views: Views, worker: str, node: str, mesh: Mesh | None, configuration: Mapping[str, Any], drain: Drain
+        self, views: Views, me: Worker, mesh: Mesh | None, configuration: Mapping[str, Any], drain: Drain
     ) -> None:
         self._methods = views.methods()
-        self._worker = worker
-        self._node = node
+        self._me = me
         self._mesh = mesh
         self._configuration = dict(configuration)
         self._drain = drain
@@ -89,7 +89,7 @@ class Admin:
 
     def metrics(self) -> bytes:
         """The workers of this machine, for Prometheus: it asks each machine for itself."""
-        here = {row["worker"]: str(row["slot"]) for row in self.workers() if row["node"] == self._node}
+        here = {row["worker"]: str(row["slot"]) for row in self.workers() if row["node"] == self._me.node}
         exported = self._ask("metrics")
         return exposition({slot: exported[worker] for worker, slot in here.items() if worker in exported})
 
@@ -120,7 +120,7 @@ class Admin:
     def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
         name = f"admin_{method}"
         if self._mesh is None:
-            return {self._worker: self._methods[name](arguments)}
+            return {self._me.id: self._methods[name](arguments)}
         return self._mesh.call_all(name, timeout=TIMEOUT, **arguments)
 
     def _page(self, kind: str, query: Mapping[str, Any], name: str) -> Row:

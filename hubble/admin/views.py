@@ -21,12 +21,11 @@ from hubble import __version__
 from hubble.admin.lists import Key, Row, first_keys, fitting
 from hubble.base.slices import in_chunks
 from hubble.protocol.codec import session_text
-from hubble.protocol.messages import ResetReason
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT
 from hubble.proxy.gateways.gateway import Gateway
-from hubble.proxy.sessions.relay import end
+from hubble.proxy.proxy import Proxy
+from hubble.proxy.sessions.record import Record
 from hubble.proxy.sessions.routes import Routes
-from hubble.proxy.watch.observer import Observer
-from hubble.proxy.watch.record import TO_ENTRY, TO_EXIT, Record
 
 TEXT = 300
 SORT_TEXT = 64
@@ -38,11 +37,11 @@ Arguments = Mapping[str, Any]
 class Views:
     """Answers for one worker. Each method takes and gives what JSON can carry."""
 
-    def __init__(self, observer: Observer, routes: Routes, reload: Callable[[], str]) -> None:
-        self._observer = observer
-        self._audit = observer.audit
-        self._routes = routes
-        self._reload = reload
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._me = proxy.me
+        self._watch = proxy.watch
+        self._sessions = proxy.sessions
 
     def methods(self) -> dict[str, Callable[[Arguments], Any]]:
         """What other workers may call, by name."""
@@ -56,39 +55,37 @@ class Views:
 
     def worker(self, arguments: Arguments) -> Row:
         """What there is to know of this worker."""
-        me, observer = self._observer.me, self._observer
+        me, watch = self._me, self._watch
         return {
             "worker": me.id,
             "node": me.node,
-            "slot": observer.slot,
+            "slot": watch.slot,
             "pid": os.getpid(),
             "version": __version__,
-            "started": observer.started,
-            "gateways": len(observer.gateways or ()),
-            "sessions_open": self._audit.open,
-            "sessions_suspended": self._audit.suspended,
-            "loop_lag": observer.history.lag if observer.history is not None else 0.0,
+            "started": watch.started_at,
+            "gateways": len(self._proxy.gateways),
+            "sessions_open": self._sessions.open,
+            "sessions_suspended": self._sessions.suspended,
+            "loop_lag": watch.history.lag,
             "memory": _memory(),
             "cpu_seconds": time.process_time(),
-            "events_dropped": sum(feed.dropped for feed in observer.events.feeds()),
+            "events_dropped": sum(feed.dropped for feed in watch.events.feeds()),
         }
 
     def metrics(self, arguments: Arguments) -> Any:
         """Every family (metrics.Exported)."""
-        return self._observer.metrics.export()
+        return self._watch.metrics.export()
 
     def gateway_keys(self, arguments: Arguments) -> Row:
         """`total`, and in `keys` the first `count`, each as [what it is sorted by, name]."""
         search = arguments.get("search", "").casefold()
         wanted = _holding(search, lambda gateway: (gateway.name, gateway.address, gateway.identity)) if search else None
-        sorts = {name: key(self._routes) for name, key in GATEWAY_KEYS.items()}
-        return _keys(list(self._observer.gateways or ()), arguments, sorts, wanted, str)
+        sorts = {name: key(self._proxy.routes) for name, key in GATEWAY_KEYS.items()}
+        return _keys(list(self._proxy.gateways), arguments, sorts, wanted, str)
 
     def gateway_rows(self, arguments: Arguments) -> list[Row]:
         """Of the gateways `names` those that are here, as many as fit."""
-        gateways = self._observer.gateways
-        assert gateways is not None
-        found = (gateways.get(name) for name in arguments["names"])
+        found = (self._proxy.gateways.get(name) for name in arguments["names"])
         return fitting(self._gateway(gateway) for gateway in found if gateway is not None)
 
     def session_keys(self, arguments: Arguments) -> Row:
@@ -99,23 +96,23 @@ class Views:
         if state:
             tests.append(lambda record: _state(record) == state)
         if gateway:
-            tests.append(lambda record: gateway in (record.source, record.gateway))
+            tests.append(lambda record: gateway in (record.facts.source, record.facts.gateway))
         if search:
             tests.append(_holding(search, _session_texts))
         wanted = (lambda record: all(test(record) for test in tests)) if tests else None
-        return _keys(self._audit.all(), arguments, SESSION_KEYS, wanted, session_text)
+        return _keys(self._sessions.all(), arguments, SESSION_KEYS, wanted, session_text)
 
     def session_rows(self, arguments: Arguments) -> list[Row]:
         """Of the sessions `names` those that are here, as many as fit."""
-        found = (self._audit.get(UUID(name).bytes) for name in arguments["names"])
+        found = (self._sessions.get(UUID(name).bytes) for name in arguments["names"])
         return fitting(self._session(record) for record in found if record is not None)
 
     def flows(self, arguments: Arguments) -> list[Row]:
         """Which gateways talk to which, those with most sessions first: at most FLOWS."""
         flows: dict[tuple[str, str], list[float]] = {}
-        for chunk in in_chunks(self._audit.all()):
+        for chunk in in_chunks(self._sessions.all()):
             for record in chunk:
-                pair = record.source, record.gateway
+                pair = record.facts.source, record.facts.gateway
                 flow = flows.get(pair)
                 if flow is None:
                     flow = flows[pair] = [0, 0.0]
@@ -130,10 +127,10 @@ class Views:
         )
 
     def events(self, arguments: Arguments) -> list[Row]:
-        """The latest events: `limit`, `after`, `kinds`, `about` as Tail.latest has them."""
-        found = self._observer.tail.latest(
+        """The latest events: `limit`, `after`, `kinds`, `about` as LatestEvents.latest has them."""
+        found = self._watch.latest.latest(
             arguments["limit"],
-            after=arguments.get("after", {}).get(self._observer.me.id, 0),
+            after=arguments.get("after", {}).get(self._me.id, 0),
             kinds=frozenset(arguments.get("kinds", ())),
             about=arguments.get("about", ""),
         )
@@ -141,42 +138,25 @@ class Views:
 
     def history(self, arguments: Arguments) -> list[Row]:
         """The points of the last 15 minutes, those later than `after`."""
-        history = self._observer.history
-        return history.as_json(arguments.get("after", 0)) if history is not None else []
+        return self._watch.history.as_json(arguments.get("after", 0))
 
     # Doing.
 
     def kick_session(self, arguments: Arguments) -> bool:
         """End a session by a reset on both sides, and let it not be resumed; whether it was here."""
-        session = UUID(arguments["session"]).bytes
-        record = self._audit.get(session)
-        self._audit.kick(session)
-        if record is not None and record.route is not None:
-            end(self._routes, self._audit, record.route, ResetReason.REVOKED, "ended by the operator")
-        return record is not None
+        return self._proxy.kicks.session(UUID(arguments["session"]).bytes)
 
     def kick_gateway(self, arguments: Arguments) -> bool:
         """Close a gateway's link: it may come back, and its sessions go on then. Whether it was here."""
-        gateways = self._observer.gateways
-        gateway = gateways.get(arguments["name"]) if gateways is not None else None
-        if gateway is not None:
-            gateway.link.close(1008, "kicked by the operator")
-        return gateway is not None
+        return self._proxy.kicks.gateway(arguments["name"])
 
     def block(self, arguments: Arguments) -> bool:
         """Refuse a gateway's registrations from now on, or (`blocked` false) no more. Its sessions are ended."""
-        name, blocked = arguments["name"], arguments["blocked"]
-        self._observer.blocks.set(name, blocked)
-        if not blocked:
-            return False
-        for record in self._audit:
-            if name in (record.source, record.gateway):
-                self.kick_session({"session": record.id})
-        return self.kick_gateway(arguments)
+        return self._proxy.kicks.block(arguments["name"], arguments["blocked"])
 
     def reload(self, arguments: Arguments) -> str:
         """Read again what can be read again: "", or what is wrong with it."""
-        return self._reload()
+        return self._proxy.try_to_reload()
 
     # Rows.
 
@@ -185,18 +165,18 @@ class Views:
             "name": cut(gateway.name),
             "address": gateway.address,
             "identity": cut(gateway.identity),
-            "since": self._audit.registered_at(gateway),
+            "since": gateway.since,
             "resumable": gateway.resumable,
             "round_trip": gateway.link.round_trip,
-            "sessions": len(self._routes.of(gateway).routes),
+            "sessions": len(self._proxy.routes.of(gateway).routes),
             "queued_bytes": gateway.link.queued_bytes,
-            "worker": self._observer.me.id,
-            "node": self._observer.me.node,
+            "worker": self._me.id,
+            "node": self._me.node,
         }
 
     def _session(self, record: Record) -> Row:
         return {
-            **{name: cut(value) for name, value in record.facts().items()},
+            **{name: cut(value) for name, value in vars(record.facts).items()},
             "state": _state(record),
             "since": record.opened,
             "suspended": record.suspended,
@@ -205,8 +185,8 @@ class Views:
             "bytes_to_entry": record.passed(TO_ENTRY),
             "rate_to_exit": record.rate[0],
             "rate_to_entry": record.rate[1],
-            "worker": self._observer.me.id,
-            "node": self._observer.me.node,
+            "worker": self._me.id,
+            "node": self._me.node,
         }
 
 
@@ -221,9 +201,9 @@ SESSION_KEYS: dict[str, Callable[[Record], Key]] = {
     "since": attrgetter("opened", "session"),
     "bytes": lambda record: (record.passed(TO_EXIT) + record.passed(TO_ENTRY), record.session),
     "rate": lambda record: (sum(record.rate), record.session),
-    "source": lambda record: (record.source[:SORT_TEXT], record.session),
-    "gateway": lambda record: (record.gateway[:SORT_TEXT], record.session),
-    "host": lambda record: (record.host[:SORT_TEXT], record.session),
+    "source": lambda record: (record.facts.source[:SORT_TEXT], record.session),
+    "gateway": lambda record: (record.facts.gateway[:SORT_TEXT], record.session),
+    "host": lambda record: (record.facts.host[:SORT_TEXT], record.session),
     "resumptions": attrgetter("resumptions", "session"),
 }
 """The same for sessions."""
@@ -240,7 +220,8 @@ def _holding(search: str, texts: Callable[[Any], tuple[str, ...]]) -> Callable[[
 
 
 def _session_texts(record: Record) -> tuple[str, ...]:
-    return record.id, record.source, record.source_ip, record.identity, record.gateway, f"{record.host}:{record.port}"
+    facts = record.facts
+    return facts.session, facts.source, facts.source_ip, facts.identity, facts.gateway, f"{facts.host}:{facts.port}"
 
 
 def _state(record: Record) -> str:

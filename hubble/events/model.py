@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from hubble.base.facts import PublicFacts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -19,23 +21,14 @@ class Event:
     worker: str
 
     @property
-    def kind(self) -> str:
+    def name(self) -> str:
         """The name of the event's class."""
         return type(self).__name__
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _OfSession(Event):
-    """session: its id. source: the entry's gateway. gateway: the exit's. host, port: the destination as asked for."""
-
-    session: str
-    source: str
-    source_ip: str
-    identity: str
-    gateway: str
-    host: str
-    port: int
-    key: str
+@dataclass(frozen=True, kw_only=True)
+class _OfSession(PublicFacts, Event):
+    """An event of one session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

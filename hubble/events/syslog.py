@@ -76,7 +76,7 @@ class SyslogLogger:
             head = f"{priority}hubble[{os.getpid()}]: "
         else:
             host = socket.gethostname() or "-"
-            head = f"{priority}1 {timestamp(event.time)} {host} hubble {os.getpid()} {event.kind} - "
+            head = f"{priority}1 {timestamp(event.time)} {host} hubble {os.getpid()} {event.name} - "
         return (head + line(event)).encode("utf-8", "replace")[:MAX_DATAGRAM]
 
 

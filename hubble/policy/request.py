@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+
+from hubble.base.facts import PublicFacts, SessionFacts
+from hubble.policy.digest import key_digest
 
 UNAUTHORIZED = "Unauthorized"
 AUTHORIZATION_ERROR = "Authorization error."
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionRequest:
-    """One session that an agent asks for.
+@dataclass(frozen=True, kw_only=True)
+class ConnectionRequest(SessionFacts):
+    """One session that an agent asks for. `key` is the forwarding rule's own.
 
-    host, port: the destination as the entry agent named it: a host name or an address, not resolved.
-    gateway: the exit. key: the forwarding rule's, "" if it has none.
-    source: the entry gateway. source_ip: its address as the proxy sees it.
-    identity: whom the entry agent's registration proved it to be, "" if nobody.
-    session: the session's id. resumes: it was open before, and its agent asks for it again.
+    resumes: it was open before, and its agent asks for it again.
     """
 
-    host: str = ""
-    port: int = 0
-    gateway: str = ""
-    key: str = field(default="", repr=False)
-    source: str = ""
-    source_ip: str = ""
-    identity: str = ""
-    session: str = ""
     resumes: bool = False
+
+    def public(self) -> PublicFacts:
+        """Return the same, fit to be logged and shown."""
+        return PublicFacts(**{name: getattr(self, name) for name in _FACTS} | {"key": key_digest(self.key)})
+
+
+_FACTS = tuple(field.name for field in fields(SessionFacts))
 
 
 @dataclass(frozen=True, slots=True)

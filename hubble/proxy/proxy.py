@@ -10,14 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 
-from hubble.admin.server import AdminServer
-from hubble.admin.service import Admin, Drain
-from hubble.admin.views import Views
 from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, UsageError
 from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
 from hubble.directory.sqlite import SQLiteDirectory
@@ -29,15 +26,20 @@ from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
 from hubble.proxy.gateways.admission import Caller, Registration
 from hubble.proxy.gateways.balance import Balance
+from hubble.proxy.gateways.blocks import Blocks
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.http.app import Application, Environ, WSGIApplication
+from hubble.proxy.sessions.ending import end
+from hubble.proxy.sessions.kicks import Kicks
 from hubble.proxy.sessions.opening import Opening
-from hubble.proxy.sessions.relay import Relay, end
+from hubble.proxy.sessions.registry import TAKE_TIMEOUT, Sessions
+from hubble.proxy.sessions.relay import Relay
 from hubble.proxy.sessions.revocation import Revocation
 from hubble.proxy.sessions.routes import Routes
-from hubble.proxy.watch.observer import Observer
+from hubble.proxy.subscriber import Subscriber
+from hubble.proxy.watch.watch import Watch
 from hubble.transport.addresses import Socket
 from hubble.transport.bind import parse_listen
 from hubble.transport.endpoint import endpoint
@@ -71,12 +73,22 @@ class ProxyOptions:
     fallback: WSGIApplication | None = None
 
 
+class Service(Protocol):
+    """What runs beside a proxy, from when it is attached until the proxy stops: the admin listener."""
+
+    def start(self) -> None:
+        """Begin to serve."""
+
+    def stop(self) -> None:
+        """Stop serving."""
+
+
 class Proxy:
     """Serves agents on `listen`, `[host]:port` (port 0: a free one), or on a `listener` that is bound already.
 
     With a `runtime_dir`, a private directory that several workers share, it is one of them, and together they are one
     proxy; with a `cluster`, those of several machines are. Workers that share the listener know each other's `load`.
-    Call `run`, or `start` and later `stop`.
+    `subscriber` is told what happens; unless given it is a Watch. Call `run`, or `start` and later `stop`.
     """
 
     def __init__(
@@ -89,6 +101,7 @@ class Proxy:
         runtime_dir: Path | None = None,
         cluster: Cluster | None = None,
         load: Load | None = None,
+        subscriber: Subscriber | None = None,
     ) -> None:
         self._address = parse_listen(listen)
         self._listener = listener
@@ -97,31 +110,37 @@ class Proxy:
         self._runtime_dir = runtime_dir
         self._cluster = cluster or Cluster()
         self._load = load
-        self._me = _new_worker(runtime_dir, self._cluster.node)
+        self.me = _new_worker(runtime_dir, self._cluster.node)
         self._directory = _open_directory(runtime_dir, self._cluster)
         alone = isinstance(self._directory, LocalDirectory)
         secret, tls = self._cluster.secret, self._cluster.tls
-        self._mesh = None if alone else Mesh(self._me, self._directory, self._serve, secret=secret, tls=tls)
-        self.observer = Observer(self._me, self._mesh, self._authorizer, runtime_dir)
-        audit, limits = self.observer.audit, self._options.limits
-        self.gateways = Gateways(self._me, self._directory, self._mesh)
-        self.gateways.on_unregistered = audit.unregistered
+        self.mesh = None if alone else Mesh(self.me, self._directory, self._serve, secret=secret, tls=tls)
+        self._subscriber = subscriber or Watch(self.me, self._authorizer, runtime_dir)
+        self.gateways = Gateways(self.me, self._directory, self.mesh, self._subscriber)
         self.routes = Routes()
-        self._registration = Registration(
-            self.gateways, self._authorizer, self._options.hello_timeout, audit, self.observer.blocks, limits
-        )
-        self._opening = Opening(self.gateways, self.routes, self._authorizer, audit, limits)
-        self._revocation = Revocation(self.gateways, self.routes, self._authorizer, partial(end, self.routes, audit))
-        self._views = Views(self.observer, self.routes, self.try_to_reload)
-        if self._mesh is not None:
-            self._mesh.methods |= self._views.methods()
-        self._admin: AdminServer | None = None
+        self.sessions = Sessions(self._subscriber, take_elsewhere=None if alone else self._take_session)
+        self.blocks = Blocks(runtime_dir / "blocked.json" if runtime_dir else None)
+        self.kicks = Kicks(self.gateways, self.sessions, self.routes, self.blocks)
+        self._assemble()
+        self._services: list[Service] = []
         self._links: set[Link] = set()
         self._server: LinkServer | None = None
         self._keepers: list[gevent.Greenlet] = []
         self._stopping = False
         self._going_away = False
         self._stopped = Event()
+
+    def _assemble(self) -> None:
+        """Make the parts that nobody else asks."""
+        subscriber, limits, authorizer = self._subscriber, self._options.limits, self._authorizer
+        self._registration = Registration(
+            self.gateways, authorizer, self._options.hello_timeout, subscriber, self.blocks, limits
+        )
+        self._opening = Opening(self.gateways, self.routes, self.sessions, self.kicks, authorizer, subscriber, limits)
+        end_route = partial(end, self.routes, self.sessions)
+        self._revocation = Revocation(self.gateways, self.routes, authorizer, end_route)
+        if self.mesh is not None:
+            self.mesh.methods["give_up_session"] = lambda arguments: self.sessions.give_up(arguments["session"])
 
     def run(self) -> None:
         """Start, and serve until `stop`. Raises ListenError."""
@@ -131,33 +150,34 @@ class Proxy:
     def start(self) -> tuple[str, int]:
         """Begin to serve: the address and port. Raises ListenError."""
         listener = self._listener or open_listener(*self._address)
-        if self._mesh is not None:
-            self._mesh.start(*self._listen_for_workers())
+        if self.mesh is not None:
+            self.mesh.start(*self._listen_for_workers())
         self._join()
-        self._keepers = [gevent.spawn(self._keep_lease), gevent.spawn(self._keep_policy)]
+        self._keepers = [
+            gevent.spawn(keep) for keep in (self._keep_lease, self._keep_policy, self.sessions.keep_expiring)
+        ]
         if self._load is not None:
             self._keepers.append(gevent.spawn(Balance(self.gateways, self.routes, self._load).run))
         server, fallback = self._options.server, self._options.fallback
         application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
         self._server = LinkServer(listener, application, server, self._load)
         self._server.start()
-        self.observer.start(self.gateways, self.routes)
+        self._subscriber.started(self.gateways, self.sessions, self.routes)
         host, port = listener.getsockname()[:2]
         if self._listener is None:
             log.info("listening on %s://%s", "https" if server.tls else "http", endpoint(host, port))
         return host, port
 
-    def serve_admin(
-        self, listener: Socket, token: str, configuration: Mapping[str, Any], drain: Drain | None = None
-    ) -> None:
-        """Serve those who have the token, on a listener of their own (docs/admin.md).
+    @property
+    def watch(self) -> Watch:
+        """What watches this proxy, unless it was given another subscriber."""
+        assert isinstance(self._subscriber, Watch)
+        return self._subscriber
 
-        `configuration` is shown to them; `drain(seconds)` begins to drain the whole proxy, which is this one unless
-        given.
-        """
-        admin = Admin(self._views, self._me.id, self._me.node, self._mesh, configuration, drain or self._begin_drain)
-        self._admin = AdminServer(listener, admin, token)
-        self._admin.start()
+    def attach(self, service: Service) -> None:
+        """Start a service, which stops with the proxy."""
+        self._services.append(service)
+        service.start()
 
     def wait(self) -> None:
         """Wait until the proxy has stopped."""
@@ -166,14 +186,14 @@ class Proxy:
     def drain(self, seconds: float, *, replaced: bool = False) -> None:
         """Accept no more, and have the agents move elsewhere; stop once they have, or after `seconds`.
 
-        If it was `replaced` the admin listener is its successor's now, whose answers are about both.
+        If it was `replaced` the listeners of its services are its successor's now, which answers for both.
         """
         if self._server is None or self._going_away:
             return
         self._going_away = True
         self._server.close()
-        if replaced and self._admin is not None:
-            self._admin.stop()
+        if replaced:
+            self._stop_services()
         if self._load is not None:
             gevent.sleep(CLOSING)
         for gateway in self.gateways:
@@ -183,9 +203,6 @@ class Proxy:
                 next(iter(self._links)).wait_closed()
                 gevent.sleep(0.01)  # its own greenlet takes it out
         self.stop()
-
-    def _begin_drain(self, seconds: float) -> None:
-        gevent.spawn(self.drain, seconds)
 
     def reload(self) -> None:
         """Read again what can be read again. Raises UsageError for what cannot be used; all else is read the same."""
@@ -198,7 +215,7 @@ class Proxy:
                 read_again()
             except UsageError as error:
                 problems.append(str(error))
-        self.observer.events.reopen()
+        self._subscriber.reload()
         gevent.spawn(self._revocation.ask_again)
         if problems:
             raise UsageError("; ".join(problems))
@@ -216,26 +233,30 @@ class Proxy:
         if self._server is None or self._stopping:
             return
         self._stopping = self._going_away = True
-        self.observer.stopping()
+        self._subscriber.stopping()
         self._server.close()
         gevent.killall(self._keepers)
         links = list(self._links)
         for link in links:
             link.close(1001, "the proxy is shutting down")
         gevent.joinall([gevent.spawn(link.wait_closed, 2.0) for link in links])
-        if self._mesh is not None:
-            self._mesh.stop()
-        if self._me.address:
-            Path(self._me.address.removeprefix("unix:")).unlink(missing_ok=True)
+        if self.mesh is not None:
+            self.mesh.stop()
+        if self.me.address:
+            Path(self.me.address.removeprefix("unix:")).unlink(missing_ok=True)
         try:
-            self._directory.leave(self._me.id)
+            self._directory.leave(self.me.id)
         except DirectoryError as error:
             log.warning("this worker's lease must run out: %s", error)
         self._directory.close()
-        if self._admin is not None:
-            self._admin.stop()
-        self.observer.stop()
+        self._stop_services()
+        self._subscriber.stopped()
         self._stopped.set()
+
+    def _stop_services(self) -> None:
+        for service in self._services:
+            service.stop()
+        self._services.clear()
 
     def trouble(self) -> str:
         """Why no more agents should be sent here for now, in a few words; "" if they may."""
@@ -276,7 +297,7 @@ class Proxy:
                 log.info("gateway %s: gone: %s", gateway.name, why, extra={"gateway": gateway.name})
 
     def _serve(self, peer: Peer, messages: Iterator[bytes]) -> None:
-        relay = Relay(peer, self.routes, self._opening, self.observer.audit)
+        relay = Relay(peer, self.routes, self._opening, self.sessions)
         try:
             for data in messages:
                 relay.serve(data)
@@ -297,25 +318,31 @@ class Proxy:
 
     # The other workers.
 
+    def _take_session(self, session: str) -> Mapping[str, Any] | None:
+        """Return what another worker knows of a session, which it then forgets."""
+        assert self.mesh is not None
+        answers = self.mesh.call_all("give_up_session", timeout=TAKE_TIMEOUT, session=session)
+        return next((answer for worker, answer in answers.items() if worker != self.me.id and answer), None)
+
     def _listen_for_workers(self) -> list[Socket]:
         listeners = []
-        if self._me.address:
-            listeners.append(listen_on_path(Path(self._me.address.removeprefix("unix:"))))
+        if self.me.address:
+            listeners.append(listen_on_path(Path(self.me.address.removeprefix("unix:"))))
         if self._cluster.host:
             listener, remote = self._cluster.listen()
-            self._me = dataclasses.replace(self._me, remote=remote)
+            self.me = dataclasses.replace(self.me, remote=remote)
             listeners.append(listener)
         return listeners
 
     def _join(self) -> None:
-        for holder in self._directory.join(self._me, self.gateways.registrations()):
+        for holder in self._directory.join(self.me, self.gateways.registrations()):
             self.gateways.taken(holder)
 
     def _keep_lease(self) -> None:
         while True:
             gevent.sleep(RENEW_INTERVAL)
             try:
-                if not self._directory.renew(self._me):
+                if not self._directory.renew(self.me):
                     log.warning("the directory has lost what this worker told it: it tells it again")
                     self._join()
                 if self._runtime_dir is not None:

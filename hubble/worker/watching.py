@@ -7,6 +7,7 @@ from argparse import Namespace
 from typing import Any
 from urllib.parse import urlsplit
 
+from hubble.admin.server import answer_peers, serve
 from hubble.admin.service import Drain
 from hubble.events.choose import shown_target
 from hubble.proxy.proxy import Proxy
@@ -23,9 +24,10 @@ def observe(proxy: Proxy, options: Namespace, admin: Socket | None, token: str, 
     `drain` begins to drain all workers. Raises UsageError.
     """
     for name, logger in event_loggers(options):
-        proxy.observer.events.install(logger, name)
+        proxy.watch.events.install(logger, name)
+    answer_peers(proxy)
     if admin is not None:
-        proxy.serve_admin(admin, token, configuration(options), drain)
+        serve(proxy, admin, token, configuration(options), drain)
 
 
 def configuration(options: Namespace) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import requests
 from gevent import socket
 
 from hubble.admin import stream as stream_module
+from hubble.admin.server import serve
 from hubble.events import CloseSession, GatewayUnregistration, RegistrationRefused, SessionResumed, SessionSuspended
 from hubble.transport.dial.dial import parse_url
 from hubble.transport.listen import open_listener
@@ -27,7 +28,7 @@ class Client:
 
     def __init__(self, tunnel: Tunnel, **settings: Any) -> None:
         listener = open_listener("127.0.0.1", 0)
-        tunnel.proxy.serve_admin(listener, TOKEN, {"listen": ":8080"}, **settings)
+        serve(tunnel.proxy, listener, TOKEN, {"listen": ":8080"}, **settings)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self.http = requests.Session()
         self.http.headers["Authorization"] = f"Bearer {TOKEN}"
@@ -277,7 +278,8 @@ def test_streams_are_few_and_end_with_their_clients(tunnel: Tunnel, client: Clie
     for stream in streams:
         stream.close()
     # At once, and not only when the next view is sent to them.
-    eventually(lambda: not tunnel.proxy._admin._application.streams._open, "room", within=stream_module.INTERVAL / 4)  # type: ignore[union-attr]
+    server: Any = tunnel.proxy._services[0]
+    eventually(lambda: not server._application.streams._open, "room", within=stream_module.INTERVAL / 4)
 
 
 def test_security_headers(client: Client) -> None:
@@ -311,7 +313,7 @@ def test_every_worker_answers_for_all(tmp_path: Path) -> None:
         gateway.link.abort("cut by the test")
         second.logger.wait(SessionResumed, 2)
         page = client.get("/api/sessions")
-        assert page["total"] == 2 and {row["worker"] for row in page["items"]} == {second.proxy.observer.me.id}
+        assert page["total"] == 2 and {row["worker"] for row in page["items"]} == {second.proxy.me.id}
         rows = client.get("/api/gateways", sort="name", order="desc")["items"]
         assert [row["name"] for row in rows] == ["exit", "entry"] and len({row["worker"] for row in rows}) == 2
         session = page["items"][0]["session"]

@@ -11,6 +11,7 @@ import gevent
 import pytest
 from gevent import socket
 
+from hubble.admin.server import serve
 from hubble.events import CloseSession
 from hubble.transport.listen import open_listener
 from tests.support.browser import Page, browser
@@ -47,10 +48,10 @@ def page(chromium: Page) -> Iterator[Page]:
 _hosts = [""]
 
 
-def serve(tunnel: Tunnel) -> str:
+def served(tunnel: Tunnel) -> str:
     """The admin listener's address."""
     listener = open_listener("127.0.0.1", 0)
-    tunnel.proxy.serve_admin(listener, TOKEN, {})
+    serve(tunnel.proxy, listener, TOKEN, {})
     _hosts[0] = f"127.0.0.1:{listener.getsockname()[1]}"
     return f"http://{_hosts[0]}/"
 
@@ -63,7 +64,7 @@ def look(page: Page, url: str) -> None:
 
 def test_the_token_is_asked_for_and_remembered(page: Page) -> None:
     with Tunnel() as tunnel:
-        url = serve(tunnel)
+        url = served(tunnel)
         page.open(url)
         page.wait("document.activeElement?.id === 'token'", "the token is asked for")
         page.write("wrong")
@@ -82,7 +83,7 @@ def test_the_token_is_asked_for_and_remembered(page: Page) -> None:
 
 def test_gateways_and_sessions_come_and_go(page: Page) -> None:
     with Tunnel() as tunnel:
-        look(page, serve(tunnel))
+        look(page, served(tunnel))
         page.wait(f"{NAMES}.join() === 'entry,exit'", "both gateways")
         assert "There is no session" in page.text("#sessions")
         sock = tunnel.open()
@@ -103,7 +104,7 @@ def test_names_are_text_and_never_markup(page: Page) -> None:
         nasty = tunnel.agent(NASTY + "2", f"0:{NASTY.replace(':', '')}:127.0.0.1:{tunnel.echo.server_port}")
         tunnel.port = tunnel.rule(nasty)
         sock = tunnel.open()
-        look(page, serve(tunnel))
+        look(page, served(tunnel))
         page.wait(f"{ROWS} === 1", "the session")
         assert NASTY in page.evaluate(NAMES)
         assert NASTY in page.text("#sessions-table")
@@ -116,7 +117,7 @@ def test_names_are_text_and_never_markup(page: Page) -> None:
 def test_a_session_is_kicked_from_the_keyboard_after_a_confirmation(page: Page) -> None:
     with Tunnel() as tunnel:
         sock = tunnel.open()
-        look(page, serve(tunnel))
+        look(page, served(tunnel))
         page.wait(f"{ROWS} === 1", "the session")
         page.evaluate("document.querySelector('#sessions-table td.actions button').focus()")
         label = page.evaluate("document.activeElement.getAttribute('aria-label')")
@@ -142,34 +143,34 @@ def test_a_session_is_kicked_from_the_keyboard_after_a_confirmation(page: Page) 
 
 def test_a_gateway_is_blocked(page: Page) -> None:
     with Tunnel() as tunnel:
-        look(page, serve(tunnel))
+        look(page, served(tunnel))
         page.wait(f"{NAMES}.length === 2", "both gateways")
         page.evaluate("document.querySelector('[aria-label=\"Block the gateway exit\"]').click()")
         page.wait("document.getElementById('confirm').open", "a confirmation is asked for")
         page.evaluate("document.getElementById('confirm-ok').click()")
         page.wait(f"{NAMES}.join() === 'entry'", "it is gone")
-        eventually(lambda: "exit" in tunnel.proxy.observer.blocks, "it is blocked")
+        eventually(lambda: "exit" in tunnel.proxy.blocks, "it is blocked")
         page.wait("document.querySelector('#events .warn')?.innerText.includes('blocked')", "its refusal is told")
 
 
 def test_a_proxy_that_went_away_is_seen_and_found_again(page: Page) -> None:
     with Tunnel() as tunnel:
-        url = serve(tunnel)
+        url = served(tunnel)
         look(page, url)
-        tunnel.proxy._admin.stop()  # type: ignore[union-attr]
+        tunnel.proxy._services[0].stop()
         page.wait("document.getElementById('connection').textContent === 'connection lost'", "the loss is seen")
         listener = socket.create_server(("127.0.0.1", int(_hosts[0].split(":")[1])), reuse_port=False)
-        tunnel.proxy.serve_admin(listener, TOKEN, {})
+        serve(tunnel.proxy, listener, TOKEN, {})
         page.wait("document.getElementById('connection').textContent === 'live'", "it is live again", within=15)
         page.errors.clear()  # the browser logs failed requests
 
 
 def test_a_search_doubles_nothing(page: Page) -> None:
     with Tunnel() as tunnel:
-        history = tunnel.proxy.observer.history
+        history = tunnel.proxy.watch.history
         assert history is not None
-        history.look(5.0)
-        look(page, serve(tunnel))
+        history.sample(tunnel.proxy.gateways, tunnel.proxy.sessions, 5.0)
+        look(page, served(tunnel))
         page.wait("document.querySelectorAll('#events li').length === 3", "a start and two registrations")
         page.evaluate("document.querySelector('#search').focus()")
         page.write("exit")  # another stream, which begins with all that is known
@@ -183,7 +184,7 @@ def test_a_search_doubles_nothing(page: Page) -> None:
 def test_two_thousand_sessions(page: Page) -> None:
     with Tunnel(with_agents=False) as tunnel:
         populate(tunnel.proxy, 2000, gateways=500)
-        url = serve(tunnel)
+        url = served(tunnel)
         look(page, url)  # with everything in the browser's and the proxy's caches, as in daily use
         page.open("about:blank")
         page.open(f"{url}#token={TOKEN}")
@@ -215,7 +216,7 @@ def test_two_thousand_sessions(page: Page) -> None:
 def test_it_is_for_phones_and_for_the_dark_and_for_screen_readers(page: Page, tmp_path: Path) -> None:
     with Tunnel(with_agents=False) as tunnel:
         populate(tunnel.proxy, 60)
-        url = serve(tunnel)
+        url = served(tunnel)
         look(page, url)
         page.wait(f"{ROWS} === 50", "sessions")
         background = "getComputedStyle(document.body).backgroundColor"

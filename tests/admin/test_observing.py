@@ -15,12 +15,12 @@ from hubble.admin import lists, stream
 from hubble.admin.lists import first_keys, fitting
 from hubble.admin.service import Admin
 from hubble.admin.stream import Shared, Streams
-from hubble.admin.views import FLOWS
+from hubble.admin.views import FLOWS, Views
 from hubble.base import slices
 from hubble.base.slices import CHUNK
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT
 from hubble.proxy.sessions.routes import Route
-from hubble.proxy.watch.history import LENGTH, count
-from hubble.proxy.watch.record import TO_ENTRY, TO_EXIT
+from hubble.proxy.watch.history import LENGTH
 from tests.support.crowd import populate
 from tests.support.tunnels import Tunnel, eventually
 
@@ -36,20 +36,20 @@ def tunnel() -> Iterator[Tunnel]:
     """A proxy with a crowd of sessions, each of which has carried 3 bytes to its exit and 4 to its entry."""
     with Tunnel(with_agents=False) as tunnel:
         populate(tunnel.proxy, SESSIONS, gateways=500)
-        audit, (one, other, *_) = tunnel.proxy.observer.audit, tunnel.proxy.gateways
-        for record in audit:
+        sessions, (one, other, *_) = tunnel.proxy.sessions, tunnel.proxy.gateways
+        for record in sessions:
             if record.suspended is None:
-                route = Route(record.session, one, other, record.source, record.gateway, resumable=True)
-                route.passed = [3, 4]
-                route.messages = [1, 2]
-                audit._attach(record, route)
-        eventually(lambda: len(tunnel.proxy.observer.tail.latest(SESSIONS)) == SESSIONS, "the events are told")
+                route = Route(record.session, one, other, record.facts.source, record.facts.gateway, resumable=True)
+                for half, passed, messages in zip(route.halves, (3, 4), (1, 2), strict=True):
+                    half.passed, half.messages = passed, messages
+                sessions._attach(record, route)
+        eventually(lambda: len(tunnel.proxy.watch.latest.latest(SESSIONS)) == SESSIONS, "the events are told")
         yield tunnel
 
 
 @pytest.fixture
 def admin(tunnel: Tunnel) -> Admin:
-    return Admin(tunnel.proxy._views, tunnel.proxy.observer.me.id, "", None, {}, lambda seconds: None)
+    return Admin(Views(tunnel.proxy), tunnel.proxy.me, None, {}, lambda seconds: None)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,10 @@ def admin(tunnel: Tunnel) -> Admin:
         (lambda proxy, admin: admin.history(), 2 * LENGTH),
         (lambda proxy, admin: admin.events(limit=100), 2 * 100),
         (lambda proxy, admin: admin.metrics(), SESSIONS / CHUNK + 3 * 20),
-        (lambda proxy, admin: proxy.observer.history.look(5.0), 2 * SESSIONS / CHUNK + 500 / CHUNK),
+        (
+            lambda proxy, admin: proxy.watch.history.sample(proxy.gateways, proxy.sessions, 5.0),
+            2 * SESSIONS / CHUNK + 500 / CHUNK,
+        ),
     ],
     ids=["sessions", "gateways", "flows", "history", "events", "metrics", "a point of the history"],
 )
@@ -89,34 +92,34 @@ def test_others_have_their_turns_meanwhile(
 
 def test_a_session_that_ends_while_all_are_counted_counts_once(tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE", 0.0)
-    audit, before = tunnel.proxy.observer.audit, count(tunnel.proxy.observer.audit)
+    sessions, totals = tunnel.proxy.sessions, tunnel.proxy.watch.totals
+    before = totals.with_open(sessions)
     assert before.bytes[TO_EXIT] * 4 == before.bytes[TO_ENTRY] * 3 > 0
-    ended = random.Random(1).sample([record for record in audit if record.route is not None], 500)
+    ended = random.Random(1).sample([record for record in sessions if record.route is not None], 500)
 
     def end() -> None:
         for record in ended:
             slices.others_first()
             assert record.route is not None
-            audit.closed(record.route)
+            sessions.closed(record.route)
 
     greenlet = gevent.spawn(end)
     for _ in range(len(ended)):
-        assert count(audit) == before
+        assert totals.with_open(sessions) == before
     assert greenlet.ready()  # it had its turns while that was counted
-    assert count(audit) == before and audit.totals["bytes", TO_ENTRY] == 4 * len(ended)
+    assert totals.with_open(sessions) == before and totals.bytes[TO_ENTRY] == 4 * len(ended)
 
 
 def test_rates_are_those_since_the_last_look(tunnel: Tunnel) -> None:
-    history = tunnel.proxy.observer.history
-    assert history is not None
-    history.look(5.0)
-    busy, idle = [record for record in tunnel.proxy.observer.audit if record.route is not None][:2]
+    history, gateways, sessions = tunnel.proxy.watch.history, tunnel.proxy.gateways, tunnel.proxy.sessions
+    history.sample(gateways, sessions, 5.0)
+    busy, idle = [record for record in sessions if record.route is not None][:2]
     assert busy.route is not None
-    busy.route.passed[TO_EXIT] += 500
-    history.look(5.0)
+    busy.route.halves[TO_EXIT].passed += 500
+    history.sample(gateways, sessions, 5.0)
     assert (busy.rate, idle.rate) == ((100.0, 0.0), (0.0, 0.0))
     assert (history.points[-1].to_exit, history.points[-1].to_entry) == (100.0, 0.0)
-    history.look(5.0)
+    history.sample(gateways, sessions, 5.0)
     assert busy.rate == (0.0, 0.0)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from hubble.admin.server import serve
 from hubble.events import KINDS
 from hubble.transport.listen import open_listener
 from tests.support.crowd import populate
@@ -27,7 +28,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     program = require("schemathesis")
     with Tunnel() as tunnel:
         listener = open_listener("127.0.0.1", 0)
-        tunnel.proxy.serve_admin(listener, TOKEN, {"listen": ":8080"}, lambda seconds: None)
+        serve(tunnel.proxy, listener, TOKEN, {"listen": ":8080"}, lambda seconds: None)
         populate(tunnel.proxy, 60)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         result = subprocess.run(
@@ -43,7 +44,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_the_description_is_served_and_names_every_kind_of_event() -> None:
     with Tunnel(with_agents=False) as tunnel:
         listener = open_listener("127.0.0.1", 0)
-        tunnel.proxy.serve_admin(listener, TOKEN, {})
+        serve(tunnel.proxy, listener, TOKEN, {})
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/openapi.json"
         document = requests.get(url, timeout=10).json()
         assert document["openapi"].startswith("3.1")

@@ -19,12 +19,12 @@ SECTIONS = {part.split("\n", 1)[0]: part for part in PAGE.split("\n### ")[1:]}
 
 
 def test_every_kind_is_there_and_no_other() -> None:
-    assert set(SECTIONS) == {event.kind for event in EVENTS}
+    assert set(SECTIONS) == {event.name for event in EVENTS}
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.kind)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_each_field_is_explained_and_the_example_is_one(event: Event) -> None:
-    section = SECTIONS[event.kind]
+    section = SECTIONS[event.name]
     match = re.search(r"```json\n(.*)\n```", section)
     assert match and json.loads(match[1]) == record(event)
     explained = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)

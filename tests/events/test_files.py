@@ -30,7 +30,7 @@ def test_lines_of_json(tmp_path: Path) -> None:
     logger.close()
     first, *lines = path.read_text().splitlines()
     assert first == "before"
-    assert [json.loads(line)["event"] for line in lines] == [event.kind for event in [*EVENTS, EVENTS[0]]]
+    assert [json.loads(line)["event"] for line in lines] == [event.name for event in [*EVENTS, EVENTS[0]]]
     assert {key for line in lines for key in json.loads(line)} >= set(as_dict(EVENTS[0]))
 
 
@@ -44,7 +44,7 @@ def test_reopening_follows_a_rotation(tmp_path: Path) -> None:
     logger.log(EVENTS[2])
     logger.close()
     assert len((tmp_path / "old").read_text().splitlines()) == 2
-    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == [EVENTS[2].kind]
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == [EVENTS[2].name]
 
 
 def test_a_directory_that_went_away_leaves_the_old_file_in_use(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ print(logger.dropped)
         except ValueError:
             torn += 1
     assert torn == 1
-    assert whole == [event.kind for event in (*EVENTS[: 3 - int(dropped.stdout)], *EVENTS[3:5])]
+    assert whole == [event.name for event in (*EVENTS[: 3 - int(dropped.stdout)], *EVENTS[3:5])]
     assert signal.SIGXFSZ and os.path.getsize(path) > 300
 
 
@@ -137,7 +137,7 @@ def test_two_processes_write_whole_lines_to_one_pipe() -> None:
             writer.wait()
     for name in ("one", "two"):
         told = [event["event"] for event in events if event["worker"] == name * 40]
-        assert told == [event.kind for event in EVENTS] * 40 * 25
+        assert told == [event.name for event in EVENTS] * 40 * 25
     turns = sum(event["worker"] != after["worker"] for event, after in itertools.pairwise(events))
     assert turns > 10  # they did write at the same time
 

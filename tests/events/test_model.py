@@ -14,7 +14,7 @@ def test_the_samples_show_every_kind() -> None:
     assert {type(event) for event in EVENTS} == set(KINDS)
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.kind)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_an_event_cannot_be_changed_and_has_plain_fields(event: object) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         event.time = 0.0  # type: ignore[attr-defined]

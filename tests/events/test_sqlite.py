@@ -19,7 +19,7 @@ def test_events_can_be_asked_for(tmp_path: Path) -> None:
     logger.close()
     with sqlite3.connect(path) as database:
         rows = database.execute("SELECT event, fields FROM events WHERE session = ?", (SESSION["session"],)).fetchall()
-        assert [kind for kind, _ in rows] == [e.kind for e in EVENTS if hasattr(e, "session")]
+        assert [kind for kind, _ in rows] == [e.name for e in EVENTS if hasattr(e, "session")]
         total, duration = database.execute(
             "SELECT count(*), sum(json_extract(fields, '$.duration')) FROM events"
         ).fetchone()

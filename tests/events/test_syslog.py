@@ -9,8 +9,8 @@ from gevent import socket
 from hubble.events.syslog import SyslogLogger
 from tests.support.samples import EVENTS
 
-CLOSE = next(event for event in EVENTS if event.kind == "CloseSession")
-SCRIPT = next(event for event in EVENTS if event.kind == "ScriptError")
+CLOSE = next(event for event in EVENTS if event.name == "CloseSession")
+SCRIPT = next(event for event in EVENTS if event.name == "ScriptError")
 
 
 def test_the_local_daemon_and_its_restart(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_a_batch_is_signed(receiver: Receiver) -> None:
     logger = WebhookLogger(receiver.url, secret=SECRET)
     logger.log_all(EVENTS)
     headers, body = receiver.accepted[0]
-    assert receiver.kinds() == [event.kind for event in EVENTS]
+    assert receiver.kinds() == [event.name for event in EVENTS]
     seconds, signed = (part.partition("=")[2] for part in headers["HTTP_X_HUBBLE_SIGNATURE"].split(","))
     assert signed == hmac.new(SECRET, seconds.encode() + b"." + body, hashlib.sha256).hexdigest()
     assert headers["HTTP_X_HUBBLE_DELIVERY"]
@@ -68,7 +68,7 @@ def test_without_a_spool_it_is_tried_again(receiver: Receiver) -> None:
     eventually(lambda: receiver.asked >= 3, "it is tried again")
     receiver.status = "200 OK"
     waiting.get(timeout=5)
-    assert receiver.kinds() == [event.kind for event in EVENTS[:2]]
+    assert receiver.kinds() == [event.name for event in EVENTS[:2]]
     assert logger.dropped == 0
 
 
@@ -92,7 +92,7 @@ def test_the_spool_keeps_batches_in_order_over_a_restart(receiver: Receiver, tmp
     second.log(EVENTS[5])
     receiver.status = "204 No Content"
     eventually(lambda: len(receiver.accepted) == 6, "everything is delivered")
-    assert receiver.kinds() == [event.kind for event in EVENTS[:6]]
+    assert receiver.kinds() == [event.name for event in EVENTS[:6]]
     eventually(lambda: not len(Spool(tmp_path)), "the spool is empty")
     second.log(EVENTS[6])
     eventually(lambda: len(receiver.accepted) == 7, "it goes straight on")
@@ -149,5 +149,5 @@ def test_what_happens_while_batches_wait_goes_behind_them(receiver: Receiver, tm
     receiver.status = "204 No Content"
     logger.log(EVENTS[1])
     eventually(lambda: len(receiver.accepted) == 2, "both are delivered")
-    assert receiver.kinds() == [EVENTS[0].kind, EVENTS[1].kind]
+    assert receiver.kinds() == [EVENTS[0].name, EVENTS[1].name]
     logger.close()

@@ -10,7 +10,10 @@ import pytest
 from hubble.policy import Authorizer, Cached, ConnectionRequest, Decision, RegistrationRequest, denied, failed, granted
 from hubble.policy.cached import MAX_SECONDS
 
-REQUEST = ConnectionRequest("h", 22, "g", "s3cret", "src", "192.0.2.1", "me", "session-1")
+REQUEST = ConnectionRequest(
+    host="h", port=22, gateway="g", key="s3cret", source="src", source_ip="192.0.2.1", identity="me",
+    session="session-1",
+)  # fmt: skip
 REGISTRATION = RegistrationRequest("n", "s3cret", "192.0.2.1", "CN=n", {"A": "b"})
 
 

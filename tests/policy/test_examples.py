@@ -80,7 +80,9 @@ class TestBusinessHours:
 
 
 class TestHttpLookup:
-    REQUEST = ConnectionRequest("10.0.0.5", 5432, "db", "the key", "office", "192.0.2.1")
+    REQUEST = ConnectionRequest(
+        host="10.0.0.5", port=5432, gateway="db", key="the key", source="office", source_ip="192.0.2.1"
+    )
 
     @staticmethod
     def decide(request: Received) -> Answer | int:
@@ -105,7 +107,7 @@ class TestHttpLookup:
 
     def test_denied_and_not_cached(self, load: Load, server: HttpServer) -> None:
         policy = load("http_lookup.lua", server.url)
-        request = ConnectionRequest("10.0.0.6", 5432, "db")
+        request = ConnectionRequest(host="10.0.0.6", port=5432, gateway="db")
         decisions = [policy.connect(request) for _ in range(2)]
         assert [(decision.allowed, decision.error, decision.detail) for decision in decisions] == [
             (False, False, "not known")
@@ -215,7 +217,9 @@ class TestAllowList:
     def test_sessions(
         self, load: Load, allow_list: str, source: str, gateway: str, host: str, port: int, detail: str | None
     ) -> None:
-        decision = load("allow_list.lua", allow_list).connect(ConnectionRequest(host, port, gateway, "", source))
+        decision = load("allow_list.lua", allow_list).connect(
+            ConnectionRequest(host=host, port=port, gateway=gateway, source=source)
+        )
         assert (decision.allowed, decision.error) == (detail is not None, False)
         assert decision.detail == (detail or "not on the list")
 
@@ -273,5 +277,5 @@ class TestRules:
     def test_sessions(
         self, policy: RulesPolicy, identity: str, gateway: str, host: str, port: int, key: str, allowed: bool
     ) -> None:
-        request = ConnectionRequest(host, port, gateway, key, identity=identity)
+        request = ConnectionRequest(host=host, port=port, gateway=gateway, key=key, identity=identity)
         assert policy.connect(request).allowed is allowed

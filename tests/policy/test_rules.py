@@ -31,7 +31,10 @@ def make(tmp_path: Path) -> Make:
     return policy
 
 
-REQUEST = ConnectionRequest("10.1.2.3", 5432, "db-1", "", "laptop-alice", "192.0.2.1", "alice", "s")
+REQUEST = ConnectionRequest(
+    host="10.1.2.3", port=5432, gateway="db-1", source="laptop-alice", source_ip="192.0.2.1", identity="alice",
+    session="s",
+)  # fmt: skip
 
 IDENTITIES = "".join(f'[[identity]]\nname = "{name}"\nanonymous = true\nregister = "*"\n' for name in ("alice", "bob"))
 

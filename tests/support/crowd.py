@@ -1,4 +1,4 @@
-"""Many gateways and sessions at a proxy that has none: what its audit would know of them."""
+"""Many gateways and sessions at a proxy that has none: what it would know of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import time
 import uuid
 from typing import Any, cast
 
+from hubble.base.facts import PublicFacts
 from hubble.events import OpenSession
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.proxy import Proxy
+from hubble.proxy.sessions.record import Record
 from hubble.proxy.watch.history import INTERVAL, LENGTH, Point
-from hubble.proxy.watch.record import Record
 
 ENTRIES = ["laptop-anna", "laptop-jonas", "ci-runner-1", "ci-runner-2", "backup", "monitoring", "phone-mia", "kiosk"]
 EXITS = ["office-berlin", "warehouse", "lab", "db-replica", "home-lea", "plant-3", "archive"]
@@ -51,27 +53,33 @@ def _gateway(proxy: Proxy, name: str, chance: random.Random) -> None:
         cast(Any, FakeLink(chance.uniform(0.004, 0.06))), name, True, address=f"203.0.113.{chance.randrange(254)}"
     )
     proxy.gateways._by_name[name] = gateway
-    proxy.observer.audit.registered(gateway)
-    proxy.observer.audit._registered[gateway] -= chance.uniform(60, 400_000)
+    gateway.since = time.time() - chance.uniform(60, 400_000)
+    proxy.watch.registered(gateway)
 
 
 def _session(proxy: Proxy, source: str, chance: random.Random) -> None:
     host, port = chance.choice(SERVICES)
     now = time.time()
-    record = Record(
-        session=uuid.UUID(int=chance.getrandbits(128)).bytes, source=source, source_ip="203.0.113.9",
+    session = uuid.UUID(int=chance.getrandbits(128))
+    facts = PublicFacts(
+        session=str(session), source=source, source_ip="203.0.113.9",
         identity=chance.choice(["", "", "anna@example.com", "deploy"]), gateway=_exit_of(source, chance), host=host,
-        port=port, key="", resumes=False, received=0, asked=0.0, opened=now - chance.expovariate(1 / 4000),
+        port=port,
+    )  # fmt: skip
+    record = Record(
+        session=session.bytes, facts=facts, resumes=False, received=0, asked=0.0,
+        opened=now - chance.expovariate(1 / 4000),
         resumptions=chance.choice([0, 0, 0, 0, 1, 2]), rate=(chance.expovariate(1 / 9e4), chance.expovariate(1 / 4e5)),
         base=[int(chance.expovariate(1 / 4e6)), int(chance.expovariate(1 / 9e7))],
     )  # fmt: skip
-    record.seen = record.passed(False), record.passed(True)
-    audit = proxy.observer.audit
-    audit._records[record.session] = record
+    record.measured = record.passed(TO_EXIT), record.passed(TO_ENTRY)
+    sessions = proxy.sessions
+    sessions._records[record.session] = record
     if chance.random() < 0.02:
         record.suspended = now - 3
-        audit._suspended[record.session] = record
-    audit.events.log(OpenSession(time=now, worker=audit.worker, **record.facts(), success=True, seconds=0.02))
+        sessions._suspended[record.session] = record
+    event = OpenSession(time=now, worker=proxy.me.id, **vars(facts), success=True, seconds=0.02)
+    proxy.watch.events.log(event)
 
 
 def _exit_of(source: str, chance: random.Random) -> str:
@@ -81,8 +89,7 @@ def _exit_of(source: str, chance: random.Random) -> str:
 
 
 def _history(proxy: Proxy, sessions: int, chance: random.Random) -> None:
-    history = proxy.observer.history
-    assert history is not None
+    history = proxy.watch.history
     last = int(time.time() // INTERVAL * INTERVAL)
     to_exit, to_entry, round_trip = 9e6, 4.2e7, 0.018
     for number in range(LENGTH):

@@ -11,6 +11,7 @@ import gevent
 from gevent import socket
 from gevent.server import StreamServer
 
+from hubble.admin.server import answer_peers
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.events import Event
@@ -63,7 +64,8 @@ class Tunnel:
         self._with_agents = with_agents
         self.proxy = Proxy("127.0.0.1:0", authorizer, runtime_dir=runtime_dir, **settings)
         self.logger = Remembering()
-        self.proxy.observer.events.install(self.logger)
+        answer_peers(self.proxy)
+        self.proxy.watch.events.install(self.logger)
         self.agents: list[Agent] = []
         self.echo = StreamServer(("127.0.0.1", 0), _echo)
         self.port = 0

@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 import gevent
@@ -145,19 +146,16 @@ class LuaPolicy(Authorizer):
         return outcome
 
 
+LUA_NAMES = {"host": "ip", "gateway": "gatename"}
+"""What the original calls them."""
+
+
 def _connection_facts(request: ConnectionRequest) -> dict[str, object]:
     """What the methods of a script's request return, by name."""
-    return {
-        "ip": request.host,
-        "port": request.port,
-        "gatename": request.gateway,
-        "key": request.key,
-        "source": request.source,
-        "source_ip": request.source_ip,
-        "identity": request.identity,
-        "session": request.session,
-        "resumes": request.resumes,
-    }
+    return {LUA_NAMES.get(name, name): getattr(request, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(field.name for field in fields(ConnectionRequest))
 
 
 def _registration_facts(request: RegistrationRequest) -> dict[str, object]:

@@ -19,7 +19,7 @@ from hubble.proxy.gateways.blocks import Blocks
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits, Meter
 from hubble.proxy.gateways.registry import Gateways, NameTaken
-from hubble.proxy.watch.audit import Audit
+from hubble.proxy.subscriber import Subscriber
 from hubble.transport.link import Link
 from hubble.transport.serve.server import SUBJECT
 
@@ -53,7 +53,7 @@ class Registration:
         gateways: Gateways,
         authorizer: Authorizer,
         hello_timeout: float,
-        audit: Audit,
+        subscriber: Subscriber,
         blocks: Blocks,
         limits: AbuseLimits,
     ) -> None:
@@ -62,7 +62,7 @@ class Registration:
         self._gateways = gateways
         self._authorizer = authorizer
         self._hello_timeout = hello_timeout
-        self._audit = audit
+        self._subscriber = subscriber
         self._blocks = blocks
 
     def admit(self, link: Link, messages: Iterator[bytes], caller: Caller) -> Gateway | None:
@@ -88,14 +88,13 @@ class Registration:
         refusal = self._refusal(gateway, hello, caller)
         if refusal is not None:
             log.warning("gateway %s from %s: refused: %s", shown(hello.name), gateway.address, refusal.message)
-            self._audit.registration_refused(gateway, refusal)
+            self._subscriber.registration_refused(gateway, refusal)
             _turn_away(link, refusal)
             return None
         features = frozenset({RESUMABLE}) if resumable else frozenset()
         link.send(encode(Ack(b"", True, features=features)))
         log.info("gateway %s: registered from %s", gateway.name, gateway.address, extra={"gateway": gateway.name})
         _warn_of_mixed_scripts(gateway.name)
-        self._audit.registered(gateway)
         return gateway
 
     def _refusal(self, gateway: Gateway, hello: Handshake, caller: Caller) -> Ack | None:
@@ -117,7 +116,7 @@ class Registration:
         decision = self._authorizer.register(request)
         if not decision.allowed:
             if decision.error:
-                self._audit.script_failed("", gateway.name, decision.detail)
+                self._subscriber.policy_failed("", gateway.name, decision.detail)
                 return Ack(b"", False, decision.reason or AUTHORIZATION_ERROR, Refusal.POLICY_ERROR)
             return Ack(b"", False, decision.reason or UNAUTHORIZED, Refusal.UNAUTHORIZED)
         gateway.request = request

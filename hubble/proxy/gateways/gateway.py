@@ -20,4 +20,6 @@ class Gateway(Peer):
     epoch: int = 0
     address: str = ""
     identity: str = ""
+    since: float = 0.0
+    """When it registered, in seconds since 1970."""
     request: RegistrationRequest | None = field(default=None, repr=False)

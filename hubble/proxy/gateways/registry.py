@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -16,6 +16,7 @@ from hubble.mesh.mesh import Mesh, WorkerUnreachable
 from hubble.mesh.peer import WorkerPeer
 from hubble.protocol.messages import Refusal
 from hubble.proxy.gateways.gateway import Gateway
+from hubble.proxy.subscriber import Subscriber
 from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
@@ -40,15 +41,20 @@ class Gateways:
     """
 
     def __init__(
-        self, me: Worker, directory: Directory, mesh: Mesh | None = None, *, probe_timeout: float = PROBE_TIMEOUT
+        self,
+        me: Worker,
+        directory: Directory,
+        mesh: Mesh | None = None,
+        subscriber: Subscriber | None = None,
+        *,
+        probe_timeout: float = PROBE_TIMEOUT,
     ) -> None:
         self._me = me
         self._directory = directory
         self._mesh = mesh
         self._probe_timeout = probe_timeout
         self._by_name: dict[str, Gateway] = {}
-        self.on_unregistered: Callable[[Gateway, str], None] = lambda gateway, why: None
-        """Is told of each gateway that loses its name, and why."""
+        self._subscriber = subscriber or Subscriber()
         self._registering = Turns()
         directory.on_taken = self.taken
         if mesh is not None:
@@ -122,6 +128,8 @@ class Gateways:
             self._outdo_elsewhere(elsewhere, registration, newcomer)
             replaces = elsewhere
         self._by_name[newcomer.name] = newcomer
+        newcomer.since = time.time()
+        self._subscriber.registered(newcomer)
         return replaces
 
     def is_return(self, newcomer: Gateway) -> bool:
@@ -137,7 +145,7 @@ class Gateways:
         if self._by_name.get(gateway.name) is not gateway:
             return False
         del self._by_name[gateway.name]
-        self.on_unregistered(gateway, why)
+        self._subscriber.unregistered(gateway, why)
         try:
             self._directory.release(self._registration(gateway))
         except DirectoryError as error:

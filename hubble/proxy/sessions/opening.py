@@ -14,9 +14,7 @@ from hubble.protocol.legacy.words import AUTHORIZATION_ERROR, NO_GATEWAY, UNAUTH
 from hubble.protocol.messages import (
     Ack,
     Initiator,
-    Message,
     Refusal,
-    Reset,
     ResetReason,
     Suspend,
     Terminator,
@@ -24,8 +22,12 @@ from hubble.protocol.messages import (
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits, Meter
 from hubble.proxy.gateways.registry import Gateways
+from hubble.proxy.sessions.ending import lost_message, reset_message
+from hubble.proxy.sessions.kicks import Kicks
+from hubble.proxy.sessions.record import Record
+from hubble.proxy.sessions.registry import Sessions
 from hubble.proxy.sessions.routes import Route, Routes
-from hubble.proxy.watch.audit import Audit
+from hubble.proxy.subscriber import Subscriber
 from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
@@ -38,22 +40,31 @@ class Opening:
     """Opens routes. The texts of its refusals are protocol 0.1's (docs/protocol.md)."""
 
     def __init__(
-        self, gateways: Gateways, routes: Routes, authorizer: Authorizer, audit: Audit, limits: AbuseLimits
+        self,
+        gateways: Gateways,
+        routes: Routes,
+        sessions: Sessions,
+        kicks: Kicks,
+        authorizer: Authorizer,
+        subscriber: Subscriber,
+        limits: AbuseLimits,
     ) -> None:
         self._limits = limits
         self._rate = Meter(limits.sessions_per_second, 2 * limits.sessions_per_second)
         self._gateways = gateways
         self._routes = routes
         self._authorizer = authorizer
-        self._audit = audit
+        self._sessions = sessions
+        self._kicks = kicks
+        self._subscriber = subscriber
 
     def initiate(self, entry: Gateway, initiator: Initiator) -> None:
         """An agent asks for a session. The policy may take its time: run this in a greenlet of its own."""
-        asked = time.monotonic()
         request = _request(entry, initiator)
+        record = _record(request, initiator)
         over_limit = self._over_limit(entry, initiator, request)
         if over_limit:
-            self._refuse(entry, initiator, *over_limit, asked)
+            self._refuse(entry, initiator, *over_limit, record)
             return
         asking = self._routes.of(entry).asking
         asking.add(initiator.session)
@@ -62,16 +73,16 @@ class Opening:
         finally:
             asking.discard(initiator.session)
         if denied:
-            self._refuse(entry, initiator, *denied, asked)
+            self._refuse(entry, initiator, *denied, record)
             return
         exit_peer = self._gateways.find(initiator.gateway)
         if exit_peer is None:
-            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, asked)
+            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, record)
         elif entry is exit_peer and (initiator.terms is None or not entry.resumable):
-            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself", asked)
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself", record)
         else:
             own = dataclasses.replace(initiator, path=0, source=entry.name)
-            self._propose(entry, exit_peer, own, asked, request)
+            self._propose(entry, exit_peer, own, request, record)
 
     def refuse_invalid(self, entry: Peer, error: InvalidInitiator) -> None:
         """Refuse a session whose Initiator is invalid. Raises the error if its entry sends too many."""
@@ -84,15 +95,19 @@ class Opening:
 
     def pass_in(self, entry: Peer, initiator: Initiator) -> None:
         """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""
-        asked = time.monotonic()
         exit_peer = self._gateways.get(initiator.gateway)
         if exit_peer is None:
-            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, asked)
+            self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY)
         else:
-            self._propose(entry, exit_peer, initiator, asked)
+            self._propose(entry, exit_peer, initiator)
 
     def _propose(
-        self, entry: Peer, exit_peer: Peer, initiator: Initiator, asked: float, request: ConnectionRequest | None = None
+        self,
+        entry: Peer,
+        exit_peer: Peer,
+        initiator: Initiator,
+        request: ConnectionRequest | None = None,
+        record: Record | None = None,
     ) -> None:
         if entry.link.closed:
             return
@@ -106,16 +121,16 @@ class Opening:
             path=secrets.randbits(62) + 1 if extended or exit_peer.is_worker else 0,
             entry_path=initiator.path,
             request=request,
+            record=record,
         )
         if self._routes.would_steal(route):
-            self._refuse(entry, initiator, Refusal.BAD_REQUEST, NOT_YOURS, asked)
+            self._refuse(entry, initiator, Refusal.BAD_REQUEST, NOT_YOURS, record)
             return
         if initiator.terms is not None and initiator.terms.resume and not exit_peer.resumable:
             # To an exit of protocol 0.1 it would be a new session, for which the policy has not been asked.
-            self._refuse(entry, initiator, Refusal.UNKNOWN_SESSION, UNKNOWN, asked)
+            self._refuse(entry, initiator, Refusal.UNKNOWN_SESSION, UNKNOWN, record)
             return
         self._routes.propose(route)
-        self._audit.proposed(route, initiator, asked)
         passed_on = dataclasses.replace(initiator, path=route.path)
         if not extended and not exit_peer.is_worker:  # protocol 0.1 is told nothing that it does not know
             passed_on = dataclasses.replace(passed_on, terms=None, source="")
@@ -129,15 +144,15 @@ class Opening:
             return
         route.resumable = ack.terms is not None
         if ack.ok and route.entry.link.closed:
-            exit_peer.link.send(encode(gone(route, of_exit=False)), route.session)
+            exit_peer.link.send(encode(lost_message(route, of_exit=False)), route.session)
             return
         if ack.ok and self._routes.would_steal(route):  # they have opened it since the route was proposed
-            refused = ended(route, of_exit=False, reason=ResetReason.REFUSED, text=NOT_YOURS)
+            refused = reset_message(route, of_exit=False, reason=ResetReason.REFUSED, text=NOT_YOURS)
             exit_peer.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
         if ack.ok:
             self._routes.lay(route)
-        self._audit.answered(route, ack)
+        self._sessions.answered(route, ack)
         if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer):
             self._gateways.not_there(route.destination, exit_peer)
         route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)
@@ -154,7 +169,7 @@ class Opening:
             self._routes.withdraw(route)
             if route.exit is exit_peer and not route.entry.link.closed:
                 ack = Ack(route.session, False, NO_GATEWAY, Refusal.NO_GATEWAY, path=route.entry_path)
-                self._audit.answered(route, ack)
+                self._sessions.answered(route, ack)
                 route.entry.link.send(encode(ack), route.session)
 
     def _over_limit(
@@ -176,11 +191,11 @@ class Opening:
 
     def _denied(self, request: ConnectionRequest, initiator: Initiator) -> tuple[Refusal, str] | None:
         """Why the session is denied, or None."""
-        if self._audit.was_kicked(initiator.session):
+        if initiator.session in self._kicks:
             return Refusal.UNAUTHORIZED, "ended by the operator"
         started = time.monotonic()
         decision = self._ask(request)
-        self._audit.decided(request, decision, time.monotonic() - started)
+        self._subscriber.decided(request, decision, time.monotonic() - started)
         if decision.allowed:
             return None
         log.warning(
@@ -201,8 +216,11 @@ class Opening:
             log.exception("session %s: the policy failed", request.session)
             return Decision(False, AUTHORIZATION_ERROR, error=True, detail=f"{type(error).__name__}: {error}")
 
-    def _refuse(self, entry: Peer, initiator: Initiator, code: Refusal, text: str, asked: float) -> None:
-        self._audit.refused(entry, initiator, code, text, asked)
+    def _refuse(
+        self, entry: Peer, initiator: Initiator, code: Refusal, text: str, record: Record | None = None
+    ) -> None:
+        if record is not None:
+            self._sessions.refused(record, code, text)
         entry.link.send(encode(Ack(initiator.session, False, text, code, path=initiator.path)), initiator.session)
 
 
@@ -221,15 +239,14 @@ def _request(entry: Gateway, initiator: Initiator) -> ConnectionRequest:
     )
 
 
-def gone(route: Route, *, of_exit: bool) -> Message:
-    """What one end of a route is told when the other, the exit or the entry, has become unreachable."""
-    if route.resumable:
-        return Suspend(route.session, of_exit)
-    return Terminator(route.session)
-
-
-def ended(route: Route, *, of_exit: bool, reason: ResetReason, text: str) -> Message:
-    """What one end of a route is told, in the name of the other, when the proxy ends the session."""
-    if route.resumable:
-        return Reset(route.session, of_exit, reason, text)
-    return Terminator(route.session)
+def _record(request: ConnectionRequest, initiator: Initiator) -> Record:
+    """What is remembered of a session that was asked for just now."""
+    terms = initiator.terms
+    return Record(
+        session=initiator.session,
+        facts=request.public(),
+        resumes=request.resumes,
+        received=terms.received if terms is not None else 0,
+        asked=time.monotonic(),
+        attempt=terms.attempt if terms is not None else 1,
+    )

@@ -18,6 +18,7 @@ from hubble.base.recent import RecentSet
 from hubble.protocol import binary
 from hubble.protocol.binary import FROM_EXIT
 from hubble.protocol.codec import InvalidInitiator, decode, encode, session_text
+from hubble.protocol.direction import TO_ENTRY, Direction
 from hubble.protocol.legacy import limits
 from hubble.protocol.messages import (
     Ack,
@@ -31,9 +32,10 @@ from hubble.protocol.messages import (
     Terminator,
 )
 from hubble.proxy.gateways.gateway import Gateway
-from hubble.proxy.sessions.opening import Opening, ended, gone
+from hubble.proxy.sessions.ending import end, lost_message
+from hubble.proxy.sessions.opening import Opening
+from hubble.proxy.sessions.registry import Sessions
 from hubble.proxy.sessions.routes import Route, Routes
-from hubble.proxy.watch.audit import Audit
 from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
@@ -42,18 +44,19 @@ LEGACY_BACKLOG = limits.BACKLOG
 """Bytes of a session of protocol 0.1, which has no credit, that may be queued towards its receiver."""
 STALL_TIMEOUT = limits.STALL_TIMEOUT
 """Seconds that the sender's link then waits before the session is ended."""
+DIRECTIONS = tuple(Direction)
 STREAM_HEADER = binary.STREAM_HEADER.size
 
 
 class Relay:
     """Serves one peer: its messages are passed on until its link ends."""
 
-    def __init__(self, peer: Peer, routes: Routes, opening: Opening, audit: Audit) -> None:
+    def __init__(self, peer: Peer, routes: Routes, opening: Opening, sessions: Sessions) -> None:
         self._peer = peer
         self._routes = routes
         self._table = routes.of(peer)
         self._opening = opening
-        self._audit = audit
+        self._sessions = sessions
         self._answered = RecentSet(1024)
         peer.link.on_drained = self._lane_drained
 
@@ -96,58 +99,58 @@ class Relay:
             room.set()
         for route in list(self._table.routes.values()):
             self._routes.remove(route)
-            self._audit.path_lost(route, self._peer.link.why or f"the link of {self._peer.name} was lost")
+            self._sessions.path_lost(route, self._peer.link.why or f"the link of {self._peer.name} was lost")
             of_exit = route.exit is self._peer
-            other = route.peer(not of_exit)
+            other = route.halves[of_exit].receiver
             if other is not self._peer:
-                other.link.send(encode(gone(route, of_exit=of_exit)), route.session)
+                other.link.send(encode(lost_message(route, of_exit=of_exit)), route.session)
 
     # Sessions that can be resumed.
 
     def _pass_on(self, data: bytes) -> None:
         kind, session = data[0], data[1 : binary.SESSION_END]
-        from_exit = bool(kind & FROM_EXIT)
         route = self._routes.get(session)
-        if route is None or route.peer(from_exit) is not self._peer or not route.resumable:
-            self._without_route(kind, session, from_exit, data)
+        if route is None or (half := route.halves[kind & FROM_EXIT]).sender is not self._peer or not route.resumable:
+            self._without_route(kind, session, data)
             return
-        target = route.peer(not from_exit).link
-        kind &= ~FROM_EXIT
-        if kind == binary.STREAM:
-            route.passed[from_exit] += len(data) - STREAM_HEADER
-            route.messages[from_exit] += 1
+        target = half.receiver.link
+        if kind & ~FROM_EXIT == binary.STREAM:
+            half.passed += len(data) - STREAM_HEADER
+            half.messages += 1
             target.send(data, session)
-            return
-        if kind == binary.CREDIT:
+        elif kind & ~FROM_EXIT == binary.CREDIT:
             if self._peer.link.is_full(session):
-                route.held_credit[from_exit] = data
-                route.held_since.setdefault(from_exit, time.monotonic())
+                if half.held_credit is None:
+                    half.held_since = time.monotonic()
+                half.held_credit = data
             else:
                 target.send(data)
-            return
-        self._heed(kind, route, from_exit, data)
-        target.send(data, session)
+        else:
+            self._follow(kind & ~FROM_EXIT, route, DIRECTIONS[kind & FROM_EXIT], data)
+            target.send(data, session)
 
-    def _heed(self, kind: int, route: Route, from_exit: bool, data: bytes) -> None:
+    def _follow(self, kind: int, route: Route, direction: Direction, data: bytes) -> None:
         """A message that changes what becomes of the session passes."""
         if kind == binary.RESET:
-            route.peer(not from_exit).link.discard(route.session)
+            route.halves[direction].receiver.link.discard(route.session)
             self._routes.remove(route)
             reset = cast(Reset, decode(data))
-            self._audit.reset(route, reset.reason, reset.text)
+            self._sessions.reset(route, reset.reason, reset.text)
         elif kind == binary.SUSPEND:
             self._routes.remove(route)
-            self._audit.path_lost(route, f"the path behind {route.destination if from_exit else route.source} is lost")
+            lost = route.destination if direction is TO_ENTRY else route.source
+            self._sessions.path_lost(route, f"the path behind {lost} is lost")
         elif kind == binary.EOF:
-            self._audit.stream_ends(route, from_exit, cast(Eof, decode(data)).offset)
+            self._sessions.stream_ends(route, direction, cast(Eof, decode(data)).offset)
         elif kind == binary.DONE:
-            route.done.add(from_exit)
-            if len(route.done) == 2:
+            route.halves[direction].is_done = True
+            if all(half.is_done for half in route.halves):
                 self._routes.remove(route)
-                self._audit.closed(route)
+                self._sessions.closed(route)
 
-    def _without_route(self, kind: int, session: bytes, from_exit: bool, data: bytes) -> None:
+    def _without_route(self, kind: int, session: bytes, data: bytes) -> None:
         """The session is not open here: its sender must resume it, if it still wants it."""
+        from_exit = bool(kind & FROM_EXIT)
         if kind & ~FROM_EXIT == binary.RESET:
             proposal = self._routes.proposed_by(self._peer, session)
             if proposal is not None and not from_exit:
@@ -167,10 +170,11 @@ class Relay:
         route = self._routes.get(lane)
         if route is None:
             return
-        for from_exit in (False, True):
-            if route.peer(from_exit) is self._peer and from_exit in route.held_credit:
-                route.peer(not from_exit).link.send(route.held_credit.pop(from_exit))
-                route.stalled += time.monotonic() - route.held_since.pop(from_exit)
+        for half in route.halves:
+            if half.sender is self._peer and half.held_credit is not None:
+                half.receiver.link.send(half.held_credit)
+                half.held_credit = None
+                route.stalled += time.monotonic() - half.held_since
 
     # Sessions of protocol 0.1.
 
@@ -181,10 +185,10 @@ class Relay:
                 log.debug("Data of session %s, which is not open here", session_text(message.session))
                 self._peer.link.send(encode(Terminator(message.session)), message.session)
             return
-        from_exit = route.exit is self._peer
-        route.passed[from_exit] += len(message.data)
-        route.messages[from_exit] += 1
-        target = route.peer(not from_exit)
+        half = route.halves[route.exit is self._peer]
+        half.passed += len(message.data)
+        half.messages += 1
+        target = half.receiver
         target.link.send(data, message.session)
         if target.link.queued(message.session) > LEGACY_BACKLOG:
             self._wait_for_room(route, target)
@@ -205,7 +209,7 @@ class Relay:
         if route is None or self._peer not in (route.entry, route.exit) or route.resumable:
             return
         self._routes.remove(route)
-        self._audit.closed(route)
+        self._sessions.closed(route)
         terminator = encode(Terminator(session))
         route.entry.link.send(terminator, session)
         route.exit.link.send(terminator, session)
@@ -214,14 +218,4 @@ class Relay:
 
     def end(self, route: Route, reason: ResetReason, text: str) -> None:
         """End a session on both sides by a reset."""
-        end(self._routes, self._audit, route, reason, text)
-
-
-def end(routes: Routes, audit: Audit, route: Route, reason: ResetReason, text: str) -> None:
-    """End a session on both sides by a reset."""
-    routes.remove(route)
-    audit.reset(route, reason, text)
-    for of_exit in (False, True):
-        link = route.peer(not of_exit).link
-        link.discard(route.session)
-        link.send(encode(ended(route, of_exit=of_exit, reason=reason, text=text)), route.session)
+        end(self._routes, self._sessions, route, reason, text)

@@ -16,7 +16,7 @@ from hubble.policy import ConnectionRequest
 from hubble.transport.peer import Peer
 
 if TYPE_CHECKING:
-    from hubble.proxy.watch.record import Record
+    from hubble.proxy.sessions.record import Record
 
 
 @dataclass(slots=True)
@@ -43,6 +43,23 @@ class Table:
         return len(sessions - {session}) >= number
 
 
+@dataclass(eq=False, slots=True)
+class Half:
+    """One direction of a route: what the sender says is passed on to the receiver."""
+
+    sender: Peer
+    receiver: Peer
+    passed: int = 0
+    """Bytes of the stream that came this way."""
+    messages: int = 0
+    """How many messages carried them."""
+    held_credit: bytes | None = None
+    """The latest credit that the sender grants, kept back while the queue towards it is long."""
+    held_since: float = 0.0
+    is_done: bool = False
+    """Whether the sender has said Done."""
+
+
 @dataclass(eq=False)
 class Route:
     """The way of one session, from the gateway `source` to the gateway `destination`.
@@ -60,25 +77,17 @@ class Route:
     entry_path: int = 0
     """The mark that the entry's side gave it, if that is another worker."""
     resumable: bool = False
-    done: set[bool] = field(default_factory=set)
-    """Which of the ends, entry (False) or exit (True), have said Done."""
-    held_credit: dict[bool, bytes] = field(default_factory=dict)
-    """The latest credit of an end, kept back while the queue towards that end is long."""
-    passed: list[int] = field(default_factory=lambda: [0, 0])
-    """Bytes of the streams that came this way: of the entry's, of the exit's."""
-    messages: list[int] = field(default_factory=lambda: [0, 0])
-    """How many messages carried them."""
-    held_since: dict[bool, float] = field(default_factory=dict)
     stalled: float = 0.0
     """Seconds for which credit was kept back."""
     request: ConnectionRequest | None = field(default=None, repr=False)
     """What the policy was asked about the session here, to ask again; None if another worker has asked."""
     record: Record | None = None
-    """What the audit knows of the session, if its entry is here."""
+    """What is known of the session, if its entry is here."""
+    halves: tuple[Half, Half] = field(init=False, repr=False)
+    """By Direction."""
 
-    def peer(self, of_exit: bool) -> Peer:
-        """The peer that leads to one end."""
-        return self.exit if of_exit else self.entry
+    def __post_init__(self) -> None:
+        self.halves = Half(self.entry, self.exit), Half(self.exit, self.entry)
 
     def has_same_agents(self, other: Route) -> bool:
         """Whether both are between the same two gateways."""

@@ -6,14 +6,18 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import gevent
 
 from hubble.base.slices import in_chunks, in_slices
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT, Direction
 from hubble.proxy.gateways.registry import Gateways
-from hubble.proxy.watch.audit import Audit
-from hubble.proxy.watch.record import TO_ENTRY, TO_EXIT, Record
+from hubble.proxy.sessions.record import Record
+from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.watch.counts import Totals
+from hubble.proxy.watch.metrics import Metrics
 
 INTERVAL = 5.0
 LENGTH = 180
@@ -43,22 +47,23 @@ NAMES = tuple(field.name for field in fields(Point))
 
 
 class History:
-    """Looks at everything each INTERVAL. `points` are the latest, oldest first."""
+    """Samples everything each INTERVAL. `points` are the latest, oldest first."""
 
-    def __init__(self, audit: Audit, gateways: Gateways) -> None:
+    def __init__(self, totals: Totals, metrics: Metrics) -> None:
         self.points: deque[Point] = deque(maxlen=LENGTH)
         self.lag = 0.0
-        self._audit = audit
-        self._gateways = gateways
-        self._seen = [0, 0]
+        self._totals = totals
+        self._metrics = metrics
+        self._counted = [0, 0]
         self._greenlets: list[gevent.Greenlet] = []
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._greenlets = [gevent.spawn(self._measure_lag), gevent.spawn(self._look_regularly)]
+    def start(self, gateways: Gateways, sessions: Sessions) -> None:
+        """Begin to sample these."""
+        sample = partial(self.sample, gateways, sessions)
+        self._greenlets = [gevent.spawn(self._measure_lag), gevent.spawn(self._sample_regularly, sample)]
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop sampling."""
         gevent.killall(self._greenlets)
 
     def as_json(self, after: int) -> list[dict[str, Any]]:
@@ -66,31 +71,30 @@ class History:
         points = [point for point in self.points if point.time > after]
         return [{name: getattr(point, name) for name in NAMES} for point in in_slices(points)]
 
-    def _look_regularly(self) -> None:
+    def _sample_regularly(self, sample: Callable[[float], None]) -> None:
         last = time.monotonic()
         while True:
             gevent.sleep(INTERVAL - time.time() % INTERVAL)
             now = time.monotonic()
             if now - last > INTERVAL / 2:  # else the timer was a little early, and the next one comes at once
-                self.look(now - last)
+                sample(now - last)
                 last = now
 
-    def look(self, seconds: float) -> None:
-        """Take a point of the last `seconds`, and each session's rate; expire what has to."""
-        audit, moment = self._audit, round(time.time() / INTERVAL) * int(INTERVAL)
-        audit.expire()
-        now = count(audit)
-        rates = [max(0.0, (now.bytes[way] - self._seen[way]) / seconds) for way in (TO_EXIT, TO_ENTRY)]
-        self._seen = now.bytes
-        for chunk in in_chunks(audit.all()):
+    def sample(self, gateways: Gateways, sessions: Sessions, seconds: float) -> None:
+        """Take a point of the last `seconds`, and each session's rate."""
+        moment = round(time.time() / INTERVAL) * int(INTERVAL)
+        now = self._totals.with_open(sessions)
+        rates = [max(0.0, (now.bytes[way] - self._counted[way]) / seconds) for way in Direction]
+        self._counted = now.bytes
+        for chunk in in_chunks(sessions.all()):
             for record in chunk:
                 _rate(record, seconds)
-        round_trip = self._round_trips()
+        round_trip = self._round_trips(gateways)
         self.points.append(
             Point(
                 time=moment,
-                sessions=audit.open + audit.suspended,
-                gateways=len(self._gateways),
+                sessions=sessions.open + sessions.suspended,
+                gateways=len(gateways),
                 to_exit=rates[TO_EXIT],
                 to_entry=rates[TO_ENTRY],
                 round_trip=round_trip,
@@ -99,12 +103,12 @@ class History:
         )
         self.lag = 0.0
 
-    def _round_trips(self) -> float | None:
+    def _round_trips(self, gateways: Gateways) -> float | None:
         """The median of the links' latest; each is observed."""
-        times = sorted(gateway.link.round_trip for gateway in self._gateways if gateway.link.round_trip is not None)
+        times = sorted(gateway.link.round_trip for gateway in gateways if gateway.link.round_trip is not None)
         for chunk in in_chunks(times):
             for seconds in chunk:
-                self._audit.metrics.round_trip.observe(seconds)
+                self._metrics.round_trip.observe(seconds)
         return times[len(times) // 2] if times else None
 
     def _measure_lag(self) -> None:
@@ -113,47 +117,16 @@ class History:
             gevent.sleep(LAG_INTERVAL)
             late = max(0.0, time.monotonic() - before - LAG_INTERVAL)
             self.lag = max(self.lag, late)
-            self._audit.metrics.loop_lag.observe(late)
-
-
-@dataclass(slots=True)
-class Counts:
-    """What has passed at a worker, ever: of either direction, the streams' bytes and the messages that carried them.
-
-    stalled: seconds for which credit was kept back.
-    """
-
-    bytes: list[int]
-    messages: list[int]
-    stalled: float
-
-
-def count(audit: Audit) -> Counts:
-    """Of all sessions, those that are over included.
-
-    It takes a while. A session that ends meanwhile is counted all the same, and once: here by its route, later among
-    the totals.
-    """
-    routes = [record.route for record in audit.all() if record.route is not None]
-    totals = audit.totals
-    both = (TO_EXIT, TO_ENTRY)
-    counts = Counts([totals["bytes", way] for way in both], [totals["messages", way] for way in both], audit.stalled)
-    for chunk in in_chunks(routes):
-        for route in chunk:
-            for way in both:
-                counts.bytes[way] += route.passed[way]
-                counts.messages[way] += route.messages[way]
-            counts.stalled += route.stalled
-    return counts
+            self._metrics.loop_lag.observe(late)
 
 
 def _rate(record: Record, seconds: float) -> None:
-    before, now = record.seen, (record.passed(TO_EXIT), record.passed(TO_ENTRY))
+    before, now = record.measured, (record.passed(TO_EXIT), record.passed(TO_ENTRY))
     if now == before:
         record.rate = IDLE
         return
     record.rate = (max(0.0, (now[0] - before[0]) / seconds), max(0.0, (now[1] - before[1]) / seconds))
-    record.seen = now
+    record.measured = now
 
 
 def merged(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ class Worker:
 
     @property
     def id(self) -> str:
-        return self.proxy._me.id
+        return self.proxy.me.id
 
     @property
     def gateways(self) -> Gateways:
@@ -332,7 +332,7 @@ def test_the_links_of_dead_workers_leave_no_descriptors(site: Site, service: Ser
         assert_echo(rule_port(entry))
         exit_agent.stop()
         one.proxy.stop()
-        eventually(lambda: not two.proxy._mesh._links, "the link has ended")  # type: ignore[union-attr]
+        eventually(lambda: not two.proxy.mesh._links, "the link has ended")  # type: ignore[union-attr]
         count = len(list(Path("/proc/self/fd").iterdir()))
         before = before or count
     assert before is not None and count <= before + 2

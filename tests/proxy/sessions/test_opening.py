@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import gevent
 import msgpack
@@ -65,11 +65,14 @@ class TestThePolicy:
 
         entry, exit_agent = ruled(FunctionPolicy(connect))
         session = opened(entry, exit_agent, key="s3cret")
-        assert asked == [
-            ConnectionRequest(
-                "host", 22, "exit", "s3cret", "entry", "192.0.2.1", "", session_text(session), resumes=False
-            )
-        ]
+        places: dict[str, Any] = {
+            "source": "entry",
+            "source_ip": "192.0.2.1",
+            "gateway": "exit",
+            "host": "host",
+            "port": 22,
+        }
+        assert asked == [ConnectionRequest(session=session_text(session), key="s3cret", **places)]
 
     def test_denies(self, ruled: Callable[..., tuple[Speaker, Speaker]]) -> None:
         entry, exit_agent = ruled(DenyAll())

@@ -27,7 +27,7 @@ def test_a_route_is_found_by_its_session_once_it_is_laid() -> None:
     routes.lay(laid)
     assert routes.get(S) is laid and len(routes) == 1
     assert routes.of(entry).routes == routes.of(exit_peer).routes == {S: laid}
-    assert (laid.peer(False), laid.peer(True)) == (entry, exit_peer)
+    assert [half.sender for half in laid.halves] == [half.receiver for half in laid.halves[::-1]] == [entry, exit_peer]
 
 
 def test_a_later_route_replaces_an_older_one_on_all_peers() -> None:

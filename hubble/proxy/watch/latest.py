@@ -12,7 +12,7 @@ from hubble.events import Event, as_dict
 LENGTH = 1_000
 
 
-class Tail:
+class LatestEvents:
     """An event logger that remembers the last LENGTH events. Each has a number, which grows by one."""
 
     def __init__(self, length: int = LENGTH) -> None:
@@ -42,7 +42,7 @@ class Tail:
         for number, event in in_slices(newer):
             if len(found) == limit:
                 break
-            if kinds and event.kind not in kinds:
+            if kinds and event.name not in kinds:
                 continue
             fields = as_dict(event)
             if about and about not in (fields.get("session"), fields.get("source"), fields.get("gateway")):

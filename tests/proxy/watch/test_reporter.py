@@ -25,7 +25,7 @@ from hubble.events import (
     SessionSuspended,
 )
 from hubble.policy import FunctionPolicy, guarded, key_digest
-from hubble.proxy.watch import audit
+from hubble.proxy.sessions import registry
 from hubble.transport.dial.dial import parse_url
 from tests.support.tunnels import Tunnel, eventually, exchange, finish
 
@@ -47,7 +47,7 @@ def test_a_session_from_its_opening_to_its_end() -> None:
         assert (closed.reason, closed.detail, closed.resumptions) == ("closed", "", 0)
         assert (closed.bytes_to_exit, closed.bytes_to_entry) == (100_005, 100_005)
         assert 0 < closed.duration < 10
-        assert closed.worker == tunnel.proxy.observer.me.id
+        assert closed.worker == tunnel.proxy.me.id
         assert "s3cret" not in repr(tunnel.logger.events)
         assert len(tunnel.logger.all(OpenSession)) == len(tunnel.logger.all(CloseSession)) == 1
 
@@ -61,7 +61,7 @@ def test_gateways_and_the_proxy_come_and_go() -> None:
         gone = tunnel.logger.wait(GatewayUnregistration)
         assert gone.gateway == "entry" and gone.duration > 0
         assert "stopped" in gone.reason
-    kinds = [event.kind for event in tunnel.logger.events]
+    kinds = [event.name for event in tunnel.logger.events]
     assert kinds[0] == "ProxyStarted"
     assert kinds[-2:] == ["ProxyStopping", "GatewayUnregistration"] or kinds[-1] == "ProxyStopping"
     assert tunnel.logger.all(ProxyStopping)
@@ -94,7 +94,7 @@ def test_an_agents_own_return_is_told_in_order() -> None:
         tunnel.agents[1]._mover = gevent.spawn(tunnel.agents[1]._move, gateway.link)  # what GoAway leads to
         tunnel.logger.wait(GatewayRegistration, 3)
         names = [
-            (event.kind, event.gateway)
+            (event.name, event.gateway)
             for event in tunnel.logger.events
             if isinstance(event, GatewayRegistration | GatewayUnregistration)
         ]
@@ -102,7 +102,7 @@ def test_an_agents_own_return_is_told_in_order() -> None:
 
 
 def test_a_session_that_is_not_resumed_is_closed_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "SUSPENDED_TIMEOUT", 0.0)
+    monkeypatch.setattr(registry, "SUSPENDED_TIMEOUT", 0.0)
     with Tunnel() as tunnel:
         sock = tunnel.open()
         tunnel.agents[0].stop()
@@ -117,11 +117,11 @@ def test_a_session_that_is_not_resumed_is_closed_in_the_end(monkeypatch: pytest.
             assert gateway is not None
             gateway.link.abort("cut by the test")
         tunnel.logger.wait(SessionSuspended)
-        tunnel.proxy.observer.audit.expire()
+        tunnel.proxy.sessions.expire()
         closed = tunnel.logger.wait(CloseSession, 2)
         assert (closed.reason, closed.detail) == ("not_resumed", "not resumed in time")
         assert (closed.bytes_to_exit, closed.bytes_to_entry) == (5, 5)
-        assert not list(tunnel.proxy.observer.audit)
+        assert not list(tunnel.proxy.sessions)
         sock.close()
 
 
@@ -152,9 +152,9 @@ def test_what_is_not_opened_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_session_that_asks_again_and_again_has_one_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hubble.agent.entry.RETRY_MOST", 0.1)
     with Tunnel() as tunnel:
-        audit, asked = tunnel.proxy.observer.audit, []
-        refuse = audit.refused
-        monkeypatch.setattr(audit, "refused", lambda *facts: [asked.append(facts), refuse(*facts)])  # type: ignore[func-returns-value]
+        sessions, asked = tunnel.proxy.sessions, []
+        refuse = sessions.refused
+        monkeypatch.setattr(sessions, "refused", lambda *facts: [asked.append(facts), refuse(*facts)])  # type: ignore[func-returns-value]
         tunnel.port = tunnel.rule(tunnel.agent("other", f"0:late:127.0.0.1:{tunnel.echo.server_port}"))
         sock = tunnel.connect()
         refused = tunnel.logger.wait(OpenSession)
@@ -211,7 +211,7 @@ def test_a_session_resumed_at_another_worker_keeps_its_account(tmp_path: Path) -
         gateway.link.abort("cut by the test")
         resumed = other.logger.wait(SessionResumed)
         assert resumed.resumptions == 1
-        assert resumed.worker == other.proxy.observer.me.id
+        assert resumed.worker == other.proxy.me.id
         exchange(sock, b"z" * 1_000)
         finish(sock)
         closed = other.logger.wait(CloseSession)
@@ -220,11 +220,11 @@ def test_a_session_resumed_at_another_worker_keeps_its_account(tmp_path: Path) -
         assert closed.session == opened.session
         assert closed.duration == pytest.approx(closed.time - opened.time, abs=0.5)
         assert not tunnel.logger.all(CloseSession)
-        assert not list(tunnel.proxy.observer.audit)
+        assert not list(tunnel.proxy.sessions)
 
 
 def test_few_of_the_suspended_sessions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "MAX_SUSPENDED", 2)
+    monkeypatch.setattr(registry, "MAX_SUSPENDED", 2)
     with Tunnel() as tunnel:
         socks = [tunnel.open() for _ in range(3)]
         tunnel.agents[1]._stopping.set()
@@ -233,7 +233,7 @@ def test_few_of_the_suspended_sessions_are_remembered(monkeypatch: pytest.Monkey
         gateway.link.abort("cut by the test")
         tunnel.logger.wait(SessionSuspended, 3)
         assert tunnel.logger.wait(CloseSession).reason == "not_resumed"
-        assert tunnel.proxy.observer.audit.suspended == 2
+        assert tunnel.proxy.sessions.suspended == 2
         for sock in socks:
             sock.close()
 

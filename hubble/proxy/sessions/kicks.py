@@ -1,0 +1,63 @@
+"""What an operator ends: sessions, gateways' links, and everything of a gateway that is blocked."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from hubble.protocol.messages import ResetReason
+from hubble.proxy.gateways.blocks import Blocks
+from hubble.proxy.gateways.registry import Gateways
+from hubble.proxy.sessions.ending import end
+from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.routes import Routes
+
+KICKED = 10_000
+"""Kicked sessions that a worker remembers; the oldest are forgotten first, by then their agents have given up."""
+
+
+class Kicks:
+    """Ends what is here, and remembers the sessions, which must not be resumed: `session in kicks`."""
+
+    def __init__(self, gateways: Gateways, sessions: Sessions, routes: Routes, blocks: Blocks) -> None:
+        self._gateways = gateways
+        self._sessions = sessions
+        self._routes = routes
+        self._blocks = blocks
+        self._kicked: OrderedDict[bytes, None] = OrderedDict()
+
+    def __contains__(self, session: bytes) -> bool:
+        return session in self._kicked
+
+    def session(self, session: bytes) -> bool:
+        """End a session by a reset on both sides, and let it not be resumed; return whether its entry is here."""
+        self._kicked[session] = None
+        if len(self._kicked) > KICKED:
+            self._kicked.popitem(last=False)
+        record = self._sessions.get(session)
+        if record is None:
+            return False
+        if record.suspended is not None:
+            self._sessions.close(record, "revoked", "ended by the operator")
+        elif record.route is not None:
+            end(self._routes, self._sessions, record.route, ResetReason.REVOKED, "ended by the operator")
+        return True
+
+    def gateway(self, name: str) -> bool:
+        """Close a gateway's link: it may come back, and its sessions go on then. Return whether it was here."""
+        gateway = self._gateways.get(name)
+        if gateway is not None:
+            gateway.link.close(1008, "kicked by the operator")
+        return gateway is not None
+
+    def block(self, name: str, blocked: bool) -> bool:
+        """Refuse a gateway's registrations and end its sessions, or let it register again (`blocked` false).
+
+        Return whether its link was here and is closed.
+        """
+        self._blocks.set(name, blocked)
+        if not blocked:
+            return False
+        for record in self._sessions.all():
+            if name in (record.facts.source, record.facts.gateway):
+                self.session(record.session)
+        return self.gateway(name)

@@ -1,0 +1,225 @@
+"""The sessions whose entry is at this worker, those that wait for a path included.
+
+The proxy needs no memory of a session whose path is lost, but whoever ends or watches it wants one account of it from
+its first opening to its end. So a record outlives its route, for a while. Each session has one record, at the worker of
+its entry: the exit's worker, if it is another, keeps none. A session resumed at another worker takes its record along.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import gevent
+
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT, Direction
+from hubble.protocol.messages import Ack, Refusal, ResetReason
+from hubble.proxy.sessions.record import Record
+from hubble.proxy.sessions.routes import Route
+from hubble.proxy.subscriber import Subscriber
+
+SUSPENDED_TIMEOUT = 120.0
+"""Seconds after which a suspended session is taken for dead: its agents wait for 60, unless told otherwise."""
+EXPIRY_INTERVAL = 5.0
+"""Seconds between two looks for sessions that were suspended for too long."""
+MAX_SUSPENDED = 20_000
+TAKE_TIMEOUT = 3.0
+"""Seconds that another worker may take to hand over what it knows of a session."""
+RETRIED = (Refusal.NO_GATEWAY, Refusal.BUSY)
+"""Refusals after which the entry tries again to resume, or to open a session while its link is young."""
+
+TakeElsewhere = Callable[[str], Mapping[str, Any] | None]
+
+
+class Sessions:
+    """The records of sessions that are open or suspended. `subscriber` is told what becomes of them.
+
+    `take_elsewhere` asks the other workers for the record of a session that resumes here (`give_up` at theirs).
+    """
+
+    def __init__(self, subscriber: Subscriber, *, take_elsewhere: TakeElsewhere | None = None) -> None:
+        self._subscriber = subscriber
+        self._take_elsewhere = take_elsewhere
+        self._records: dict[bytes, Record] = {}
+        self._suspended: OrderedDict[bytes, Record] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.all())
+
+    def all(self) -> list[Record]:
+        """The records of all sessions that are open or suspended here, as of now."""
+        return list(self._records.values())
+
+    def get(self, session: bytes) -> Record | None:
+        """The record of a session that is open or suspended here, or None."""
+        return self._records.get(session)
+
+    @property
+    def suspended(self) -> int:
+        """How many sessions wait for a path."""
+        return len(self._suspended)
+
+    @property
+    def open(self) -> int:
+        """How many sessions have one."""
+        return len(self._records) - len(self._suspended)
+
+    # Opening.
+
+    def answered(self, route: Route, ack: Ack) -> None:
+        """The exit has answered, or is gone; if it has accepted, the route is laid."""
+        record = route.record
+        if record is None:
+            return
+        if not ack.ok:
+            self.refused(record, ack.code, ack.message)
+            return
+        known = self._records.get(record.session)
+        if known is None and not record.resumes:
+            self._opened(record, route)
+            return
+        if known is None:
+            known = self._records[record.session] = record
+            record.opened = time.time()
+        self._resumed(known, route, to_exit=ack.terms.received if ack.terms else 0, to_entry=record.received)
+
+    def refused(self, record: Record, code: Refusal, text: str) -> None:
+        """A session was not opened, or not resumed."""
+        result = code.name.lower()
+        if not record.resumes:
+            if record.attempt == 1 or code not in RETRIED:  # else it was told of at the first attempt
+                self._subscriber.refused(record, result, text)
+            return
+        known = self._records.get(record.session)
+        if known is not None and known.facts.source == record.facts.source and code not in RETRIED:
+            self.close(known, result, text)
+
+    def _opened(self, record: Record, route: Route) -> None:
+        self._attach(record, route)
+        self._records[record.session] = record
+        record.opened = time.time()
+        self._subscriber.opened(record)
+
+    # Going on.
+
+    def _resumed(self, record: Record, route: Route, *, to_exit: int, to_entry: int) -> None:
+        known_here = record is not route.record
+        self._detach(record)
+        record.base = [to_exit, to_entry]
+        self._attach(record, route)
+        self._suspended.pop(record.session, None)
+        since, record.suspended = record.suspended, None
+        record.resumptions += 1
+        self._subscriber.path_found(record)
+        if known_here or self._take_elsewhere is None:
+            self._subscriber.resumed(record, since)
+        else:
+            record.moving = gevent.spawn(self._move_here, record)
+
+    def _move_here(self, record: Record) -> None:
+        """Take over what another worker knows of the session, then tell that it was resumed."""
+        assert self._take_elsewhere is not None
+        known = self._take_elsewhere(record.facts.session) or {}
+        record.opened = known.get("opened", record.opened)
+        record.resumptions += known.get("resumptions", 0)
+        record.ends = list(known.get("ends", record.ends))
+        self._subscriber.resumed(record, known.get("suspended"))
+
+    def give_up(self, session: str) -> dict[str, Any] | None:
+        """The session was resumed at another worker: return what is known of it here, and forget it."""
+        record = self._records.get(UUID(session).bytes)
+        if record is None or record.moving is not None:
+            return None
+        self._forget(record)
+        return {
+            "opened": record.opened,
+            "resumptions": record.resumptions,
+            "suspended": record.suspended,
+            "ends": record.ends,
+        }
+
+    def stream_ends(self, route: Route, direction: Direction, offset: int) -> None:
+        """One of the streams ends at this offset."""
+        if route.record is not None:
+            route.record.ends[direction] = offset
+
+    def path_lost(self, route: Route, why: str) -> None:
+        """A route is gone. A session of protocol 0.1 ends with it; others wait for another."""
+        record = self._of(route)
+        if record is None:
+            return
+        if not route.resumable:
+            self.close(record, "path_lost", why)
+            return
+        self._detach(record)
+        record.suspended = time.time()
+        self._suspended[record.session] = record
+        self._subscriber.suspended(record, why)
+        if len(self._suspended) > MAX_SUSPENDED:
+            self.close(next(iter(self._suspended.values())), "not_resumed", "too many sessions are suspended")
+
+    # Ending.
+
+    def closed(self, route: Route) -> None:
+        """Both ends are done."""
+        record = self._of(route)
+        if record is not None:
+            self.close(record, "closed")
+
+    def reset(self, route: Route, reason: ResetReason, text: str) -> None:
+        """One of the ends, or the proxy, has reset the session."""
+        record = self._of(route)
+        if record is not None:
+            self.close(record, reason.name.lower(), text)
+
+    def keep_expiring(self) -> None:
+        """Expire what has to, regularly, until killed."""
+        while True:
+            gevent.sleep(EXPIRY_INTERVAL)
+            self.expire()
+
+    def expire(self) -> None:
+        """Time has passed: sessions that were not resumed are over."""
+        horizon = time.time() - SUSPENDED_TIMEOUT
+        while self._suspended:
+            record = next(iter(self._suspended.values()))
+            if (record.suspended or 0.0) > horizon:
+                return
+            self.close(record, "not_resumed", "not resumed in time")
+
+    def close(self, record: Record, reason: str, detail: str = "") -> None:
+        """A session is over, for a reason."""
+        self._forget(record)
+        self._subscriber.closed(record, reason, detail)
+        if record.moving is not None and not record.moving.ready():
+            record.moving.rawlink(lambda _: self._subscriber.accounted(record, reason, detail))
+        else:
+            self._subscriber.accounted(record, reason, detail)
+
+    # Inner workings.
+
+    def _of(self, route: Route) -> Record | None:
+        """The record of the session whose way this route still is."""
+        record = self._records.get(route.session)
+        return record if record is not None and record.route is route else None
+
+    def _attach(self, record: Record, route: Route) -> None:
+        route.record = record
+        record.route = route
+
+    def _detach(self, record: Record) -> None:
+        """The record's route is its way no longer."""
+        route, record.route = record.route, None
+        if route is None:
+            return
+        for direction in (TO_EXIT, TO_ENTRY):
+            record.base[direction] += route.halves[direction].passed
+        self._subscriber.detached(route)
+
+    def _forget(self, record: Record) -> None:
+        self._detach(record)
+        self._records.pop(record.session, None)
+        self._suspended.pop(record.session, None)

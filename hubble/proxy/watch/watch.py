@@ -1,0 +1,99 @@
+"""Everything that watches one worker: its reporter, events, metrics and history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from prometheus_client.core import Metric
+
+from hubble import __version__
+from hubble.base.slots import Slot
+from hubble.directory import Worker
+from hubble.events import Event, Events, ProxyStarted, ProxyStopping, as_dict
+from hubble.policy import Authorizer
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT
+from hubble.proxy.gateways.registry import Gateways
+from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.routes import Routes
+from hubble.proxy.watch.history import History
+from hubble.proxy.watch.latest import LatestEvents
+from hubble.proxy.watch.metrics import Metrics, build_info, counters, gauge, gauges
+from hubble.proxy.watch.reporter import Reporter
+
+
+class Watch(Reporter):
+    """Subscribes to a proxy. `events` has the loggers; `latest` remembers events for an operator."""
+
+    def __init__(self, me: Worker, authorizer: Authorizer, runtime_dir: Path | None = None) -> None:
+        super().__init__(me.id, Events(), Metrics())
+        self._me = me
+        self._slot = Slot(runtime_dir)
+        self.started_at = time.time()
+        self.latest = LatestEvents()
+        self.history = History(self.totals, self.metrics)
+        self.events.install(self.latest, "tail")
+        self.events.install(_PolicyLogger(authorizer), "policy")
+
+    @property
+    def slot(self) -> int:
+        """This worker's number among those of its machine."""
+        return self._slot.number
+
+    def started(self, gateways: Gateways, sessions: Sessions, routes: Routes) -> None:
+        self.history.start(gateways, sessions)
+        self.metrics.watch(lambda: self._collect(gateways, sessions, routes))
+        self.events.log(ProxyStarted(time=time.time(), worker=self._me.id, node=self._me.node, version=__version__))
+
+    def reload(self) -> None:
+        self.events.reopen()
+
+    def stopping(self) -> None:
+        self.events.log(ProxyStopping(time=time.time(), worker=self._me.id, node=self._me.node))
+
+    def stopped(self) -> None:
+        self.history.stop()
+        self.events.close()
+        self._slot.release()
+
+    def _collect(self, gateways: Gateways, sessions: Sessions, routes: Routes) -> Iterable[Metric]:
+        """What is counted where it happens, or is only there while somebody looks."""
+        yield build_info()
+        yield gauge("hubble_gateways", "Agents that are registered.", len(gateways))
+        opening = sum(route.entry is gateway for gateway in gateways for route in routes.of(gateway).proposals.values())
+        states = {"opening": opening, "open": sessions.open, "suspended": sessions.suspended}
+        yield gauges("hubble_sessions", "Sessions whose entry is at this worker.", "state", states)
+        yield from self._traffic(sessions)
+        queued = sum(gateway.link.queued_bytes for gateway in gateways)
+        yield gauge("hubble_link_queued_bytes", "Bytes queued towards agents.", queued)
+        feeds = {f"{number}:{feed.name}": feed for number, feed in enumerate(self.events.feeds())}
+        drops = {name: feed.dropped for name, feed in feeds.items()}
+        yield counters("hubble_event_drops", "Events that a logger has not taken.", "logger", drops)
+        failures = {name: feed.failures for name, feed in feeds.items()}
+        yield counters("hubble_event_logger_failures", "How often a logger raised.", "logger", failures)
+
+    def _traffic(self, sessions: Sessions) -> Iterable[Metric]:
+        totals = self.totals.with_open(sessions)
+        yield counters(
+            "hubble_session_bytes", "Bytes of sessions' streams that passed, repetitions included.", "direction",
+            {"to_exit": totals.bytes[TO_EXIT], "to_entry": totals.bytes[TO_ENTRY]},
+        )  # fmt: skip
+        yield counters(
+            "hubble_session_messages", "Messages that carried them.", "direction",
+            {"to_exit": totals.messages[TO_EXIT], "to_entry": totals.messages[TO_ENTRY]},
+        )  # fmt: skip
+        yield counters(
+            "hubble_credit_stall_seconds", "Time for which credit was kept back as a link was full.", "at",
+            {"proxy": totals.stalled},
+        )  # fmt: skip
+
+
+class _PolicyLogger:
+    """Tells the policy, which may be a script with a function `event`."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def log(self, event: Event) -> None:
+        self._authorizer.event(as_dict(event))
