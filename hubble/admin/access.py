@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hmac
 import json
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubble.base.errors import UsageError
+from hubble.base.files import write_atomically
+from hubble.base.runtimedir import ADMIN
 
 SHORTEST = 16
-FILE = "admin.json"
-"""Its name in the runtime directory: a JSON object of `address` (host:port) and `token`, for the owner alone (0600)."""
 
 
 @dataclass(frozen=True)
@@ -25,19 +24,16 @@ class Access:
 
     def write(self, runtime_dir: Path) -> None:
         """Leave it for terminal clients. Raises UsageError."""
-        path = runtime_dir / FILE
-        temporary = runtime_dir / f".{FILE}.{os.getpid()}"
+        path = runtime_dir / ADMIN
         try:
-            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump({"address": self.address, "token": self.token}, file)
-            temporary.replace(path)
+            write_atomically(path, json.dumps({"address": self.address, "token": self.token}).encode())
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
     @staticmethod
     def forget(runtime_dir: Path) -> None:
         """There is no API: whoever looks for it must not find a predecessor's. Raises UsageError."""
-        path = runtime_dir / FILE
+        path = runtime_dir / ADMIN
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -46,7 +42,7 @@ class Access:
     @classmethod
     def read(cls, runtime_dir: Path) -> Access:
         """What a proxy that runs, with `--admin`, has left. Raises UsageError."""
-        path = runtime_dir / FILE
+        path = runtime_dir / ADMIN
         try:
             fields = json.loads(path.read_text())
             return cls(str(fields["address"]), str(fields["token"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import socket
 import stat
 import tempfile
 from pathlib import Path
@@ -15,10 +16,38 @@ VARIABLE = "HUBBLE_RUNTIME_DIR"
 LONGEST = 85
 """Bytes of its path: a socket's address has at most 107, and the names within it have up to 21."""
 LOCK, CONTROL, SLOTS = "lock", "control.sock", "slots"
+DIRECTORY = "directory.sqlite"
+"""Which worker holds which gateway (hubble.directory)."""
+ADMIN = "admin.json"
+"""Where the API is and its token, for the owner alone: a JSON object of `address` (host:port) and `token`."""
+BLOCKED = "blocked.json"
+"""The names of blocked gateways: the only file that outlives the proxy."""
+SOCKET, UNBORN = ".sock", ".new"
+"""Ends of the names of sockets, and of sockets that do not listen yet."""
 OURS = re.compile(
-    r"(control|[0-9a-f]{16})\.(sock|new)|directory\.sqlite(-\w+)?|admin\.json|\.(admin|blocked)\.json\.\d+"
+    rf"(control|[0-9a-f]{{16}})({re.escape(SOCKET)}|{re.escape(UNBORN)})|{re.escape(DIRECTORY)}(-\w+)?"
+    rf"|{re.escape(ADMIN)}|\.({re.escape(ADMIN)}|{re.escape(BLOCKED)})\.\d+"
 )
-"""What is in it besides, and goes with the proxy. blocked.json outlives it; anything else is none of its business."""
+"""What goes with the proxy, besides the lock and the slots. Anything else is left alone."""
+
+
+def worker_socket(directory: Path, worker_id: str) -> Path:
+    """Return where a worker listens for the others."""
+    return directory / f"{worker_id}{SOCKET}"
+
+
+def worker_sockets(directory: Path) -> list[tuple[Path, str]]:
+    """Return all sockets of workers, each with the worker's id."""
+    return [(path, path.stem) for path in directory.glob(f"*{SOCKET}") if path.name != CONTROL]
+
+
+def listen_at(listener: socket.socket, path: Path, backlog: int) -> None:
+    """Have a Unix socket listen at `path`, where it appears only once it does: no connection is refused there."""
+    early = path.with_suffix(UNBORN)
+    early.unlink(missing_ok=True)
+    listener.bind(str(early))
+    listener.listen(backlog)
+    early.replace(path)
 
 
 def base() -> Path:

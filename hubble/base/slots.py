@@ -9,6 +9,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from hubble.base.runtimedir import SLOTS
+
 MOST = 1024
 
 
@@ -19,7 +21,7 @@ class Slot:
         self.number = 0
         self._descriptor = -1
         if runtime_dir is not None:
-            directory = runtime_dir / "slots"
+            directory = runtime_dir / SLOTS
             directory.mkdir(mode=0o700, exist_ok=True)
             self._take(directory)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hubble.base.errors import HubbleError, UsageError
+from hubble.base.files import write_atomically
 from hubble.cli import logs
 
 SUCCESS, FAILURE = 0, 1
@@ -36,9 +36,7 @@ def write_ports(path: str | None, content: dict[str, Any]) -> None:
     """Write `content` to the file as JSON, at once and whole, if a file is wanted. Raises UsageError."""
     if path is None:
         return
-    temporary = Path(f"{path}.{os.getpid()}")
     try:
-        temporary.write_text(json.dumps(content) + "\n")
-        temporary.replace(path)
+        write_atomically(Path(path), json.dumps(content).encode() + b"\n", 0o666)
     except OSError as error:
         raise UsageError(f"the ports file {path} cannot be written: {error.strerror}") from error

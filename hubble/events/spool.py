@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hubble.base.errors import UsageError
+from hubble.base.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +46,9 @@ class Spool:
         if self._size + len(batch) > self._max_bytes:
             return False
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
-        temporary = self._directory / f".{name}"
         try:
-            temporary.write_bytes(batch)
-            temporary.rename(self._directory / f"{name}.json")
+            write_atomically(self._directory / f"{name}.json", batch)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             log.error("a batch of events cannot be kept in %s: %s", self._directory, error.strerror)
             return False
         self._size += len(batch)

@@ -9,27 +9,24 @@ import gevent
 from gevent import socket
 
 from hubble.base.errors import DialError
+from hubble.base.runtimedir import listen_at, worker_sockets
 from hubble.directory import Worker
 from hubble.transport.addresses import Socket, set_tcp_options
 
 BACKLOG = 128
-SUFFIX = ".sock"
 
 
 def listen_on_path(path: Path) -> Socket:
     """A socket that listens at `path`, where it appears only once it does: nobody is refused there."""
     listener: Socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    early = path.with_suffix(".new")
-    listener.bind(str(early))
-    listener.listen(BACKLOG)
-    early.rename(path)
+    listen_at(listener, path, BACKLOG)
     return listener
 
 
 def remove_dead(directory: Path, living: Collection[str]) -> None:
     """Remove the socket files behind which nobody listens: their workers were killed. Those of `living` are spared."""
-    for path in directory.glob(f"*{SUFFIX}"):
-        if path.stem in living:
+    for path, worker_id in worker_sockets(directory):
+        if worker_id in living:
             continue
         try:
             _connect_to_path(str(path), 0.5).close()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hubble.base.errors import UsageError
+from hubble.base.files import Signature, signature
 
 logger = logging.getLogger("hubble.policy")
 
@@ -21,14 +22,14 @@ class WatchedFile:
         self._path = path
         self._what = what
         self._load = load
-        self._signature: tuple[int, ...] | None = None
+        self._signature: Signature | None = None
         self.reload()
 
     def reload(self) -> None:
         """Raises UsageError."""
         try:
             # Before reading: a change while we read is then seen the next time.
-            self._signature = self._current()
+            self._signature = signature(self._path)
             contents = self._path.read_bytes()
         except OSError as error:
             raise UsageError(f"cannot read {self._what} {self._path}: {error.strerror}") from error
@@ -37,7 +38,7 @@ class WatchedFile:
     def reload_if_changed(self) -> bool:
         """True if other contents are in force now. What cannot be used is logged once."""
         try:
-            if self._current() == self._signature:
+            if signature(self._path) == self._signature:
                 return False
             self.reload()
         except (UsageError, OSError) as error:
@@ -53,7 +54,3 @@ class WatchedFile:
                 return
             self._signature = None
         logger.error("%s stays as it was: %s", self._what, error)
-
-    def _current(self) -> tuple[int, ...]:
-        status = self._path.stat()
-        return status.st_mtime_ns, status.st_size, status.st_ino

@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 
 from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, UsageError
+from hubble.base.runtimedir import BLOCKED, DIRECTORY, worker_socket
 from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
 from hubble.directory.sqlite import SQLiteDirectory
 from hubble.mesh.cluster import Cluster
@@ -119,7 +120,7 @@ class Proxy:
         self.gateways = Gateways(self.me, self._directory, self.mesh, self._subscriber)
         self.routes = Routes()
         self.sessions = Sessions(self._subscriber, take_elsewhere=None if alone else self._take_session)
-        self.blocks = Blocks(runtime_dir / "blocked.json" if runtime_dir else None)
+        self.blocks = Blocks(runtime_dir / BLOCKED if runtime_dir else None)
         self.kicks = Kicks(self.gateways, self.sessions, self.routes, self.blocks)
         self._assemble()
         self._services: list[Service] = []
@@ -359,10 +360,10 @@ def _send_away(gateway: Gateway, seconds: float) -> None:
 
 def _new_worker(runtime_dir: Path | None, node: str) -> Worker:
     worker_id = secrets.token_hex(8)
-    return Worker(worker_id, f"unix:{runtime_dir / worker_id}.sock" if runtime_dir else "", node)
+    return Worker(worker_id, f"unix:{worker_socket(runtime_dir, worker_id)}" if runtime_dir else "", node)
 
 
 def _open_directory(runtime_dir: Path | None, cluster: Cluster) -> Directory:
     if cluster.directory is not None:
         return cluster.open_directory()
-    return SQLiteDirectory(runtime_dir / "directory.sqlite") if runtime_dir else LocalDirectory()
+    return SQLiteDirectory(runtime_dir / DIRECTORY) if runtime_dir else LocalDirectory()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hubble.base.errors import HubbleError
+from hubble.base.runtimedir import listen_at
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +109,8 @@ class Offer:
         self._on_taken = on_taken
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
-        early = path.with_suffix(".new")
         try:
-            early.unlink(missing_ok=True)
-            self._socket.bind(str(early))
-            self._socket.listen()
-            early.replace(path)  # that of a predecessor, which is told next: whoever looks finds one that listens
+            listen_at(self._socket, path, 128)  # in place of a predecessor's, which is told next
         except OSError as error:
             self._socket.close()
             raise TakeoverFailed(f"no successor could ask at {path}: {error.strerror}") from error

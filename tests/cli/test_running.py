@@ -53,14 +53,14 @@ class TestThePortsFile:
         file = tmp_path / "ports.json"
         file.write_text('{"old": true}\n')
         seen: list[str] = []
-        write_text = Path.write_text
+        replace = Path.replace
 
-        def slow_write_text(self: Path, text: str) -> int:
-            written = write_text(self, text[: len(text) // 2])
+        def looking_replace(self: Path, target: Path) -> Path:
+            assert self.read_text().endswith("}\n"), "it is whole"
             seen.append(file.read_text())
-            return write_text(self, text) + written
+            return replace(self, target)
 
-        monkeypatch.setattr(Path, "write_text", slow_write_text)
+        monkeypatch.setattr(Path, "replace", looking_replace)
         write_ports(str(file), {"listen": "127.0.0.1:1"})
         assert seen == ['{"old": true}\n']
         assert json.loads(file.read_text()) == {"listen": "127.0.0.1:1"}

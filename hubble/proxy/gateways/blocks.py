@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
+
+from hubble.base.files import Signature, signature, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ class Blocks:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._names: set[str] = set()
-        self._signature: tuple[int, ...] = ()
+        self._signature: Signature | None = None
 
     def __contains__(self, name: str) -> bool:
         self._read_if_changed()
@@ -35,11 +36,9 @@ class Blocks:
             self._write(self._path)
 
     def _write(self, path: Path) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            temporary.write_text(json.dumps(sorted(self._names)))
-            temporary.replace(path)
-            self._signature = _signature(path)
+            write_atomically(path, json.dumps(sorted(self._names)).encode())
+            self._signature = signature(path)
         except OSError as error:
             log.error("the blocked gateways cannot be written to %s: %s", path, error.strerror)
 
@@ -47,16 +46,11 @@ class Blocks:
         if self._path is None:
             return
         try:
-            signature = _signature(self._path)
-            if signature != self._signature:
+            current = signature(self._path)
+            if current != self._signature:
                 self._names = set(json.loads(self._path.read_text()))
-                self._signature = signature
+                self._signature = current
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError) as error:
             log.error("the blocked gateways cannot be read from %s: %s", self._path, error)
-
-
-def _signature(path: Path) -> tuple[int, ...]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -12,6 +12,7 @@ import gevent
 from gevent import ssl as gevent_ssl
 
 from hubble.base.errors import UsageError
+from hubble.base.files import Signature, signature
 from hubble.base.floodlog import FloodLog
 from hubble.transport.addresses import Socket
 from hubble.transport.endpoint import endpoint
@@ -92,7 +93,7 @@ class ServerTLS:
         else:
             log.info("the TLS certificate was read again: its files have changed")
 
-    def _state(self) -> list[tuple[int, int, int] | None]:
+    def _state(self) -> list[Signature | None]:
         return [_file_state(file) for file in self._files[:3] if file is not None]
 
 
@@ -121,12 +122,11 @@ def _escape(value: str) -> str:
     return "".join(char if char.isprintable() else "".join(f"\\{b:02X}" for b in char.encode()) for char in escaped)
 
 
-def _file_state(file: str) -> tuple[int, int, int] | None:
+def _file_state(file: str) -> Signature | None:
     try:
-        status = Path(file).stat()
+        return signature(Path(file))
     except OSError:  # away, perhaps for the moment in which it is replaced
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _peer(sock: Socket) -> str:
