@@ -51,7 +51,6 @@ check-dashboard:
 
 coverage: $(STAMP)
 	$(PYTEST) --ignore tests/e2e --ignore tests/hostile --ignore tests/package --cov=hubble --cov-branch --cov-report= $(ARGS)
-	$(BIN)/coverage combine --quiet --append || true
 	$(BIN)/coverage report --skip-covered --fail-under=95
 	$(BIN)/coverage report --include='hubble/protocol/*' --fail-under=100
 
