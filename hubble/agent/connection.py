@@ -22,6 +22,7 @@ from gevent.event import Event
 from hubble.agent.metrics import Meters
 from hubble.agent.sessions import downgraded
 from hubble.base.backoff import Backoff
+from hubble.protocol.binary import SESSION_END
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.interface import SessionInterface
 from hubble.protocol.legacy import limits
@@ -228,7 +229,11 @@ class Connection:
                 return
             if type(message) is Reset:
                 link.discard(session.id)
-            link.send(encode(message), None if type(message) is Credit and not in_order else session.id)
+            data = encode(message)
+            if type(message) is Credit and not in_order:
+                link.send_latest(data, data[:SESSION_END])
+            else:
+                link.send(data, session.id)
 
     def _heed(self, event: Opened | Suspended | Resumed | Ended) -> None:
         match event:

@@ -8,12 +8,16 @@ it.
 from __future__ import annotations
 
 import hashlib
+import time
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hubble.base.errors import HubbleError
 
+MOMENT = 3.0
+"""Seconds for which it is known that a name was held."""
 LEASE = 10.0
 """Seconds for which a worker is believed to live after it has said so."""
 
@@ -95,6 +99,10 @@ class Directory(ABC):
         """Who holds a name, or None."""
 
     @abstractmethod
+    def was_held(self, name: str) -> bool:
+        """Whether the name is held, or was until less than MOMENT ago: its gateway may be about to return."""
+
+    @abstractmethod
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
         """Take a name, at once and for one claimant only, if it is free or held exactly as `replaces` says.
 
@@ -118,6 +126,24 @@ def owner_digest(instance: bytes) -> str:
     return hashlib.sha256(b"hubble instance" + instance).hexdigest()[:32] if instance else ""
 
 
+class Lately:
+    """Names that were given back less than MOMENT ago."""
+
+    def __init__(self) -> None:
+        self._names: OrderedDict[str, float] = OrderedDict()
+
+    def add(self, name: str) -> None:
+        """The name was given back just now."""
+        now = time.monotonic()
+        self._names.pop(name, None)
+        self._names[name] = now + MOMENT
+        while self._names and next(iter(self._names.values())) < now:
+            self._names.popitem(last=False)
+
+    def __contains__(self, name: str) -> bool:
+        return self._names.get(name, 0.0) > time.monotonic()
+
+
 class LocalDirectory(Directory):
     """For a proxy of one worker: everything is here."""
 
@@ -125,6 +151,7 @@ class LocalDirectory(Directory):
         super().__init__()
         self._workers: dict[str, Worker] = {}
         self._registrations: dict[str, Registration] = {}
+        self._lately = Lately()
 
     def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
         self.leave(worker.id)
@@ -143,6 +170,8 @@ class LocalDirectory(Directory):
 
     def leave(self, worker_id: str) -> None:
         self._workers.pop(worker_id, None)
+        for name in [name for name, held in self._registrations.items() if held.worker == worker_id]:
+            self._lately.add(name)
         self._registrations = {name: held for name, held in self._registrations.items() if held.worker != worker_id}
 
     def worker(self, worker_id: str) -> Worker | None:
@@ -154,6 +183,9 @@ class LocalDirectory(Directory):
     def find(self, name: str) -> Registration | None:
         return self._registrations.get(name)
 
+    def was_held(self, name: str) -> bool:
+        return name in self._registrations or name in self._lately
+
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
         holder = self._registrations.get(registration.name)
         if holder is not None and holder != replaces:
@@ -164,6 +196,7 @@ class LocalDirectory(Directory):
     def release(self, registration: Registration) -> None:
         if self._registrations.get(registration.name) == registration:
             del self._registrations[registration.name]
+            self._lately.add(registration.name)
 
     def close(self) -> None:
         pass

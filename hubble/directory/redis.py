@@ -18,7 +18,7 @@ import gevent
 import redis
 from gevent.event import Event
 
-from hubble.directory import LEASE, Directory, Registration, Worker
+from hubble.directory import LEASE, Directory, Lately, Registration, Worker
 from hubble.directory import redis_scripts as scripts
 from hubble.directory.redis_server import PATIENCE, client, shown
 
@@ -60,6 +60,7 @@ class RedisDirectory(Directory):
         self._names: dict[str, _Entry] = {}
         self._workers: dict[str, Worker] = {}
         self._mine: dict[str, _Entry] = {}
+        self._lately = Lately()
         self._me = ""
         self._unconfirmed: set[str] = set()
         """Workers that were known before the server went away, and have not joined again since it is back."""
@@ -151,6 +152,9 @@ class RedisDirectory(Directory):
             entry = _entry(name, text)  # its notification is on its way
         return entry.registration if entry else None
 
+    def was_held(self, name: str) -> bool:
+        return name in self._lately or self.find(name) is not None
+
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
         self._claiming += 1
         try:
@@ -201,6 +205,7 @@ class RedisDirectory(Directory):
             self._mine.pop(name, None)
 
     def _drop(self, registration: Registration) -> None:
+        self._lately.add(registration.name)
         for entries in (self._names, self._mine):
             entry = entries.get(registration.name)
             if entry is not None and entry.registration == registration:
@@ -212,6 +217,7 @@ class RedisDirectory(Directory):
         for entries in (self._names, self._mine):
             for name in [name for name, entry in entries.items() if entry.registration.worker == worker_id]:
                 del entries[name]
+                self._lately.add(name)
 
     def _learn(self, text: str) -> None:
         """Take in a notification."""
@@ -231,6 +237,7 @@ class RedisDirectory(Directory):
         if not entry:
             if mine is None:  # a name of ours that was dropped there is told again by the next join
                 self._names.pop(which, None)
+                self._lately.add(which)
             return
         new = _entry(which, entry)
         if mine is None and new.registration.worker == self._me:

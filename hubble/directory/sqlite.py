@@ -12,7 +12,7 @@ from typing import Any
 
 import gevent
 
-from hubble.directory import LEASE, Directory, DirectoryError, Registration, Worker
+from hubble.directory import LEASE, MOMENT, Directory, DirectoryError, Registration, Worker
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,7 @@ VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workers (id TEXT PRIMARY KEY, address TEXT, node TEXT, remote TEXT, seen REAL);
 CREATE TABLE IF NOT EXISTS registrations (name TEXT PRIMARY KEY, worker TEXT, epoch INTEGER, owner TEXT);
+CREATE TABLE IF NOT EXISTS released (name TEXT PRIMARY KEY, at REAL);
 CREATE INDEX IF NOT EXISTS registrations_of_worker ON registrations (worker);
 """
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -82,6 +83,7 @@ class SQLiteDirectory(Directory):
     def _renew(self, worker: Worker) -> bool:
         now = self._clock()
         with self._transaction():
+            self._database.execute("DELETE FROM released WHERE at < ?", (now - MOMENT,))
             for (dead,) in self._database.execute(
                 "SELECT id FROM workers WHERE seen < ? AND id != ?", (now - self._lease, worker.id)
             ).fetchall():
@@ -110,6 +112,12 @@ class SQLiteDirectory(Directory):
         rows = self._read(f"SELECT {_REGISTRATION} FROM registrations WHERE name = ?", name)
         return Registration(*rows[0]) if rows else None
 
+    def was_held(self, name: str) -> bool:
+        since = self._clock() - MOMENT
+        return bool(
+            self._read("SELECT 1 FROM released WHERE name = ? AND at > ?", name, since) or self.find(name) is not None
+        )
+
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
         with self._transaction():
             holder = self._find(registration.name)
@@ -122,10 +130,14 @@ class SQLiteDirectory(Directory):
         if self._claimed.get(registration.name) == registration:
             del self._claimed[registration.name]
         with self._transaction():
-            self._database.execute(
+            deleted = self._database.execute(
                 "DELETE FROM registrations WHERE name = ? AND worker = ? AND epoch = ? AND owner = ?",
                 (registration.name, registration.worker, registration.epoch, registration.owner),
             )
+            if deleted.rowcount:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO released VALUES (?, ?)", (registration.name, self._clock())
+                )
 
     def close(self) -> None:
         self._database.close()
@@ -144,6 +156,10 @@ class SQLiteDirectory(Directory):
         self._claimed[registration.name] = registration
 
     def _remove(self, worker_id: str) -> None:
+        self._database.execute(
+            "INSERT OR REPLACE INTO released SELECT name, ? FROM registrations WHERE worker = ?",
+            (self._clock(), worker_id),
+        )
         self._database.execute("DELETE FROM registrations WHERE worker = ?", (worker_id,))
         self._database.execute("DELETE FROM workers WHERE id = ?", (worker_id,))
 

@@ -24,6 +24,7 @@ SESSION_END = 17
 
 STREAM_HEADER = struct.Struct("!B16sQ")
 _CREDIT = struct.Struct("!B16sQQ")
+CREDIT_SIZE = _CREDIT.size
 _EOF = struct.Struct("!B16sQ")
 _RESET = struct.Struct("!B16sB")
 _BARE = struct.Struct("!B16s")
@@ -40,6 +41,17 @@ BinaryMessage = Stream | Credit | Eof | Reset | Done | Suspend | GoAway
 def stream_header(session: bytes, from_exit: bool, offset: int) -> bytes:
     """The bytes of a Stream before its payload."""
     return STREAM_HEADER.pack(STREAM | from_exit, session, offset)
+
+
+def read_credit(data: Buffer) -> tuple[int, int]:
+    """Return the received offset and the limit of a CREDIT, whose length must be CREDIT_SIZE."""
+    _, _, received, limit = _CREDIT.unpack(data)
+    return received, limit
+
+
+def with_limit(data: Buffer, limit: int) -> bytes:
+    """Return a CREDIT with another limit."""
+    return bytes(data[: CREDIT_SIZE - 8]) + limit.to_bytes(8, "big")
 
 
 def _encode_stream(message: Stream) -> bytes:

@@ -9,7 +9,8 @@ import sys
 import gevent
 import pytest
 
-from hubble.directory import Directory, Registration, Worker, owner_digest
+import hubble.directory as directory_module
+from hubble.directory import Directory, Registration, Worker, owner_digest, sqlite
 from tests.directory.conftest import LEASE, Opener
 from tests.support.processes import ROOT
 from tests.support.waiting import poll
@@ -115,6 +116,24 @@ def test_joining_takes_over_what_the_agent_held_before(directory: Directory) -> 
     assert directory.find("gateway") == mine
 
 
+def test_a_name_that_was_given_back_is_known_for_a_moment(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.join(Worker("one", ""))
+    directory.claim(Registration("held", "one"))
+    directory.claim(Registration("released", "one"))
+    directory.release(Registration("released", "one"))
+    assert [directory.was_held(name) for name in ("held", "released", "never")] == [True, True, False]
+    directory.leave("one")
+    assert directory.was_held("held")
+    for module in (directory_module, sqlite):
+        monkeypatch.setattr(module, "MOMENT", 0.0)
+    directory.join(Worker("two", ""))
+    directory.claim(Registration("late", "two"))
+    directory.leave("two")
+    assert not directory.was_held("late")
+
+
 def test_names_of_any_script_and_length(directory: Directory) -> None:
     directory.join(ONE)
     for name in ('a "quoted" name', "שער", "hubble:names", "/" * 255, "{}"):
@@ -150,6 +169,16 @@ def test_every_worker_sees_the_same(open_shared: Opener) -> None:
     there.release(OTHER)
     poll(lambda: here.find("gateway") is None, 5, "the release is seen")
     poll(lambda: here.workers() == there.workers() == [ONE, TWO], 5, "both workers are seen")
+
+
+def test_every_worker_knows_what_was_given_back(open_shared: Opener) -> None:
+    one, two = open_shared(), open_shared()
+    one.join(Worker("one", ""))
+    two.join(Worker("two", ""))
+    one.claim(Registration("name", "one"))
+    soon(two, "name")
+    one.release(Registration("name", "one"))
+    poll(lambda: two.find("name") is None and two.was_held("name"), 5, "the other knows that it was given back")
 
 
 def test_a_lease_runs_out_unless_it_is_renewed(open_shared: Opener) -> None:

@@ -15,7 +15,7 @@ from hubble.transport.link import Link
 from tests.support.talk import PATIENCE, Talk
 
 SECRET = bytes(range(16))
-LIMIT = 1 << 20
+LIMIT = 1 << 23
 """The credit in the terms of tests."""
 
 

@@ -21,6 +21,10 @@ from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 3.0
+"""Seconds for which a session waits for a gateway that was here a moment ago, as agents do (hubble/agent/links.py)."""
+MOST_WAITING = 1_000
+POLL = 0.05
 PROBE_TIMEOUT = 3.0
 """Seconds in which the holder of a name that another agent asks for must show a sign of life."""
 
@@ -56,6 +60,7 @@ class Gateways:
         self._by_name: dict[str, Gateway] = {}
         self._subscriber = subscriber or Subscriber()
         self._registering = Turns()
+        self._waiting = 0
         directory.on_taken = self.taken
         if mesh is not None:
             mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other, "hear": self._hear}
@@ -85,6 +90,29 @@ class Gateways:
         except (DirectoryError, WorkerUnreachable) as error:
             log.info("gateway %s: not reached: %s", name, error)
             return None
+
+    def find_patiently(self, name: str, since: float) -> Peer | None:
+        """As `find`, but a gateway that was here a moment ago is waited for: until PATIENCE after `since`.
+
+        `since` is by the monotonic clock. No more than MOST_WAITING wait at a time.
+        """
+        peer = self.find(name)
+        if peer is not None or self._waiting >= MOST_WAITING or not self._was_held(name):
+            return peer
+        self._waiting += 1
+        try:
+            while peer is None and time.monotonic() < since + PATIENCE:
+                gevent.sleep(POLL + POLL * self._waiting / 100)  # all who wait together take a bounded time
+                peer = self.find(name)
+            return peer
+        finally:
+            self._waiting -= 1
+
+    def _was_held(self, name: str) -> bool:
+        try:
+            return self._directory.was_held(name)
+        except DirectoryError:
+            return False
 
     def not_there(self, name: str, peer: WorkerPeer) -> None:
         """Another worker has said that it does not have the gateway: the directory is healed."""

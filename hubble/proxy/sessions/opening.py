@@ -7,33 +7,45 @@ import logging
 import secrets
 import time
 
+import gevent
+
 from hubble.mesh.peer import WorkerPeer
 from hubble.policy import Authorizer, ConnectionRequest, Decision
 from hubble.protocol.codec import InvalidInitiator, encode, session_text
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT
 from hubble.protocol.legacy.words import AUTHORIZATION_ERROR, NO_GATEWAY, UNAUTHORIZED
 from hubble.protocol.messages import (
     Ack,
     Initiator,
+    Message,
     Refusal,
     ResetReason,
     Suspend,
     Terminator,
+    Terms,
 )
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits, Meter
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.sessions.ending import lost_message, reset_message
+from hubble.proxy.sessions.excess import Excess
 from hubble.proxy.sessions.kicks import Kicks
 from hubble.proxy.sessions.record import Record
 from hubble.proxy.sessions.registry import Sessions
-from hubble.proxy.sessions.routes import Route, Routes
+from hubble.proxy.sessions.routes import Half, Route, Routes
 from hubble.proxy.subscriber import Subscriber
+from hubble.transport.link import Link
 from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
 
 NOT_YOURS = "the session belongs to other agents"
 UNKNOWN = "the session is unknown there"
+EXIT_LOST = "the link of the gateway was lost: try again"
+MOST_UNANSWERED = 2_000
+"""Initiators of one agent that the policy and the exits have not answered yet."""
+MOST_UNANSWERED_BYTES = 2 * 1024 * 1024
+"""Bytes of those."""
 
 
 class Opening:
@@ -58,31 +70,60 @@ class Opening:
         self._kicks = kicks
         self._subscriber = subscriber
 
-    def initiate(self, entry: Gateway, initiator: Initiator) -> None:
-        """An agent asks for a session. The policy may take its time: run this in a greenlet of its own."""
+    @property
+    def most_refusals(self) -> int:
+        """How many sessions of one agent are refused in a second before its link is held back."""
+        return self._limits.sessions_per_second
+
+    def ask(self, entry: Gateway, initiator: Initiator, excess: Excess) -> None:
+        """Deal with a session that an agent asks for; what exceeds its limits is refused, and holds back its link.
+
+        Runs in the greenlet that reads the link; raises LinkClosed as `excess` does.
+        """
+        exceeded = self._over_limit(entry, initiator)
+        if exceeded is None:
+            table, size = self._routes.of(entry), _size(initiator)
+            table.begin_to_ask(initiator.session, size)
+            gevent.spawn(self._begin, entry, initiator).rawlink(lambda _: table.end_to_ask(initiator.session, size))
+            return
+        code, text = exceeded
+        refused = excess.count()
+        if refused:
+            also = f" ({refused} sessions refused)" if refused > 1 else ""
+            self._sessions.refused(_record(_request(entry, initiator), initiator), code, text + also)
+        answer(entry.link, Ack(initiator.session, False, text, code, path=initiator.path), initiator.session)
+        excess.hold_back(text)
+
+    def _begin(self, entry: Gateway, initiator: Initiator) -> None:
+        """Ask the policy, find the gateway, and pass the Initiator on, or refuse it."""
         request = _request(entry, initiator)
         record = _record(request, initiator)
-        over_limit = self._over_limit(entry, initiator, request)
-        if over_limit:
-            self._refuse(entry, initiator, *over_limit, record)
-            return
-        asking = self._routes.of(entry).asking
-        asking.add(initiator.session)
-        try:
-            denied = self._denied(request, initiator)
-        finally:
-            asking.discard(initiator.session)
+        denied = self._denied(request, initiator)
         if denied:
             self._refuse(entry, initiator, *denied, record)
-            return
-        exit_peer = self._gateways.find(initiator.gateway)
+        else:
+            self._find_exit(entry, dataclasses.replace(initiator, path=0, source=entry.name), request, record)
+
+    def _find_exit(
+        self, entry: Gateway, initiator: Initiator, request: ConnectionRequest | None, record: Record
+    ) -> None:
+        exit_peer = self._gateways.find_patiently(initiator.gateway, record.asked)
         if exit_peer is None:
             self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, record)
         elif entry is exit_peer and (initiator.terms is None or not entry.resumable):
             self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself", record)
         else:
-            own = dataclasses.replace(initiator, path=0, source=entry.name)
-            self._propose(entry, exit_peer, own, request, record)
+            self._propose(entry, exit_peer, initiator, request, record)
+
+    def _find_exit_again(self, route: Route, initiator: Initiator) -> None:
+        """The worker that had the gateway has it no longer: the gateway may be about to return, there or elsewhere."""
+        assert isinstance(route.entry, Gateway) and route.record is not None
+        table = self._routes.of(route.entry)
+        table.begin_to_ask(route.session, route.size)
+        try:
+            self._find_exit(route.entry, initiator, route.request, route.record)
+        finally:
+            table.end_to_ask(route.session, route.size)
 
     def refuse_invalid(self, entry: Peer, error: InvalidInitiator) -> None:
         """Refuse a session whose Initiator is invalid. Raises the error if its entry sends too many."""
@@ -91,7 +132,7 @@ class Opening:
         log.warning("session %s: refused: its Initiator by %s is invalid: %s",
                     session_text(error.session), entry.name, error)  # fmt: skip
         ack = Ack(error.session, False, str(error), Refusal.BAD_REQUEST, path=error.path)
-        entry.link.send(encode(ack), error.session)
+        answer(entry.link, ack, error.session)
 
     def pass_in(self, entry: Peer, initiator: Initiator) -> None:
         """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""
@@ -120,6 +161,8 @@ class Opening:
             destination=initiator.gateway,
             path=secrets.randbits(62) + 1 if extended or exit_peer.is_worker else 0,
             entry_path=initiator.path,
+            size=_size(initiator),
+            initiator=initiator if exit_peer.is_worker and not entry.is_worker else None,
             request=request,
             record=record,
         )
@@ -130,10 +173,12 @@ class Opening:
             # To an exit of protocol 0.1 it would be a new session, for which the policy has not been asked.
             self._refuse(entry, initiator, Refusal.UNKNOWN_SESSION, UNKNOWN, record)
             return
-        self._routes.propose(route)
         passed_on = dataclasses.replace(initiator, path=route.path)
         if not extended and not exit_peer.is_worker:  # protocol 0.1 is told nothing that it does not know
             passed_on = dataclasses.replace(passed_on, terms=None, source="")
+        elif passed_on.terms is not None:
+            passed_on = dataclasses.replace(passed_on, terms=_granted(route.halves[TO_ENTRY], passed_on.terms))
+        self._routes.propose(route)
         exit_peer.link.send(encode(passed_on), initiator.session)
 
     def acknowledge(self, exit_peer: Peer, ack: Ack) -> None:
@@ -150,43 +195,52 @@ class Opening:
             refused = reset_message(route, of_exit=False, reason=ResetReason.REFUSED, text=NOT_YOURS)
             exit_peer.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
+        if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer):
+            self._gateways.not_there(route.destination, exit_peer)
+            if route.initiator is not None:
+                gevent.spawn(self._find_exit_again, route, route.initiator)
+                return
+        route.initiator = None
+        if ack.terms is not None:
+            ack = dataclasses.replace(ack, terms=_granted(route.halves[TO_EXIT], ack.terms))
         if ack.ok:
             self._routes.lay(route)
         self._sessions.answered(route, ack)
-        if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer):
-            self._gateways.not_there(route.destination, exit_peer)
         route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)
 
     def _turn_down(self, exit_peer: Peer, ack: Ack) -> None:
         """Nobody waits for the answer any more. An exit that is not told keeps the session, and its connection."""
         if ack.ok and self._routes.get(ack.session) is None and not self._routes.is_proposed_to(exit_peer, ack.session):
             message = Terminator(ack.session) if ack.terms is None else Suspend(ack.session, False)
-            exit_peer.link.send(encode(message), ack.session)
+            answer(exit_peer.link, message, ack.session)
 
     def exit_lost(self, exit_peer: Peer) -> None:
         """The exit's link is gone: its unanswered Initiators are refused."""
-        for route in list(self._routes.of(exit_peer).proposals.values()):
+        for route in self._routes.of(exit_peer).proposed():
             self._routes.withdraw(route)
             if route.exit is exit_peer and not route.entry.link.closed:
-                ack = Ack(route.session, False, NO_GATEWAY, Refusal.NO_GATEWAY, path=route.entry_path)
+                # The exit may have accepted: only the entry can ask again, with another attempt.
+                code, text = (Refusal.BUSY, EXIT_LOST) if route.path else (Refusal.NO_GATEWAY, NO_GATEWAY)
+                ack = Ack(route.session, False, text, code, path=route.entry_path)
                 self._sessions.answered(route, ack)
                 route.entry.link.send(encode(ack), route.session)
 
-    def _over_limit(
-        self, entry: Gateway, initiator: Initiator, request: ConnectionRequest
-    ) -> tuple[Refusal, str] | None:
+    def _over_limit(self, entry: Gateway, initiator: Initiator) -> tuple[Refusal, str] | None:
         """Which limit the session would pass, or None.
 
         That it resumes is only what its entry says, so it counts as well. All of an agent's sessions may resume at
         once, however, or ask again for an exit that is late: what then comes too fast is told to come again. What
         resumes has a meter of its own.
         """
-        if self._routes.of(entry).has_other_sessions(initiator.session, self._limits.sessions):
+        table = self._routes.of(entry)
+        if table.has_other_sessions(initiator.session, self._limits.sessions):
             return Refusal.LIMIT, f"{entry.name} has {self._limits.sessions} sessions already"
-        if self._rate.allows((entry.name, request.resumes)):
+        terms, unanswered = initiator.terms, table.unanswered
+        code = Refusal.LIMIT if terms is None or terms.attempt <= 1 else Refusal.BUSY
+        if unanswered.count >= MOST_UNANSWERED or unanswered.size + _size(initiator) > MOST_UNANSWERED_BYTES:
+            return code, f"{entry.name} waits for the answers to {unanswered.count} others"
+        if self._rate.allows((entry.name, terms is not None and terms.resume)):
             return None
-        is_first = initiator.terms is None or initiator.terms.attempt <= 1
-        code = Refusal.LIMIT if is_first else Refusal.BUSY
         return code, f"{entry.name} opens more than {self._limits.sessions_per_second} sessions a second"
 
     def _denied(self, request: ConnectionRequest, initiator: Initiator) -> tuple[Refusal, str] | None:
@@ -221,7 +275,22 @@ class Opening:
     ) -> None:
         if record is not None:
             self._sessions.refused(record, code, text)
-        entry.link.send(encode(Ack(initiator.session, False, text, code, path=initiator.path)), initiator.session)
+        answer(entry.link, Ack(initiator.session, False, text, code, path=initiator.path), initiator.session)
+
+
+def answer(link: Link, message: Message, session: bytes) -> None:
+    """Answer a peer, behind what waits of the session if anything does. Answers that are not read close the link."""
+    link.send(encode(message), session if link.queued(session) else None)
+
+
+def _size(initiator: Initiator) -> int:
+    """About the bytes that it takes while it is not answered."""
+    return 256 + len(initiator.host) + len(initiator.key) + len(initiator.gateway) + len(initiator.source)
+
+
+def _granted(half: Half, terms: Terms) -> Terms:
+    """The receiver's terms as the sender is told them."""
+    return dataclasses.replace(terms, limit=half.grant(terms.received, terms.limit))
 
 
 def _request(entry: Gateway, initiator: Initiator) -> ConnectionRequest:

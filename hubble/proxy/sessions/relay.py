@@ -33,9 +33,10 @@ from hubble.protocol.messages import (
 )
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.sessions.ending import end, lost_message
-from hubble.proxy.sessions.opening import Opening
+from hubble.proxy.sessions.excess import Excess
+from hubble.proxy.sessions.opening import Opening, answer
 from hubble.proxy.sessions.registry import Sessions
-from hubble.proxy.sessions.routes import Route, Routes
+from hubble.proxy.sessions.routes import Half, Route, Routes
 from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Relay:
         self._opening = opening
         self._sessions = sessions
         self._answered = RecentSet(1024)
+        self._excess = Excess(peer, opening.most_refusals)
         peer.link.on_drained = self._lane_drained
 
     def serve(self, data: bytes) -> None:
@@ -76,7 +78,7 @@ class Relay:
             case Initiator():
                 self._answered.discard((message.session, False))
                 if isinstance(self._peer, Gateway):
-                    gevent.spawn(self._opening.initiate, self._peer, message)
+                    self._opening.ask(self._peer, message, self._excess)
                 else:
                     gevent.spawn(self._opening.pass_in, self._peer, message)
             case Ack():
@@ -113,21 +115,36 @@ class Relay:
         if route is None or (half := route.halves[kind & FROM_EXIT]).sender is not self._peer or not route.resumable:
             self._without_route(kind, session, data)
             return
-        target = half.receiver.link
-        if kind & ~FROM_EXIT == binary.STREAM:
-            half.passed += len(data) - STREAM_HEADER
+        kind &= ~FROM_EXIT
+        if kind == binary.STREAM:
+            size = len(data) - STREAM_HEADER
+            if size + int.from_bytes(data[binary.SESSION_END : STREAM_HEADER], "big") > half.limit or size <= 0:
+                self.end(route, ResetReason.PROTOCOL_ERROR, "bytes beyond the credit, or none")
+                return
+            half.passed += size
             half.messages += 1
-            target.send(data, session)
-        elif kind & ~FROM_EXIT == binary.CREDIT:
+        elif kind == binary.CREDIT:
+            if len(data) != binary.CREDIT_SIZE:
+                raise ProtocolError(f"a CREDIT of {len(data)} bytes")
             if self._peer.link.is_full(session):
                 if half.held_credit is None:
                     half.held_since = time.monotonic()
                 half.held_credit = data
             else:
-                target.send(data)
+                self._pass_on_credit(route, half, data)
+            return
         else:
-            self._follow(kind & ~FROM_EXIT, route, DIRECTIONS[kind & FROM_EXIT], data)
-            target.send(data, session)
+            self._follow(kind, route, DIRECTIONS[half is route.halves[1]], data)
+        if not half.receiver.link.send(data, session):
+            self.end(route, ResetReason.LIMIT, "too much waits for its receiver")
+
+    def _pass_on_credit(self, route: Route, half: Half, data: bytes) -> None:
+        """Pass on what the sender grants the receiver's stream, but no more than may be in flight."""
+        received, limit = binary.read_credit(data)
+        granted = route.halves[half is route.halves[0]].grant(received, limit)
+        if granted < limit:
+            data = binary.with_limit(data, granted)
+        half.receiver.link.send_latest(data, data[: binary.SESSION_END])
 
     def _follow(self, kind: int, route: Route, direction: Direction, data: bytes) -> None:
         """A message that changes what becomes of the session passes."""
@@ -160,7 +177,7 @@ class Relay:
             pass  # it will send this again when it has accepted; a Suspend would undo what it is about to set up
         elif kind & ~FROM_EXIT in (binary.STREAM, binary.EOF) and self._answered.add((session, from_exit)):
             log.debug("a message of session %s, which is not open here", session_text(session))
-            self._peer.link.send(encode(Suspend(session, not from_exit)), session)
+            answer(self._peer.link, Suspend(session, not from_exit), session)
 
     def _lane_drained(self, lane: object) -> None:
         assert isinstance(lane, bytes)
@@ -172,7 +189,7 @@ class Relay:
             return
         for half in route.halves:
             if half.sender is self._peer and half.held_credit is not None:
-                half.receiver.link.send(half.held_credit)
+                self._pass_on_credit(route, half, half.held_credit)
                 half.held_credit = None
                 route.stalled += time.monotonic() - half.held_since
 
@@ -183,7 +200,7 @@ class Relay:
         if route is None or self._peer not in (route.entry, route.exit):
             if self._answered.add(message.session):
                 log.debug("Data of session %s, which is not open here", session_text(message.session))
-                self._peer.link.send(encode(Terminator(message.session)), message.session)
+                answer(self._peer.link, Terminator(message.session), message.session)
             return
         half = route.halves[route.exit is self._peer]
         half.passed += len(message.data)

@@ -6,6 +6,8 @@ an older route of the session stays. Each peer has a table of the routes over it
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -13,10 +15,35 @@ from weakref import WeakKeyDictionary
 from gevent.event import Event
 
 from hubble.policy import ConnectionRequest
+from hubble.protocol.messages import Initiator
 from hubble.transport.peer import Peer
 
 if TYPE_CHECKING:
     from hubble.proxy.sessions.record import Record
+
+
+MOST_IN_FLIGHT = 16 * 1024 * 1024
+"""Bytes of one direction of a session that may be on their way, even if the receiver grants more."""
+ANSWER_TIMEOUT = 60.0
+"""Seconds after which an Initiator that its exit has not answered is forgotten; its entry waits for half of that."""
+
+
+@dataclass(slots=True)
+class Unanswered:
+    """How many Initiators of one peer are not answered yet, and their bytes."""
+
+    count: int = 0
+    size: int = 0
+
+    def add(self, size: int) -> None:
+        """Count one Initiator more."""
+        self.count += 1
+        self.size += size
+
+    def remove(self, size: int) -> None:
+        """Count one less."""
+        self.count -= 1
+        self.size -= size
 
 
 @dataclass(slots=True)
@@ -24,9 +51,12 @@ class Table:
     """What runs over the link of one peer."""
 
     routes: dict[bytes, Route] = field(default_factory=dict)
-    proposals: dict[tuple[bytes, int], Route] = field(default_factory=dict)
+    proposals: dict[bytes, dict[int, Route]] = field(default_factory=dict)
+    """Those of each session by their path; the peer is the entry or the exit of each."""
     asking: set[bytes] = field(default_factory=set)
-    """The sessions about which the policy is being asked."""
+    """The sessions about which the policy is being asked, or whose gateway is waited for."""
+    unanswered: Unanswered = field(default_factory=Unanswered)
+    """The peer's own Initiators, whether the policy or an exit is to answer them."""
     room: dict[bytes, Event] = field(default_factory=dict)
     """For a session of protocol 0.1 whose sender waits: set when its lane here has room again."""
 
@@ -39,8 +69,23 @@ class Table:
         """Whether `number` sessions besides this one are open, proposed, or asked about."""
         if len(self.routes) + len(self.proposals) + len(self.asking) < number:
             return False
-        sessions = {*self.routes, *(key[0] for key in self.proposals), *self.asking}
-        return len(sessions - {session}) >= number
+        opening = (self.proposals.keys() | self.asking) - self.routes.keys()
+        is_known = session in self.routes or session in opening
+        return len(self.routes) + len(opening) - is_known >= number
+
+    def begin_to_ask(self, session: bytes, size: int) -> None:
+        """An Initiator of so many bytes has come, and does not go to its exit at once."""
+        self.asking.add(session)
+        self.unanswered.add(size)
+
+    def end_to_ask(self, session: bytes, size: int) -> None:
+        """It was refused, or has gone to its exit."""
+        self.asking.discard(session)
+        self.unanswered.remove(size)
+
+    def proposed(self) -> Iterator[Route]:
+        """The proposals, as of now."""
+        return iter([route for of_session in self.proposals.values() for route in of_session.values()])
 
 
 @dataclass(eq=False, slots=True)
@@ -53,11 +98,19 @@ class Half:
     """Bytes of the stream that came this way."""
     messages: int = 0
     """How many messages carried them."""
+    limit: int = 0
+    """The offset before which the sender may send, as far as it was told."""
     held_credit: bytes | None = None
     """The latest credit that the sender grants, kept back while the queue towards it is long."""
     held_since: float = 0.0
     is_done: bool = False
     """Whether the sender has said Done."""
+
+    def grant(self, received: int, limit: int) -> int:
+        """Let the sender send up to `limit`, as the receiver, which has `received`, says: the limit to tell it."""
+        limit = min(limit, received + MOST_IN_FLIGHT)
+        self.limit = max(self.limit, limit)
+        return limit
 
 
 @dataclass(eq=False)
@@ -76,6 +129,12 @@ class Route:
     """The mark of the Initiator as the exit got it; its Ack carries the same."""
     entry_path: int = 0
     """The mark that the entry's side gave it, if that is another worker."""
+    size: int = 0
+    """Bytes that its Initiator takes while it is not answered."""
+    initiator: Initiator | None = field(default=None, repr=False)
+    """What the entry, an agent, has said, if another worker was asked, which may not have the exit any more."""
+    proposed_at: float = 0.0
+    """When it was proposed, by the monotonic clock."""
     resumable: bool = False
     stalled: float = 0.0
     """Seconds for which credit was kept back."""
@@ -120,14 +179,19 @@ class Routes:
         return self._laid.get(session)
 
     def propose(self, route: Route) -> None:
-        """Remember a route until the exit has answered."""
-        key = (route.session, route.path)
-        self.of(route.exit).proposals[key] = route
-        self.of(route.entry).proposals[key] = route
+        """Remember a route until the exit has answered, or for ANSWER_TIMEOUT."""
+        route.proposed_at = time.monotonic()
+        self._forget_unanswered(route.entry, route.proposed_at - ANSWER_TIMEOUT)
+        replaced = self.of(route.entry).proposals.get(route.session, {}).get(route.path)
+        if replaced is not None:  # of protocol 0.1, which repeats itself without a mark
+            self.withdraw(replaced)
+        self.of(route.entry).unanswered.add(route.size)
+        for peer in {route.entry, route.exit}:
+            self.of(peer).proposals.setdefault(route.session, {})[route.path] = route
 
     def answered(self, exit_peer: Peer, session: bytes, path: int) -> Route | None:
         """The proposal that an Ack from `exit_peer` answers; it is one no longer. None if there is none."""
-        route = self.of(exit_peer).proposals.get((session, path))
+        route = self.of(exit_peer).proposals.get(session, {}).get(path)
         if route is None or route.exit is not exit_peer:
             return None
         self.withdraw(route)
@@ -135,22 +199,36 @@ class Routes:
 
     def withdraw(self, route: Route) -> None:
         """The proposal is of no use any more."""
-        key = (route.session, route.path)
-        self.of(route.exit).proposals.pop(key, None)
-        self.of(route.entry).proposals.pop(key, None)
+        for peer in {route.entry, route.exit}:
+            proposals = self.of(peer).proposals
+            of_session = proposals.get(route.session, {})
+            if of_session.get(route.path) is not route:
+                continue
+            del of_session[route.path]
+            if not of_session:
+                del proposals[route.session]
+            if peer is route.entry:
+                self.of(peer).unanswered.remove(route.size)
+
+    def _forget_unanswered(self, entry: Peer, horizon: float) -> None:
+        """Withdraw the proposals from before `horizon`: they stand first."""
+        proposals = self.of(entry).proposals
+        while proposals:
+            oldest = next(iter(proposals.values()))
+            route = next(iter(oldest.values()))
+            if route.proposed_at > horizon:
+                return
+            self.withdraw(route)
 
     def proposed_by(self, entry: Peer, session: bytes) -> Route | None:
         """The latest proposal for a session that came over `entry`, or None."""
-        found = [
-            route for route in self.of(entry).proposals.values() if route.session == session and route.entry is entry
-        ]
-        return found[-1] if found else None
+        proposals = self.of(entry).proposals.get(session, {}).values()
+        return next((route for route in reversed(proposals) if route.entry is entry), None)
 
     def is_proposed_to(self, exit_peer: Peer, session: bytes) -> bool:
         """Whether the exit at `exit_peer` has been asked for a session, and has not answered yet."""
-        return any(
-            route.session == session and route.exit is exit_peer for route in self.of(exit_peer).proposals.values()
-        )
+        proposals = self.of(exit_peer).proposals.get(session, {}).values()
+        return any(route.exit is exit_peer for route in proposals)
 
     def lay(self, route: Route) -> None:
         """The exit has accepted: from now on the session's messages go this way, and no older one."""
@@ -172,6 +250,8 @@ class Routes:
         if laid is not None and not (laid.resumable and laid.has_same_agents(route)):
             return True
         # Proposals of protocol 0.1 have no mark to tell two for one session apart by.
-        key = (route.session, route.path)
-        proposed = self.of(route.exit).proposals.get(key) or self.of(route.entry).proposals.get(key)
-        return proposed is not None and not proposed.has_same_agents(route)
+        for peer in (route.exit, route.entry):
+            proposed = self.of(peer).proposals.get(route.session, {}).get(route.path)
+            if proposed is not None:
+                return not proposed.has_same_agents(route)
+        return False

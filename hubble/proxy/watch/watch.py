@@ -61,7 +61,7 @@ class Watch(Reporter):
         """What is counted where it happens, or is only there while somebody looks."""
         yield build_info()
         yield gauge("hubble_gateways", "Agents that are registered.", len(gateways))
-        opening = sum(route.entry is gateway for gateway in gateways for route in routes.of(gateway).proposals.values())
+        opening = sum(route.entry is gateway for gateway in gateways for route in routes.of(gateway).proposed())
         states = {"opening": opening, "open": sessions.open, "suspended": sessions.suspended}
         yield gauges("hubble_sessions", "Sessions whose entry is at this worker.", "state", states)
         yield from self._traffic(sessions)

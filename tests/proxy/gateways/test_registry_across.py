@@ -165,6 +165,19 @@ def test_an_agents_own_return_at_another_worker_evicts_its_old_link(site: Site, 
     assert old.link.closed
 
 
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_a_session_waits_for_an_exit_that_is_about_to_return(
+    site: Site, service: Service, monkeypatch: pytest.MonkeyPatch, is_elsewhere: bool
+) -> None:
+    monkeypatch.setattr("hubble.agent.links.SETTLING", 0.0)  # the entry would be patient itself
+    one, two = site.worker(), site.worker()
+    exit_agent = site.agent(one, "exit")
+    entry = site.agent(two if is_elsewhere else one, "entry", f"0:exit:127.0.0.1:{service.port}")
+    for _ in range(5):
+        exit_agent._links.link.abort("lost by the test")  # type: ignore[union-attr]
+        assert_echo(rule_port(entry))
+
+
 def test_a_worker_that_hung_takes_its_gateways_up_again(site: Site, service: Service) -> None:
     one, two = site.worker(), site.worker()
     site.agent(one, "exit")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -13,8 +15,10 @@ from gevent.event import Event
 from hubble.policy import Authorizer, ConnectionRequest, Decision, DenyAll, FunctionPolicy, granted
 from hubble.protocol.codec import INITIATOR, session_text
 from hubble.protocol.messages import Ack, Initiator, Refusal, Reset, ResetReason, Stream, Suspend, Terminator, Terms
+from hubble.proxy.gateways import registry
 from hubble.proxy.gateways.limits import AbuseLimits
 from hubble.proxy.proxy import Proxy, ProxyOptions
+from hubble.proxy.sessions import excess, opening, routes
 from tests.support.speakers import (
     LIMIT,
     SECRET,
@@ -185,7 +189,41 @@ class TestTheExit:
         entry.say(initiator(session))
         exit_agent.hear(Initiator)
         exit_agent.vanish()
-        assert entry.hear(Ack) == Ack(session, False, "Gateway not registered", Refusal.NO_GATEWAY)
+        assert entry.hear(Ack) == Ack(session, False, "the link of the gateway was lost: try again", Refusal.BUSY)
+
+    def test_that_returns_is_waited_for(self, proxy: Proxy, entry: Speaker, exit_agent: Speaker) -> None:
+        exit_agent.vanish()
+        session = new_session()
+        entry.say(initiator(session))
+        assert entry.nothing_more() == []
+        accept(agent(proxy, "exit"), session)
+        assert entry.hear(Ack).ok
+
+    def test_that_does_not_return_is_not_waited_for_for_long(
+        self, entry: Speaker, exit_agent: Speaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(registry, "PATIENCE", 0.2)
+        exit_agent.vanish()
+        assert refusal(entry, initiator(new_session()))[1] is Refusal.NO_GATEWAY
+
+    def test_that_may_return_is_waited_for_by_a_bounded_number(
+        self, entry: Speaker, exit_agent: Speaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(registry, "MOST_WAITING", 1)
+        exit_agent.vanish()
+        entry.say(initiator(new_session()))
+        assert refusal(entry, initiator(new_session()))[1] is Refusal.NO_GATEWAY
+
+    def test_that_never_answers_is_forgotten(
+        self, proxy: Proxy, entry: Speaker, exit_agent: Speaker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(routes, "ANSWER_TIMEOUT", 0.0)
+        for _ in range(3):
+            entry.say(initiator(new_session()))
+            exit_agent.hear(Initiator)
+        gateway = proxy.gateways.get("entry")
+        assert gateway is not None
+        assert proxy.routes.of(gateway).unanswered.count == 1
 
     def test_whose_answer_finds_no_entry_any_more_is_told(self, entry: Speaker, exit_agent: Speaker) -> None:
         session = new_session()
@@ -464,6 +502,62 @@ class TestTheLimits:
         entry, _ = bounded(sessions_per_second=1)
         codes = [refusal(entry, initiator(new_session(), "nobody"))[1] for _ in range(4)]
         assert Refusal.LIMIT in codes
+
+    def test_beyond_the_rate_no_policy_is_asked_and_one_refusal_a_second_is_told_of(
+        self, bounded: Callable[..., tuple[Speaker, Speaker]], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        asked: list[ConnectionRequest] = []
+
+        def grant(request: ConnectionRequest) -> bool:
+            asked.append(request)
+            return True
+
+        entry, _ = bounded(FunctionPolicy(grant), sessions_per_second=20)
+        started = time.monotonic()
+        with caplog.at_level(logging.INFO):
+            codes = [refusal(entry, initiator(new_session(), "nobody"))[1] for _ in range(100)]
+        seconds = time.monotonic() - started
+        assert len(asked) == codes.count(Refusal.NO_GATEWAY) <= 40 + 20 * (seconds + 1)
+        assert seconds > 1.0, "the link was read on and on"
+        told = [each for each in caplog.records if "opens more than 20 sessions a second" in each.getMessage()]
+        assert 1 < len(told) <= seconds + 1
+        assert re.search(r"\(\d\d sessions refused\)", told[1].getMessage())
+
+    def test_who_does_not_stop_is_cut_off(
+        self, bounded: Callable[..., tuple[Speaker, Speaker]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(excess, "PATIENCE", 1)
+        entry, _ = bounded(sessions_per_second=5)
+        for _ in range(100):
+            entry.say(initiator(new_session(), "nobody"))
+        assert entry.wait_end() == "entry opens more than 5 sessions a second"
+
+    @pytest.mark.parametrize(
+        ("bound", "most", "key"), [("MOST_UNANSWERED", 3, ""), ("MOST_UNANSWERED_BYTES", 3 * 4096, "k" * 3500)]
+    )
+    @pytest.mark.parametrize("is_asked", [False, True], ids=["by the exit", "by the policy"])
+    def test_unanswered_sessions_are_bounded(
+        self,
+        bounded: Callable[..., tuple[Speaker, Speaker]],
+        monkeypatch: pytest.MonkeyPatch,
+        bound: str,
+        most: int,
+        key: str,
+        is_asked: bool,
+    ) -> None:
+        monkeypatch.setattr(opening, bound, most)
+        free = Event()
+        entry, exit_agent = bounded(FunctionPolicy(lambda request: not is_asked or free.wait(PATIENCE)))
+        sessions = [new_session() for _ in range(3)]
+        for session in sessions:
+            entry.say(initiator(session, key=key))
+        message, code = refusal(entry, initiator(new_session(), key=key))
+        assert (message, code) == ("entry waits for the answers to 3 others", Refusal.LIMIT)
+        free.set()
+        for session in sessions:
+            accept(exit_agent, session)
+            assert entry.hear(Ack).ok
+        opened(entry, exit_agent)
 
 
 class TestInvalid:

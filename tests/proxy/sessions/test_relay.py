@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import gevent
 import pytest
 
 from hubble.protocol.codec import decode, encode
+from hubble.protocol.fairqueue import Caps
 from hubble.protocol.messages import (
     Ack,
     ConnectionClosed,
@@ -27,6 +29,7 @@ from hubble.protocol.messages import (
 )
 from hubble.proxy.proxy import Proxy
 from hubble.proxy.sessions import relay
+from hubble.proxy.sessions.routes import MOST_IN_FLIGHT
 from tests.support.speakers import (
     LIMIT,
     Speaker,
@@ -265,6 +268,115 @@ class TestEnds:
         assert len(proxy.routes) == 1
         both.vanish()
         assert len(proxy.routes) == 0
+
+
+class TestCredit:
+    """What a receiver grants is known to the proxy, which refuses what exceeds it: its queues are bounded by that."""
+
+    @pytest.mark.parametrize("from_exit", [False, True])
+    def test_bytes_beyond_it_reset_the_session(
+        self, proxy: Proxy, entry: Speaker, exit_agent: Speaker, session: bytes, from_exit: bool
+    ) -> None:
+        sender, receiver = (exit_agent, entry) if from_exit else (entry, exit_agent)
+        sender.say(Stream(session, from_exit, LIMIT - 3, b"all"))
+        assert receiver.hear(Stream).payload == b"all"
+        sender.say(Stream(session, from_exit, LIMIT - 3, b"more"))
+        for end in (entry, exit_agent):
+            assert end.hear(Reset).reason is ResetReason.PROTOCOL_ERROR
+        assert len(proxy.routes) == 0
+
+    def test_more_of_it_is_heeded(self, entry: Speaker, exit_agent: Speaker, session: bytes) -> None:
+        exit_agent.say(Credit(session, True, 0, LIMIT + 1))
+        entry.hear(Credit)
+        entry.say(Stream(session, False, LIMIT - 3, b"more"))
+        assert exit_agent.hear(Stream).payload == b"more"
+
+    def test_credit_that_is_held_back_is_not_granted(
+        self, proxy: Proxy, entry: Speaker, exit_agent: Speaker, session: bytes
+    ) -> None:
+        exit_agent.freeze()
+        for number in range(32):
+            entry.say(Stream(session, False, number * len(BLOCK), BLOCK))
+        assert entry.nothing_more() == []
+        exit_agent.say(Credit(session, True, 1, LIMIT + 1))
+        assert exit_agent.link.probe(0.1) is False
+        entry.say(Stream(session, False, LIMIT, b"x"))
+        assert entry.hear(Reset).reason is ResetReason.PROTOCOL_ERROR
+
+    def test_a_receiver_that_grants_too_much_is_not_taken_at_its_word(
+        self, proxy: Proxy, entry: Speaker, exit_agent: Speaker
+    ) -> None:
+        session = new_session()
+        entry.say(initiator(session, limit=1 << 40))
+        asked = exit_agent.hear(Initiator)
+        assert asked.terms is not None and asked.terms.limit == MOST_IN_FLIGHT
+        exit_agent.say(Ack(session, True, terms=Terms(1, 5, 1 << 40), path=asked.path))
+        ack = entry.hear(Ack)
+        assert ack.terms is not None and ack.terms.limit == 5 + MOST_IN_FLIGHT
+        exit_agent.say(Credit(session, True, 7, 1 << 40))
+        assert entry.hear(Credit) == Credit(session, True, 7, 7 + MOST_IN_FLIGHT)
+
+    def test_a_receiver_that_grants_more_and_reads_nothing_costs_what_was_in_flight(
+        self, proxy: Proxy, entry: Speaker, exit_agent: Speaker, session: bytes
+    ) -> None:
+        """Though it says that it has got everything."""
+        other = opened(entry, exit_agent)
+        exit_agent.freeze()
+        offset = 0
+        while proxy.routes.get(session) is not None and offset < 4 * LIMIT:
+            exit_agent.say(Credit(session, True, offset, offset + LIMIT))
+            entry.say(Stream(session, False, offset, BLOCK))
+            offset += len(BLOCK)
+            if not offset % (16 * len(BLOCK)):
+                entry.nothing_more()
+        assert LIMIT <= offset < 2 * LIMIT
+        assert proxy.routes.get(other) is not None
+
+    @pytest.mark.parametrize("message", [Eof, Done])
+    def test_messages_without_bytes_are_bounded_too(
+        self,
+        proxy: Proxy,
+        entry: Speaker,
+        exit_agent: Speaker,
+        session: bytes,
+        message: Callable[..., Message],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        gateway = proxy.gateways.get("exit")
+        assert gateway is not None
+        exit_agent.freeze()
+        said = message(session, False, 1) if message is Eof else message(session, False)
+        for _ in range(400):
+            for _ in range(1000):
+                entry.say(said)
+            entry.nothing_more()
+            if proxy.routes.get(session) is None:
+                break
+        assert proxy.routes.get(session) is None
+        assert not gateway.link.closed
+
+    def test_credits_do_not_pile_up(self, proxy: Proxy, entry: Speaker, exit_agent: Speaker, session: bytes) -> None:
+        entry.freeze()
+        gateway = proxy.gateways.get("entry")
+        assert gateway is not None
+        for received in range(20_000):
+            exit_agent.say(Credit(session, True, received, received + LIMIT))
+        exit_agent.nothing_more()
+        assert gateway.link.queued_bytes < 100_000
+
+    def test_answers_that_nobody_reads_close_the_link(self, proxy: Proxy, entry: Speaker) -> None:
+        gateway = proxy.gateways.get("entry")
+        assert gateway is not None
+        entry.freeze()
+        for _ in range(Caps().urgent // 40):
+            entry.link.send(encode(Stream(new_session(), False, 0, b"x")), "everything in order")
+        poll(lambda: gateway.link.closed, PATIENCE, "the link is closed")
+        assert "answers are not read" in gateway.link.why
+
+    @pytest.mark.parametrize("data", [b"", b"\0" * 17])
+    def test_a_malformed_one_ends_the_link(self, entry: Speaker, session: bytes, data: bytes) -> None:
+        entry.say(bytes([0x12]) + session + data)
+        assert "CREDIT" in entry.wait_end()
 
 
 class TestHeldCredit:
