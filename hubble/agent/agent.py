@@ -57,7 +57,7 @@ from hubble.protocol.messages import (
 from hubble.protocol.states import Path
 from hubble.transport.addresses import Socket
 from hubble.transport.dial.dial import Target, check_usage, open_websocket, parse_url
-from hubble.transport.link import Link
+from hubble.transport.link import FIRST_MESSAGE, Link
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +212,13 @@ class Agent:
     def _register(self, target: Target) -> _Registered:
         """A link on which the proxy has accepted this agent. Raises DialError, ProtocolError or RegistrationRefused."""
         upgraded = open_websocket(target, self.options.dial)
-        link = Link(upgraded.socket, Side.CLIENT, leftover=upgraded.leftover, keepalive=self.options.keepalive)
+        link = Link(
+            upgraded.socket,
+            Side.CLIENT,
+            leftover=upgraded.leftover,
+            first_limit=FIRST_MESSAGE,
+            keepalive=self.options.keepalive,
+        )
         try:
             return self._say_hello(target, link)
         except LinkClosed as error:

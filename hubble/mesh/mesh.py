@@ -26,7 +26,7 @@ from hubble.mesh.peer import WorkerPeer
 from hubble.mesh.sockets import connect
 from hubble.mesh.tls import MeshTLS
 from hubble.transport.addresses import Socket
-from hubble.transport.link import Keepalive, Link
+from hubble.transport.link import FIRST_MESSAGE, Keepalive, Link
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class Mesh:
         self._run(WorkerPeer.at(link, worker_id), messages)
 
     def _link(self, sock: Socket, side: Side) -> Link:
-        link = Link(sock, side, masked=False, keepalive=self._keepalive)
+        link = Link(sock, side, masked=False, first_limit=FIRST_MESSAGE, keepalive=self._keepalive)
         self._links.add(link)
         return link
 

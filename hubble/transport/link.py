@@ -20,6 +20,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import Side
 
 from hubble.base.errors import LinkClosed
+from hubble.base.slices import others_first
 from hubble.protocol.fairqueue import Caps, FairQueue, Lane, LaneFull, QueueFull, Total
 from hubble.transport.addresses import Socket
 from hubble.transport.framing import Framing
@@ -32,6 +33,14 @@ UNSENT_IN_KERNEL = 128 * 1024
 FIRST_PINGS = 8
 """Pings that follow one another when a link is new: the fastest shows what its path takes."""
 CLOSE_TIMEOUT = 1.0
+SLICE = 0.0005
+"""Seconds that a link works on what it has received before the others have their turn."""
+FEW = 4
+"""Messages of one read for which nobody looks at the clock: large ones, mostly, that take little time for each byte."""
+DRAIN_INTERVAL = 0.01
+"""Seconds between two reads of what comes behind a close, or behind a breach of the protocol."""
+FIRST_MESSAGE = 16 * 1024
+"""Bytes that a stranger's first message may have: a Handshake with a long key, or what answers it."""
 TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
 
 # One for all links of a process: a greenlet fills it and empties it without a switch in between.
@@ -58,8 +67,10 @@ class Link:
     """A link over a connected stream socket that has been upgraded to a WebSocket already.
 
     `leftover` are bytes that came behind the upgrade. `masked`: whether the client's side masks its messages, as
-    RFC 6455 wants it where strange HTTP proxies may be on the way; both sides must say the same. `on_drained`, which
-    the owner may set, is called by the writer with each lane that was full and has room again; it must not block.
+    RFC 6455 wants it where strange HTTP proxies may be on the way; both sides must say the same. `first_limit`: bytes
+    that the other side's first message may have, None for as many as any; fewer frames may come before it then as well.
+    `on_drained`, which the owner may set, is called by the writer with each lane that was full and has room again; it
+    must not block.
     """
 
     def __init__(
@@ -69,6 +80,7 @@ class Link:
         *,
         leftover: bytes = b"",
         masked: bool = True,
+        first_limit: int | None = None,
         keepalive: Keepalive | None = None,
         caps: Caps | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -82,7 +94,7 @@ class Link:
         self.on_drained: Callable[[Lane], None] = lambda lane: None
         self._stream = open_stream(sock)
         self._loop = gevent.get_hub().loop
-        self._framing = Framing(side, masked)
+        self._framing = Framing(side, masked, first_limit=first_limit, clock=clock)
         self._side = side
         self._leftover = leftover
         self._keepalive = keepalive or Keepalive()
@@ -97,6 +109,7 @@ class Link:
         self._probing = 0
         self._closing: tuple[int, str] | None = None
         self._heard_at = clock()
+        self._slice_end = self._heard_at + SLICE
         self._reading = False
         keep_queue_short(sock)
         limit_silence(sock, self._keepalive.silence)
@@ -163,10 +176,20 @@ class Link:
         self._schedule()
 
     def messages(self) -> Iterator[bytes]:
-        """The messages that arrive, each whole, for as long as the link lives. Raises LinkClosed at its end."""
+        """The messages that arrive, each whole, for as long as the link lives. Raises LinkClosed at its end.
+
+        What the caller does with each counts: after SLICE seconds the other greenlets have their turn.
+        """
         try:
             while True:
-                yield from self._receive()
+                messages = self._receive()
+                if len(messages) <= FEW:
+                    yield from messages
+                else:
+                    for message in messages:
+                        yield message
+                        if self._clock() > self._slice_end:
+                            self._give_way()
         except OSError as error:
             self._lost(error)
         raise LinkClosed(self.why)
@@ -203,9 +226,32 @@ class Link:
 
     def _receive(self) -> list[bytes]:
         """The messages complete with the next bytes to arrive. Raises OSError, or LinkClosed at the stream's end."""
+        framing = self._framing
+        if framing.has_rest:
+            if self._clock() > self._slice_end:
+                self._give_way()
+            if self.closed:
+                raise LinkClosed(self.why)
+            messages = framing.receive_rest()
+        else:
+            messages = framing.receive(self._read())
+        for frame in framing.controls():
+            self._heed(frame)
+        if framing.has_output:
+            self._schedule()
+            if framing.is_flooded:
+                self._end("the other side sends pings and does not read the answers")
+        if framing.failure is not None:
+            self._give_up(f"the other side broke the WebSocket protocol: {framing.failure}")
+        return messages
+
+    def _read(self) -> memoryview:
+        """The next bytes to arrive, until the next read of any link. Raises OSError, or LinkClosed at the end."""
+        is_ready = self._stream.is_ready
+        if is_ready and self._clock() > self._slice_end:
+            self._give_way()
         if self.closed:
             raise LinkClosed(self.why)
-        framing = self._framing
         if self._leftover:
             data, self._leftover = memoryview(self._leftover), b""
         else:
@@ -216,18 +262,18 @@ class Link:
             self._end("the other side closed the connection")
             raise LinkClosed(self.why)
         self._heard_at = self._clock()
+        if not is_ready:  # it has waited
+            self._slice_end = self._heard_at + SLICE
         if self._probing:
             self._heard.set()
-        messages = framing.receive(data)
-        for frame in framing.controls():
-            self._heed(frame)
-        if framing.has_output:
-            self._schedule()
-            if framing.is_flooded:
-                self._end("the other side sends pings and does not read the answers")
-        if framing.failure is not None:
-            self._give_up(f"the other side broke the WebSocket protocol: {framing.failure}")
-        return messages
+        if self._framing.is_over:  # until the other side has read why, what it sends is drained, in no hurry
+            gevent.sleep(DRAIN_INTERVAL)
+        return data
+
+    def _give_way(self) -> None:
+        """Come back when whatever is ready by now has had its turn, other links above all."""
+        others_first()
+        self._slice_end = self._clock() + SLICE
 
     def _heed(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PONG and len(frame.data) == 8:

@@ -55,6 +55,11 @@ class Stream:
         self._sock.setsockopt(level, option, value)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the next read may come back at once, so that others get no turn."""
+        return True
+
+    @property
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
@@ -94,6 +99,8 @@ class _Watched(Stream):
 
 
 class _PlainStream(_Watched):
+    is_ready = False  # it waits on the hub before each read
+
     def recv_into(self, buffer: memoryview) -> int:
         while True:
             self._wait_readable()
@@ -126,6 +133,10 @@ class _TLSStream(_Watched):
         self._held_back = 0  # bytes that are encrypted and not yet reported as taken
         self._writable: Any = self._hub.loop.io(self._fd, _WRITE)
         self._watchers.append(self._writable)
+
+    @property
+    def is_ready(self) -> bool:
+        return not self._records.is_hungry
 
     def recv_into(self, buffer: memoryview) -> int:
         self._check_open()

@@ -18,6 +18,8 @@ from hubble.transport.addresses import Socket
 
 AT_A_TIME = 144 * 1024
 """Bytes encrypted at a time, a link's batch with its headers. OpenSSL keeps the memory that the most at a time took."""
+RECORDS_AT_A_TIME = 128
+"""Records decrypted at a time. Each takes some microseconds, however little it holds; full ones fill any buffer."""
 MOST_ANSWERS = 64 * 1024
 """Bytes that may wait for a side that asks for them and does not read them."""
 
@@ -57,7 +59,9 @@ class Records:
             self.ended = True
 
     def read_into(self, buffer: memoryview) -> int:
-        """Decrypt as much as there is and fits; 0 if the stream has `ended` or more has to come. Raises OSError.
+        """Decrypt what there is and fits, at most RECORDS_AT_A_TIME; 0 if the stream has `ended` or more has to come.
+
+        Raises OSError.
 
         Before the next call the caller sends what there is to send, as far as that is possible without waiting.
         """
@@ -72,7 +76,9 @@ class Records:
         read: Callable[[int, memoryview], int] = self.object.read  # type: ignore[assignment]  # known for bytes only
         size, total = len(buffer), 0
         try:
-            while total < size:
+            for _ in range(RECORDS_AT_A_TIME):
+                if total == size:
+                    break
                 count = read(size - total, buffer[total:])
                 if not count:
                     self.ended = True

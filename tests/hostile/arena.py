@@ -66,7 +66,7 @@ class Bounds:
 
     longest: float = 0.25
     times: float = 2.0
-    noise: float = 0.02
+    noise: float = 0.03
     growth: int = 32 * MIB
 
 

@@ -37,6 +37,8 @@ def receive(framing: Framing, data: bytes, cuts: list[int] | None = None) -> lis
     for start, end in pairwise(edges):
         buffer = bytearray(data[start:end])
         messages += framing.receive(memoryview(buffer))
+        while framing.has_rest:
+            messages += framing.receive_rest()
         buffer[:] = bytes(len(buffer))
     return messages
 
@@ -135,7 +137,8 @@ def test_agrees_with_websockets_on_every_input(side: Side, small_limit: None) ->
             stream = stream[: -data.draw(st.integers(1, len(bytes(last[0]))))]
         cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=8))
         every_byte = data.draw(st.booleans())
-        ours, reference = Framing(side), Reference(side, whole)
+        ours = Framing(side, first_limit=data.draw(st.sampled_from([None, LIMIT])))
+        reference = Reference(side, whole)
 
         messages = receive(ours, stream, list(range(len(stream))) if every_byte else cuts)
 

@@ -19,6 +19,7 @@ from websockets.protocol import CLIENT, SERVER, Side
 
 from hubble.protocol.codec import MAX_MESSAGE
 from hubble.protocol.fairqueue import LANE_SIZE, Lane
+from hubble.transport import framing
 from hubble.transport import link as link_module
 from hubble.transport.link import Keepalive, Link
 from tests.support.frames import BINARY, CLOSE, CONT, PING, TEXT, RawFrame, binary, close, in_two
@@ -323,8 +324,11 @@ class TestBadPeers:
             assert owner.wait_end()
         pair.close()
 
-    def test_pings_without_end_are_not_answered_without_end(self, server: tuple[Owner, Peer]) -> None:
-        owner, peer = server
+    def test_pings_without_end_are_not_answered_without_end(
+        self, memory_pair: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(framing, "CONTROLS_PER_SECOND", 1e12)
+        owner, peer = Owner(Link(memory_pair.server, SERVER)), Peer(memory_pair.client, CLIENT)
         pings = bytes(RawFrame(PING, bytes(125), masked=True)) * 500
         with pytest.raises(OSError):
             for _ in range(1000):

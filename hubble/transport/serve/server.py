@@ -14,9 +14,10 @@ from geventwebsocket.handler import WebSocketHandler
 from websockets.protocol import Side
 
 from hubble.base.errors import ProtocolError
+from hubble.base.slices import others_if_due
 from hubble.transport.addresses import Socket, set_tcp_options
 from hubble.transport.endpoint import endpoint
-from hubble.transport.link import Keepalive, Link
+from hubble.transport.link import FIRST_MESSAGE, Keepalive, Link
 from hubble.transport.serve import upgrade
 from hubble.transport.serve.fronts import FrontServers, Misleading, plain_address
 from hubble.transport.serve.proxyheader import read_header
@@ -66,6 +67,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
         return options
 
     def handle_one_request(self) -> Any:
+        others_if_due()  # requests that come without a pause are served without one, as far as pywsgi is concerned
         self._head_timeout = gevent.Timeout.start_new(HEAD_TIMEOUT)
         try:
             return super().handle_one_request()
@@ -124,7 +126,13 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
     def run_websocket(self) -> None:
         self._answer_timeout.kill()
         set_tcp_options(self.socket)
-        link = Link(self.socket, Side.SERVER, leftover=self._buffered(), keepalive=self.options.keepalive)
+        link = Link(
+            self.socket,
+            Side.SERVER,
+            leftover=self._buffered(),
+            first_limit=FIRST_MESSAGE,
+            keepalive=self.options.keepalive,
+        )
         self.environ[LINK] = link
         # The library's own WebSocket would send a Close frame when it is collected; the connection is the link's now.
         self.websocket.raw_write = lambda data: None
