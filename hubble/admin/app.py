@@ -16,7 +16,7 @@ from hubble.admin.openapi import description
 from hubble.admin.queries import BadRequest
 from hubble.admin.service import Admin
 from hubble.admin.stream import Streams
-from hubble.proxy.watch import metrics
+from hubble.base.metrics import CONTENT_TYPE
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class AdminApplication:
         if not is_authorized(environ.get("HTTP_AUTHORIZATION", ""), self._token):
             return problem(401, "the token is missing or wrong", ("WWW-Authenticate", 'Bearer realm="hubble"'))
         if path == "/metrics":
-            return self._only(environ, "GET") or Answer(200, [self._admin.metrics()], metrics.CONTENT_TYPE)
+            return self._only(environ, "GET") or Answer(200, [self._admin.metrics()], CONTENT_TYPE)
         if path.startswith("/api/"):
             return self._api(environ, path.removeprefix("/api/"))
         return problem(404, "there is nothing here")

@@ -89,9 +89,9 @@ class Admin:
 
     def metrics(self) -> bytes:
         """The workers of this machine, for Prometheus: it asks each machine for itself."""
-        here = {row["worker"]: str(row["slot"]) for row in self.workers() if row["node"] == self._me.node}
-        exported = self._ask("metrics")
-        return exposition({slot: exported[worker] for worker, slot in here.items() if worker in exported})
+        slots = {row["worker"]: str(row["slot"]) for row in self._ask_here("worker").values()}
+        exported = self._ask_here("metrics")
+        return exposition({slot: exported[worker] for worker, slot in slots.items() if worker in exported})
 
     # Doing. Each says whether there was anything to do it to.
 
@@ -122,6 +122,13 @@ class Admin:
         if self._mesh is None:
             return {self._me.id: self._methods[name](arguments)}
         return self._mesh.call_all(name, timeout=TIMEOUT, **arguments)
+
+    def _ask_here(self, method: str) -> dict[str, Any]:
+        """Ask the workers of this machine only."""
+        name = f"admin_{method}"
+        if self._mesh is None:
+            return {self._me.id: self._methods[name]({})}
+        return self._mesh.call_all(name, timeout=TIMEOUT, node=self._me.node)
 
     def _page(self, kind: str, query: Mapping[str, Any], name: str) -> Row:
         """Every worker is asked for the first names, as far as the page may reach; then for the page's rows."""

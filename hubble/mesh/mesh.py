@@ -118,11 +118,14 @@ class Mesh:
         finally:
             del self._calls[number]
 
-    def call_all(self, method: str, *, timeout: float = CALL_TIMEOUT, **arguments: Any) -> dict[str, Any]:
-        """What `method` comes to at every worker that answers, this one included, by worker id."""
+    def call_all(
+        self, method: str, *, timeout: float = CALL_TIMEOUT, node: str | None = None, **arguments: Any
+    ) -> dict[str, Any]:
+        """What `method` comes to at every worker (of one machine) that answers, this one included, by worker id."""
         asked = {
             worker.id: gevent.spawn(self._try_call, worker.id, method, timeout, arguments)
             for worker in self._directory.workers()
+            if node is None or worker.node == node
         }
         gevent.joinall(asked.values())
         return {worker_id: greenlet.value for worker_id, greenlet in asked.items() if greenlet.value is not None}

@@ -16,6 +16,7 @@ from gevent import socket
 from hubble.admin import stream as stream_module
 from hubble.admin.server import serve
 from hubble.events import CloseSession, GatewayUnregistration, RegistrationRefused, SessionResumed, SessionSuspended
+from hubble.mesh.cluster import Cluster
 from hubble.transport.dial.dial import parse_url
 from hubble.transport.listen import open_listener
 from tests.support.tunnels import Tunnel, eventually, exchange
@@ -53,6 +54,27 @@ def tunnel() -> Iterator[Tunnel]:
 @pytest.fixture
 def client(tunnel: Tunnel) -> Client:
     return Client(tunnel)
+
+
+def test_metrics_are_asked_of_this_machines_workers_only(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    first, second = (Cluster(None, node, "127.0.0.1", secret=b"s" * 16) for node in ("here", "elsewhere"))
+    with (
+        Tunnel(runtime_dir=tmp_path, cluster=first) as here,
+        Tunnel(runtime_dir=tmp_path, cluster=second, with_agents=False) as there,
+    ):
+        assert there.proxy.mesh is not None
+        asked: list[str] = []
+        there.proxy.mesh.methods |= {
+            "admin_worker": lambda arguments: asked.append("worker"),
+            "admin_metrics": lambda arguments: asked.append("metrics"),
+        }
+        client = Client(here)
+        answer = client.http.get(client.url + "/metrics", timeout=10)
+        assert answer.status_code == 200 and "hubble_gateways" in answer.text
+        assert asked == []
+        client.http.get(client.url + "/api/workers", timeout=10)
+        assert asked == ["worker"]
 
 
 def test_nothing_is_told_without_the_token(client: Client) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 
+from hubble.base.metrics import measure_lag
 from hubble.base.slices import in_chunks, in_slices
 from hubble.protocol.direction import TO_ENTRY, TO_EXIT, Direction
 from hubble.proxy.gateways.registry import Gateways
@@ -22,7 +23,6 @@ from hubble.proxy.watch.metrics import Metrics
 INTERVAL = 5.0
 LENGTH = 180
 """Points that are kept: 15 minutes."""
-LAG_INTERVAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class History:
     def start(self, gateways: Gateways, sessions: Sessions) -> None:
         """Begin to sample these."""
         sample = partial(self.sample, gateways, sessions)
-        self._greenlets = [gevent.spawn(self._measure_lag), gevent.spawn(self._sample_regularly, sample)]
+        self._greenlets = [gevent.spawn(measure_lag, self._late), gevent.spawn(self._sample_regularly, sample)]
 
     def stop(self) -> None:
         """Stop sampling."""
@@ -111,13 +111,9 @@ class History:
                 self._metrics.round_trip.observe(seconds)
         return times[len(times) // 2] if times else None
 
-    def _measure_lag(self) -> None:
-        while True:
-            before = time.monotonic()
-            gevent.sleep(LAG_INTERVAL)
-            late = max(0.0, time.monotonic() - before - LAG_INTERVAL)
-            self.lag = max(self.lag, late)
-            self._metrics.loop_lag.observe(late)
+    def _late(self, seconds: float) -> None:
+        self.lag = max(self.lag, seconds)
+        self._metrics.loop_lag.observe(seconds)
 
 
 def _rate(record: Record, seconds: float) -> None:

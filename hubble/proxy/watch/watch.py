@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 
 from hubble import __version__
+from hubble.base.metrics import build_info, counters, gauge, gauges
 from hubble.base.slots import Slot
 from hubble.directory import Worker
 from hubble.events import Event, Events, ProxyStarted, ProxyStopping, as_dict
@@ -19,7 +20,7 @@ from hubble.proxy.sessions.registry import Sessions
 from hubble.proxy.sessions.routes import Routes
 from hubble.proxy.watch.history import History
 from hubble.proxy.watch.latest import LatestEvents
-from hubble.proxy.watch.metrics import Metrics, build_info, counters, gauge, gauges
+from hubble.proxy.watch.metrics import Metrics
 from hubble.proxy.watch.reporter import Reporter
 
 
@@ -59,7 +60,7 @@ class Watch(Reporter):
 
     def _collect(self, gateways: Gateways, sessions: Sessions, routes: Routes) -> Iterable[Metric]:
         """What is counted where it happens, or is only there while somebody looks."""
-        yield build_info()
+        yield build_info(__version__)
         yield gauge("hubble_gateways", "Agents that are registered.", len(gateways))
         opening = sum(route.entry is gateway for gateway in gateways for route in routes.of(gateway).proposed())
         states = {"opening": opening, "open": sessions.open, "suspended": sessions.suspended}
