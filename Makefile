@@ -2,10 +2,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SECONDS ?= 3600
 PYTEST := $(BIN)/python -m pytest -p gevent
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md $(wildcard docs/*.md)
 
-.PHONY: help venv test test-deep check check-dashboard coverage docs options dist demo bench clean
+.PHONY: help venv test test-deep check check-dashboard coverage docs options dist demo bench soak clean
 
 help:
 	@echo "make test       the whole test suite"
@@ -17,6 +18,7 @@ help:
 	@echo "make dist       an sdist and a wheel, in dist"
 	@echo "make demo       a proxy, two agents and a file of 100 MB through them"
 	@echo "make bench      speed, as ratios to socat run beside it"
+	@echo "make soak       an hour of traffic (SECONDS=3600): fails unless memory stays flat"
 	@echo "make venv       only $(VENV), with the versions of requirements.txt"
 	@echo "make clean      remove all that these made"
 
@@ -70,6 +72,9 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak $(SECONDS)
 
 clean:
 	rm -rf $(VENV) .venv-tools .ci/dashboard/node_modules docs/_build .coverage build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -25,7 +25,7 @@ class Tunnel:
         self.lab = lab
         self.processes: dict[str, Process] = {}
         self.ports: dict[str, Any] = {}
-        self._runtime = lab.file("proxy", ".run")
+        self.runtime = lab.file("proxy", ".run")
         self._scheme = "wss" if tls else "ws"
         self._certificate = _new_certificate(lab) if tls else None
 
@@ -36,7 +36,7 @@ class Tunnel:
         if "--max-rate" not in options:
             options = ("--max-rate", "1000000", *options)  # sessions a second: it is to be measured, not bounded
         tls = ("--tls-cert", self._certificate) if self._certificate else ()
-        runtime = ("--runtime-dir", str(self._runtime))
+        runtime = ("--runtime-dir", str(self.runtime))
         return str(self._start("proxy", "-authgrant", "-listen", listen, *tls, *runtime, *options)["listen"])
 
     def start_agent(self, name: str, address: str, *rules: str) -> list[int]:

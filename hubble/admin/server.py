@@ -29,7 +29,12 @@ class AdminHandler(StrictHandler):
         # Head and body are two packets: without this the second waits for the first one's acknowledgement.
         if self.socket.family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().handle()
+        try:
+            super().handle()
+        finally:
+            self.__dict__.pop(
+                "environ", None
+            )  # leads back here by GONE: its buffers would stay until a collection of garbage
 
     def handle_one_request(self) -> Any:
         with gevent.Timeout(REQUEST_TIMEOUT, False) as self._waiting:

@@ -32,6 +32,7 @@ from hubble.base.errors import (
     RegistrationRefused,
     UsageError,
 )
+from hubble.base.keepalive import keep_running
 from hubble.base.recent import RecentSet
 from hubble.protocol.binary import BINARY_TYPES, FROM_EXIT, SESSION_END
 from hubble.protocol.codec import InvalidInitiator, decode, encode
@@ -129,7 +130,10 @@ class Agent:
         self.listening = self._entry.listen()
         for rule, address, port in self.listening:
             log.info("rule %s listens on %s port %d", rule, address, port)
-        self._greenlets = [gevent.spawn(self._keep_linked), gevent.spawn(self._watch_deadlines)]
+        self._greenlets = [
+            keep_running("the link to the proxy", self._keep_linked),
+            keep_running("watching deadlines", self._watch_deadlines),
+        ]
         return self.listening
 
     def serve_metrics(self, listener: Socket) -> None:
@@ -262,6 +266,11 @@ class Agent:
         except ProtocolError as error:
             link.close(1002, str(error))
             raise
+        except LinkClosed:
+            raise
+        except BaseException:  # nobody reads the link any more
+            link.abort("serving it failed")
+            raise
         finally:
             self._links.clear()
             self._lose_paths(link.why or "the link was lost")
@@ -319,7 +328,7 @@ class Agent:
             case GoAway(seconds):
                 log.info("the proxy will go away within %d s: looking for another", seconds)
                 if self._mover is None or self._mover.dead:
-                    self._mover = gevent.spawn(self._move, link)
+                    self._mover = keep_running("moving to another proxy", self._move, link)
             case Handshake():
                 raise ProtocolError("a proxy does not say Handshake")
             case Data() | Terminator() | ConnectionClosed():

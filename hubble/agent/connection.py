@@ -7,6 +7,7 @@ else is `turn`: after each change it sends what the session has to send, and hee
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import struct
@@ -156,7 +157,7 @@ class Connection:
                 self.bytes_read += len(data)
                 self.session.write(data)
                 self.turn()
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._socket_failed(error)
 
     def _write_now(self) -> None:
@@ -199,7 +200,7 @@ class Connection:
                     self._writable.clear()
                     self._writable.wait()
                     self._writing = True
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._socket_failed(error)
 
     def _wait_for_room(self) -> int:
@@ -214,10 +215,11 @@ class Connection:
             self._reading = True
         return session.room
 
-    def _socket_failed(self, error: OSError) -> None:
+    def _socket_failed(self, error: OSError | MemoryError) -> None:
         if self._stream.closed:  # by this agent: the session is over
             return
-        self.fail(ResetReason.LOCAL_RESET, os.strerror(error.errno) if error.errno else str(error))
+        number = error.errno if isinstance(error, OSError) else errno.ENOMEM
+        self.fail(ResetReason.LOCAL_RESET, os.strerror(number) if number else str(error))
 
     # Inner workings.
 

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import gevent
-
 from hubble import __version__
+from hubble.base.keepalive import keep_running
 from hubble.base.metrics import (
     CONTENT_TYPE,
     LAG,
@@ -87,7 +86,7 @@ class AgentMetrics:
         self._lag = Durations()
         self._server = StrictServer(listener, self._answer, handler_class=StrictHandler)
         self._server.start()
-        self._watcher = gevent.spawn(measure_lag, self._lag.add)
+        self._watcher = keep_running("measuring the event loop", measure_lag, self._lag.add)
 
     def stop(self) -> None:
         """Serve no more."""

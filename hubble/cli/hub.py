@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 from gevent.hub import Hub
 
+from hubble.base import keepalive
 from hubble.base.floodlog import FloodLog
 from hubble.cli.strays import described
 
@@ -76,7 +77,8 @@ def _place(running: gevent.Greenlet) -> str:
     """What it was started for: the outermost of our functions that it is in."""
     frame, place = running.gr_frame, "others' code"
     while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("hubble"):
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("hubble") and module != keepalive.__name__:
             place = f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}"
         frame = frame.f_back
     return place

@@ -70,7 +70,9 @@ class _Server:
         count = self._options.workers or len(os.sched_getaffinity(0))
         control = self._directory.control
         try:
-            supervisor = Supervisor(self._program, count, self._estate, control, drain=self._options.drain)
+            supervisor = Supervisor(
+                self._program, count, self._estate, control, drain=self._options.drain, whole=self._heir is not None
+            )
             supervisor.run(self._publish, self._ready)
         finally:
             self._directory.leave()

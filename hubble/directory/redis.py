@@ -18,6 +18,7 @@ import gevent
 import redis
 from gevent.event import Event
 
+from hubble.base.keepalive import keep_running
 from hubble.directory import LEASE, Directory, Lately, Registration, Worker
 from hubble.directory import redis_scripts as scripts
 from hubble.directory.redis_server import PATIENCE, client, shown
@@ -75,7 +76,7 @@ class RedisDirectory(Directory):
             self._redis.register_script(text) for text in (scripts.JOIN, scripts.TELL, scripts.DROP, scripts.LEAVE)
         )
         self._ready = Event()
-        self._follower = gevent.spawn(self._follow)
+        self._follower = keep_running("following the directory", self._follow)
         self._ready.wait(PATIENCE)
 
     def __repr__(self) -> str:

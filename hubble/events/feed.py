@@ -11,6 +11,7 @@ from typing import Protocol
 import gevent
 from gevent.event import Event as Flag
 
+from hubble.base.keepalive import keep_running
 from hubble.base.slices import others_first
 from hubble.events.model import Event
 
@@ -49,7 +50,7 @@ class Feed:
         self._idle = Flag()
         self._idle.set()
         self._complained = -COMPLAINT_INTERVAL
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet = keep_running(f"event logger {self.name}", self._run)
 
     @property
     def dropped(self) -> int:

@@ -20,6 +20,7 @@ from gevent import monkey
 from gevent.event import Event as Flag
 
 from hubble.base.errors import PatchingMissing, UsageError
+from hubble.base.keepalive import keep_running
 from hubble.events.model import Event
 from hubble.events.spool import Spool
 from hubble.events.text import lines
@@ -68,7 +69,7 @@ class WebhookLogger:
         self._away = Flag()
         self._spooler: gevent.Greenlet | None = None
         if spool is not None:
-            self._spooler = gevent.spawn(self._deliver_spooled, spool)
+            self._spooler = keep_running("delivering spooled events", self._deliver_spooled, spool)
             if len(spool):
                 self._away.set()
 

@@ -24,7 +24,10 @@ def listen_on_path(path: Path) -> Socket:
 
 
 def remove_dead(directory: Path, living: Collection[str]) -> None:
-    """Remove the socket files behind which nobody listens: their workers were killed. Those of `living` are spared."""
+    """Remove the socket files behind which nobody listens: their workers were killed. Those of `living` are spared.
+
+    Raises OSError where the directory cannot be read.
+    """
     for path, worker_id in worker_sockets(directory):
         if worker_id in living:
             continue

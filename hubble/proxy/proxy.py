@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 
 from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, UsageError
+from hubble.base.keepalive import keep_running
 from hubble.base.runtimedir import BLOCKED, DIRECTORY, worker_socket
 from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
 from hubble.directory.sqlite import SQLiteDirectory
@@ -155,10 +156,13 @@ class Proxy:
             self.mesh.start(*self._listen_for_workers())
         self._join()
         self._keepers = [
-            gevent.spawn(keep) for keep in (self._keep_lease, self._keep_policy, self.sessions.keep_expiring)
+            keep_running("the lease in the directory", self._keep_lease),
+            keep_running("watching the policy", self._keep_policy),
+            keep_running("expiring sessions", self.sessions.keep_expiring),
         ]
         if self._load is not None:
-            self._keepers.append(gevent.spawn(Balance(self.gateways, self.routes, self._load).run))
+            balance = Balance(self.gateways, self.routes, self._load)
+            self._keepers.append(keep_running("balancing the workers", balance.run))
         server, fallback = self._options.server, self._options.fallback
         application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
         self._server = LinkServer(listener, application, server, self._load)
@@ -346,10 +350,17 @@ class Proxy:
                 if not self._directory.renew(self.me):
                     log.warning("the directory has lost what this worker told it: it tells it again")
                     self._join()
-                if self._runtime_dir is not None:
-                    remove_dead(self._runtime_dir, {worker.id for worker in self._directory.workers()})
             except DirectoryError as error:
                 log.error("%s", error)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        if self._runtime_dir is None:
+            return
+        try:
+            remove_dead(self._runtime_dir, {worker.id for worker in self._directory.workers()})
+        except (DirectoryError, OSError) as error:  # what is left behind does no harm until there are descriptors again
+            log.debug("dead workers' sockets stay: %s", error)
 
 
 def _send_away(gateway: Gateway, seconds: float) -> None:

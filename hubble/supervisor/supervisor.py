@@ -58,7 +58,8 @@ class Supervisor:
     """Keeps `workers` processes of `program` on the listeners of `estate`; a successor may have those at `control`.
 
     drain: seconds that agents may take to move at SIGTERM; None: it ends at once, as does a drain that began without a
-    signal. SIGHUP has the workers reload, SIGUSR1 is passed on. A second SIGTERM or SIGINT kills them.
+    signal. whole: the start fails unless every worker serves, since a predecessor goes on otherwise. SIGHUP has the
+    workers reload, SIGUSR1 is passed on. A second SIGTERM or SIGINT kills them.
     """
 
     def __init__(
@@ -69,12 +70,14 @@ class Supervisor:
         control: Path,
         *,
         drain: float | None = None,
+        whole: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self._program = program
         self._estate = estate
         self._control = control
         self._drain = drain
+        self._whole = whole
         self._patience = patience or Patience()
         self._load = LoadTable(workers)
         admin = estate.admin_listener
@@ -86,14 +89,16 @@ class Supervisor:
         self._reloading: Counter[int] = Counter()
         """How many answers to a Reload each of them owes."""
         self._problems: set[str] = set()
+        self._has_served = False
+        self._boot_error: BootError | None = None
         self._was_signalled = False
         self._killing: asyncio.TimerHandle | None = None
 
     def run(self, prepare: Callable[[], None], on_ready: Callable[[], None]) -> None:
         """Until it is told to end. Raises BootError, TakeoverFailed, and what `prepare` raises.
 
-        Both are called once all workers serve: `prepare` does what can fail yet, and then a predecessor goes on;
-        `on_ready` comes when a successor may ask.
+        Both are called once every worker has served, or has failed while another serves: `prepare` does what can fail
+        yet, and then a predecessor goes on; `on_ready` comes when a successor may ask.
         """
         asyncio.run(self._run(prepare, on_ready))
 
@@ -134,8 +139,10 @@ class Supervisor:
             why = end.text if isinstance(end, Failed) else end
             if number in self._booting:
                 error = BootError(why, end.status) if isinstance(end, Failed) else BootError(f"{who}: {why}", 1)
-                self._not_booted(error)
-                return
+                self._not_booted(number, error)
+                await asyncio.wait([self._booted])
+                if self._booted.exception() is not None:
+                    return
             pause = backoff.next_delay()
             log.error("%s: %s: another starts in %.1f s", who, why, pause)
             await self._unless_ending(pause)
@@ -144,11 +151,16 @@ class Supervisor:
         """One worker, from start to end: its name in the log, and what it said, or what was seen, of its end."""
         try:
             worker = WorkerProcess(self._program, replace(self._start, number=number))
-        except OSError as error:
-            return f"worker {number}", f"it cannot be started: {error.strerror}"
+        except Exception as error:  # no descriptor, no memory: the next attempt may have them
+            return f"worker {number}", f"it cannot be started: {_reason(error)}"
         self._workers[number] = worker
-        end = await self._look_after(worker)
-        del self._workers[number]
+        try:
+            end = await self._look_after(worker)
+        except Exception as error:  # this place must be filled again, whatever went wrong here
+            log.error("%s: it is killed: the supervisor failed: %s", _name(worker), _reason(error))
+            worker.kill()
+            end = f"the supervisor failed: {_reason(error)}"
+        self._workers.pop(number, None)
         self._load.set(number, ABSENT)
         if self._reloading.pop(number, 0):
             self._tell_of_reload()
@@ -177,19 +189,30 @@ class Supervisor:
         status = await worker.ended(self._patience.silence)
         return end or how(status)
 
-    def _not_booted(self, error: BootError) -> None:
-        if not self._booted.done():
-            self._booted.set_exception(error)
+    def _not_booted(self, number: int, error: BootError) -> None:
+        """A worker has failed before it served: its place is filled later, if another serves."""
+        self._booting.discard(number)
+        self._boot_error = self._boot_error or error
+        self._settle()
+
+    def _settle(self) -> None:
+        """Each worker has served by now, or has failed once: the proxy has started if any serves."""
+        if self._booted.done() or (self._booting and not (self._whole and self._boot_error)):
+            return
+        if self._boot_error is not None and (self._whole or not self._has_served):
+            self._booted.set_exception(self._boot_error)
+        else:
+            self._booted.set_result(None)
 
     def _heed(self, worker: WorkerProcess, message: Message) -> None:
         match message:
             case Ready():
                 worker.serves_since = time.monotonic()
                 self._booting.discard(worker.number)
-                if not self._booted.done() and not self._booting:
-                    self._booted.set_result(None)
-                elif self._booted.done() and not self._ending.is_set():
+                self._has_served = True
+                if self._booted.done() and not self._ending.is_set():
                     log.info("%s: it serves", _name(worker))
+                self._settle()
             case Reloaded(problem):
                 self._reloaded(worker.number, problem)
             case Drain(seconds) if not self._ending.is_set():
@@ -290,6 +313,10 @@ class Supervisor:
             signal.signal(number, signal.SIG_IGN)
         for keeper in keepers:
             keeper.result()
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
 
 
 def _name(worker: WorkerProcess) -> str:

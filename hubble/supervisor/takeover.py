@@ -130,12 +130,11 @@ class Offer:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._socket)
-            except OSError as error:
-                log.warning("a takeover cannot begin: %s", error.strerror)
+                with connection:
+                    await self._hand_over(connection)
+            except Exception as error:  # no descriptor, no memory: a later successor may find both
+                log.warning("a takeover failed: %s", getattr(error, "strerror", None) or error or type(error).__name__)
                 await asyncio.sleep(PAUSE)
-                continue
-            with connection:
-                await self._hand_over(connection)
 
     async def _hand_over(self, connection: socket.socket) -> None:
         loop = asyncio.get_running_loop()

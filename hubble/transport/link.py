@@ -312,6 +312,9 @@ class Link:
         except OSError as error:
             self._lost(error)
             return
+        except Exception:  # no memory, perhaps: a part of a message may be lost
+            self._end("its writer has failed")
+            raise
         if taken < len(data):
             self._rest = memoryview(data)[taken:]
         if self._rest or self._queue or self._queue.has_drained:

@@ -14,6 +14,7 @@ from gevent import socket
 from gevent.lock import RLock
 
 from hubble.base.errors import HubbleError, ProtocolError
+from hubble.base.keepalive import keep_running
 from hubble.cli import logs
 from hubble.cli.hub import spare_the_collector, tell_greenlets_on_signal
 from hubble.cli.proxy_arguments import parser
@@ -125,7 +126,10 @@ class _Worker:
         gevent.signal_handler(signal.SIGHUP, gevent.spawn, self._reload)
         tell_greenlets_on_signal()
         self._channel.send(Ready())
-        keepers = [gevent.spawn(self._beat), gevent.spawn(self._heed)]
+        keepers = [
+            keep_running("the heartbeat", self._beat),
+            keep_running("heeding the supervisor", self._heed),
+        ]
         self._proxy.wait()
         gevent.killall(keepers)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 
+from hubble.base.keepalive import keep_running
 from hubble.base.metrics import measure_lag
 from hubble.base.slices import in_chunks, in_slices
 from hubble.protocol.direction import TO_ENTRY, TO_EXIT, Direction
@@ -60,7 +61,10 @@ class History:
     def start(self, gateways: Gateways, sessions: Sessions) -> None:
         """Begin to sample these."""
         sample = partial(self.sample, gateways, sessions)
-        self._greenlets = [gevent.spawn(measure_lag, self._late), gevent.spawn(self._sample_regularly, sample)]
+        self._greenlets = [
+            keep_running("measuring the event loop", measure_lag, self._late),
+            keep_running("the history", self._sample_regularly, sample),
+        ]
 
     def stop(self) -> None:
         """Stop sampling."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from hubble.transport.addresses import Socket, set_tcp_options
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import FIRST_MESSAGE, Keepalive, Link
 from hubble.transport.serve import upgrade
+from hubble.transport.serve.doorkeeper import Doorkeeper
 from hubble.transport.serve.fronts import FrontServers, Misleading, plain_address
 from hubble.transport.serve.proxyheader import read_header
 from hubble.transport.serve.servertls import ServerTLS, peer_subject
@@ -200,9 +202,23 @@ class LinkServer(StrictServer):
             "wsgi.url_scheme": "https" if self.options.tls else "http",
         }
         super().__init__(listener, application, handler_class=LinkHandler, environ=environ)
+        self._doorkeeper = Doorkeeper(answers=self.options.tls is None)
         if load is not None:
             self.max_accept = 1
             load.set(0)
+
+    def do_read(self) -> Any:
+        """Return the next connection and its address, or None; the library calls this when one waits."""
+        accepted = super().do_read()
+        return accepted if accepted is None or self._doorkeeper.has_room(accepted[0]) else None
+
+    def accept_failed(self, error: OSError) -> None:
+        """Refuse the connection that waits, if there is no other descriptor for it than the one in reserve."""
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            with suppress(OSError):
+                self._doorkeeper.refuse_one(self.socket)
+                return
+        super().accept_failed(error)
 
     def full(self) -> bool:
         """Whether to accept nothing just now; asked each time that a connection waits."""
@@ -235,6 +251,7 @@ class LinkServer(StrictServer):
     def close(self) -> None:
         """Accept no more. What was accepted goes on."""
         super().close()
+        self._doorkeeper.close()
         if self._load is not None:
             self._load.withdraw()
 

@@ -68,9 +68,13 @@ class StrictServer(WSGIServer):  # type: ignore[misc]  # the library has no type
         except OSError as error:
             if self.is_fatal_error(error):
                 raise
-            why = error.strerror or error
-            self.flood.log(logging.ERROR, "cannot accept a connection", "", "cannot accept a connection: %s", why)
-            self.stop_accepting()
-            self._timer = self.loop.timer(ACCEPT_PAUSE)
-            self._timer.start(self._start_accepting_if_started)
+            self.accept_failed(error)
             return None
+
+    def accept_failed(self, error: OSError) -> None:
+        """Log it, and accept nothing for a while."""
+        why = error.strerror or error
+        self.flood.log(logging.ERROR, "cannot accept a connection", "", "cannot accept a connection: %s", why)
+        self.stop_accepting()
+        self._timer = self.loop.timer(ACCEPT_PAUSE)
+        self._timer.start(self._start_accepting_if_started)
