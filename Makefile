@@ -6,11 +6,12 @@ SECONDS ?= 3600
 PYTEST := $(BIN)/python -m pytest -p gevent
 PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md $(wildcard docs/*.md)
 
-.PHONY: help venv test test-deep check check-dashboard coverage docs options dist demo bench soak clean
+.PHONY: help venv test test-deep fuzz check check-dashboard coverage docs options dist demo bench soak clean
 
 help:
 	@echo "make test       the whole test suite"
 	@echo "make test-deep  the same, with the property tests run 20 times longer"
+	@echo "make fuzz       fuzz what reads foreign bytes: a minute for each target, or ARGS='--seconds 3600 wire'"
 	@echo "make check      format, lint, types, layers, prose, the dashboard's JavaScript"
 	@echo "make coverage   the tests of the layers, with the branches that they must reach"
 	@echo "make options    docs/options.md, from the descriptions of the options"
@@ -37,6 +38,9 @@ test: $(STAMP)
 
 test-deep: $(STAMP)
 	HYPOTHESIS_PROFILE=deep $(PYTEST) $(ARGS)
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

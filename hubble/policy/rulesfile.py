@@ -109,6 +109,10 @@ def parse(contents: bytes, file: str) -> Rules:
         document = tomllib.loads(contents.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from error
+    except RecursionError:
+        raise UsageError(
+            f"{file}: arrays or tables are nested too deeply; rules need no more than two levels"
+        ) from None
     table = _Table(document, file)
     identities = tuple(_identity(part) for part in table.tables("identity"))
     rules = tuple(_rule(part) for part in table.tables("rule"))

@@ -203,6 +203,7 @@ class TestRegistration:
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
+        ("a = " + "[" * 3000, "nested too deeply"),
         ("[[rule]", "(at line 1, column 7)"),
         ("x = = 1", "(at line 1, column 5)"),
         ('rules = "all"', 'rules: is not known; did you mean "rule"?'),

@@ -263,6 +263,8 @@ def _problem(url: str, parts: SplitResult, port: int | None) -> str | None:
     """What keeps a URL from being dialled, as the end of a sentence."""
     if re.search(r"[\x00-\x20\x7f]", url):
         return "holds a space or a control character"
+    if re.search(r"[\ud800-\udfff]", url):
+        return "holds bytes that are not UTF-8"
     if parts.scheme not in SCHEMES:
         return f"has the unknown scheme {parts.scheme!r}" if "://" in url else "has no scheme"
     if not parts.hostname:

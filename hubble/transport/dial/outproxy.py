@@ -87,7 +87,7 @@ def parse_outproxy(url: str) -> OutProxy:
         raise UsageError(f"the proxy {shown!r} has a bad host or port: it should look like http://host:port") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise UsageError(f"the proxy {shown!r} has an unknown scheme: it should be one of {', '.join(DEFAULT_PORTS)}")
-    if not parts.hostname or port == 0 or re.search(r"[\x00-\x20\x7f]", url):
+    if not parts.hostname or port == 0 or re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url):
         raise UsageError(f"the proxy {shown!r} cannot be one: it should look like http://host:port")
     return OutProxy(
         scheme=parts.scheme,

@@ -90,6 +90,7 @@ class TestParseURL:
             ("ws://[example]/", "cannot be used"),
             ("ws://example.com/#top", "fragment"),
             ("ws://exam ple.com/", "space or a control character"),
+            ("ws://example.com/\udcff", "holds bytes that are not UTF-8"),
             ("ws://example.com/a\r\nX-Injected: 1", "space or a control character"),
             ("ws://a..b.ü/", "names a host that cannot be"),
             ("wss://us:er:x@example.com:y/", "cannot be used"),
