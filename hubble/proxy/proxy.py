@@ -16,6 +16,7 @@ import gevent
 from gevent.event import Event
 
 from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, UsageError
+from hubble.base.floodlog import FloodLog
 from hubble.base.keepalive import keep_running
 from hubble.base.runtimedir import BLOCKED, DIRECTORY, worker_socket
 from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
@@ -126,6 +127,7 @@ class Proxy:
         self._assemble()
         self._services: list[Service] = []
         self._links: set[Link] = set()
+        self._flood_log = FloodLog(log)
         self._server: LinkServer | None = None
         self._keepers: list[gevent.Greenlet] = []
         self._stopping = False
@@ -273,8 +275,9 @@ class Proxy:
         """Serve an upgraded link until it ends."""
         caller = Caller.from_environ(environ)
         if len(self._links) - len(self.gateways) >= self._options.limits.strangers:
-            log.warning("a link from %s is closed: too many have not said yet who they are", caller.address)
-            link.abort("too many links have not said yet who they are")
+            why = "too many links have not said yet who they are"
+            self._tell_closed(caller, why)
+            link.abort(why)
             return
         self._links.add(link)
         try:
@@ -287,11 +290,16 @@ class Proxy:
         except LinkClosed as error:
             log.debug("a link from %s ended: %s", caller.address, error)
         except ProtocolError as error:
-            log.warning("a link from %s is closed: %s", caller.address, error)
+            self._tell_closed(caller, str(error))
             link.close(1002, str(error))
             link.wait_closed(2.0)
         finally:
             self._links.discard(link)
+
+    def _tell_closed(self, caller: Caller, why: str) -> None:
+        self._flood_log.log(
+            logging.WARNING, "links closed", caller.address, "a link from %s is closed: %s", caller.address, why
+        )
 
     def _serve_agent(self, gateway: Gateway, messages: Iterator[bytes]) -> None:
         try:

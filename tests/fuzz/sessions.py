@@ -6,8 +6,11 @@ from contextlib import suppress
 
 from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
+from hubble.protocol.legacy.session import LegacySession
 from hubble.protocol.messages import (
+    ConnectionClosed,
     Credit,
+    Data,
     Done,
     Eof,
     Message,
@@ -16,6 +19,7 @@ from hubble.protocol.messages import (
     ResetReason,
     Stream,
     Suspend,
+    Terminator,
     Terms,
 )
 from hubble.protocol.session import Session
@@ -139,3 +143,42 @@ def play(numbers: Numbers) -> None:
         if not numbers:
             return
         driven.step()
+
+
+def play_legacy(numbers: Numbers) -> None:
+    """Do to a new end of a session of protocol 0.1 whatever the numbers say; an entry may be refused first."""
+    session = LegacySession(ID, from_exit=bool(numbers.take() & 1), deadline=20.0)
+    now, order = 0.0, 0
+    for _ in range(MOST_STEPS):
+        if not numbers:
+            return
+        action, argument = numbers.take() % 10, numbers.take()
+        order += argument % 16 != 0  # a gap now and then
+        now += argument / 256
+        said: list[Message] = [Data(ID, order, bytes(argument)), Terminator(ID), ConnectionClosed(ID), Done(ID, True)]
+        if action < 4:
+            session.receive(said[action if argument % 8 == 0 else 0], now)
+        elif action == 4 and session.room:
+            session.write(bytes(argument + 1))
+        elif action == 5:
+            session.connected(None, now)
+        elif action == 6 and argument % 4 == 0 and not session.finished:
+            session.fail(ResetReason.LOCAL_RESET)
+        elif action == 7:
+            session.expire(now)
+        elif action == 8 and argument % 4 == 0:
+            session.path_lost(now, "lost")
+        else:
+            _deliver(session, now)
+        while session.next_message():
+            pass
+        session.events()
+        assert session.waiting >= 0
+
+
+def _deliver(session: LegacySession, now: float) -> None:
+    chunk = session.next_bytes()
+    if chunk is not None:
+        session.consumed(len(chunk), now)
+    elif session.stream_ended:
+        session.consumed(1, now)

@@ -24,8 +24,8 @@ from hubble.transport.dial.dial import parse_url
 from hubble.transport.dial.proxyauth import Credentials
 from hubble.transport.framing import Framing
 from hubble.transport.hostnames import host_problem
-from hubble.transport.serve import head, proxyheader
-from tests.fuzz.sessions import play
+from hubble.transport.serve import fronts, head, proxyheader, upgrade
+from tests.fuzz.sessions import play, play_legacy
 from tests.fuzz.sources import Numbers, Sent
 
 Target = Callable[[bytes], None]
@@ -99,6 +99,20 @@ def request_head(data: bytes) -> None:
         assert error.response().startswith(b"HTTP/1.1 ")
         return
     assert rest.startswith(read) and read.endswith(b"\r\n")
+
+
+def forwarded(data: bytes) -> None:
+    """Find out who is behind a front server, and whether the request may be upgraded."""
+    lines = data.decode("latin-1").split("\n")
+    keys = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_CONNECTION", "HTTP_SEC_WEBSOCKET_KEY", "HTTP_UPGRADE")
+    environ = {key: line for key, line in zip(keys, lines, strict=False) if line}
+    for addresses in ({"HTTP_X_FORWARDED_FOR"}, {"HTTP_FORWARDED"}, {"HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED"}):
+        with suppress(fronts.Misleading):
+            trusting = fronts.FrontServers(fronts.parse_networks(["10.0.0.0/8", "fd00::/8"]))
+            trusting.client_address("10.0.0.1", {key: environ[key] for key in addresses if key in environ})
+    usual = {"SERVER_PROTOCOL": "HTTP/1.1", "REQUEST_METHOD": "GET", "HTTP_SEC_WEBSOCKET_VERSION": "13"}
+    if upgrade.is_upgrade(usual | environ):
+        upgrade.refusal(usual | environ)
 
 
 def http_answer(data: bytes) -> None:
@@ -196,6 +210,7 @@ def session(data: bytes) -> None:
     """Play what a hostile other side may say, and a local application may do, to an end of a session."""
     try:
         play(Numbers(data))
+        play_legacy(Numbers(data))
     except HubbleError as error:  # none of them may leave a session
         raise AssertionError(f"{type(error).__name__}: {error}") from error
 
@@ -203,7 +218,8 @@ def session(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        *(wire, mesh, framing, request_head, http_answer, rules, access, policy_file, proxy_header, socks_answer, urls),
-        *(names, session),
+        *(wire, mesh, framing, session),
+        *(request_head, forwarded, http_answer, proxy_header, socks_answer),
+        *(rules, access, policy_file, urls, names),
     )
 }

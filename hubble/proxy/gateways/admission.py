@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 
 from hubble.base.errors import ProtocolError
+from hubble.base.floodlog import FloodLog
 from hubble.base.names import key_problem, name_problem, scripts, shown
 from hubble.policy import Authorizer, RegistrationRequest
 from hubble.protocol.codec import HANDSHAKE, decode, encode
@@ -61,6 +62,7 @@ class Registration:
         self._rate = Meter(per_minute / 60, per_minute)
         self._gateways = gateways
         self._authorizer = authorizer
+        self._flood_log = FloodLog(log)
         self._hello_timeout = hello_timeout
         self._subscriber = subscriber
         self._blocks = blocks
@@ -87,7 +89,10 @@ class Registration:
         )
         refusal = self._refusal(gateway, hello, caller)
         if refusal is not None:
-            log.warning("gateway %s from %s: refused: %s", shown(hello.name), gateway.address, refusal.message)
+            self._flood_log.log(
+                logging.WARNING, "registrations refused", gateway.address,
+                "gateway %s from %s: refused: %s", shown(hello.name), gateway.address, refusal.message,
+            )  # fmt: skip
             self._subscriber.registration_refused(gateway, refusal)
             _turn_away(link, refusal)
             return None

@@ -125,14 +125,21 @@ class Opening:
         finally:
             table.end_to_ask(route.session, route.size)
 
-    def refuse_invalid(self, entry: Peer, error: InvalidInitiator) -> None:
-        """Refuse a session whose Initiator is invalid. Raises the error if its entry sends too many."""
-        if not self._rate.allows((entry.name, False)):
-            raise error
-        log.warning("session %s: refused: its Initiator by %s is invalid: %s",
-                    session_text(error.session), entry.name, error)  # fmt: skip
+    def refuse_invalid(self, entry: Peer, error: InvalidInitiator, excess: Excess) -> None:
+        """Refuse a session whose Initiator is invalid; too many hold back the link of their agent.
+
+        Runs in the greenlet that reads the link; raises LinkClosed as `excess` does.
+        """
+        refused = excess.count()
+        if refused:
+            log.warning(
+                "session %s: refused: its Initiator from %s is invalid: %s (%d sessions refused)",
+                session_text(error.session), entry.name, error, refused,
+            )  # fmt: skip
         ack = Ack(error.session, False, str(error), Refusal.BAD_REQUEST, path=error.path)
         answer(entry.link, ack, error.session)
+        if isinstance(entry, Gateway):  # a worker's link also carries the sessions of other agents
+            excess.hold_back(str(error))
 
     def pass_in(self, entry: Peer, initiator: Initiator) -> None:
         """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""

@@ -72,7 +72,7 @@ class Relay:
         try:
             message = decode(data)
         except InvalidInitiator as error:
-            self._opening.refuse_invalid(self._peer, error)
+            self._opening.refuse_invalid(self._peer, error, self._excess)
             return
         match message:
             case Initiator():

@@ -590,11 +590,15 @@ class TestInvalid:
         opened(entry, exit_agent)
         assert exit_agent.nothing_more() == []
 
-    def test_too_many_end_the_link(self) -> None:
+    def test_too_many_hold_back_the_link_and_then_end_it(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(excess, "PATIENCE", 1)
         proxy = Proxy("127.0.0.1:0", options=ProxyOptions(limits=AbuseLimits(sessions_per_second=3)))
         proxy.start()
         speaker = agent(proxy, "entry")
         for _ in range(20):
             speaker.say(self.invalid()[1])
         assert "control character" in speaker.wait_end()
+        assert 1 <= caplog.text.count("is invalid: Key contains a control character") <= 4
         proxy.stop()
