@@ -18,7 +18,7 @@ import gevent
 import pytest
 
 import hubble
-from hubble.agent import agent, pending
+from hubble.agent import agent, keeper, pending
 from hubble.agent.agent import Agent
 from hubble.agent.listeners import tcp
 from hubble.base import keepalive
@@ -160,7 +160,7 @@ GREENLETS: dict[str, tuple[Running, Any, str]] = {
     "the proxy's lag": (running_proxy, history.History, "_late"),
     "heartbeat": (working, worker, "Beat"),
     "heeding": (working, worker.Channel, "receive"),
-    "the agent's link": (running_agent, Agent, "_serve_somewhere"),
+    "the agent's link": (running_agent, keeper.Keeper, "_try_all"),
     "deadlines": (running_agent, Agent, "_connections"),
     "an entry's rule": (running_agent, tcp.TCPListener, "serve"),
     "opening sessions": (running_agent, pending.PendingConnections, "run"),

@@ -71,6 +71,8 @@ class Connection:
         self.label = label
         self.backoff: Backoff | None = None
         """When to try again to resume, while the entry does."""
+        self.resumed_at = 0.0
+        """When the session was last resumed, on the monotonic clock."""
         self.bytes_read = self.bytes_written = 0
         """From and to the local socket."""
         self._owner = owner
@@ -247,7 +249,7 @@ class Connection:
                 log.info("%s: waits for its path: %s", self.label, why, extra=self._fields)
                 self._on_suspended(self)
             case Resumed(seconds):
-                self.backoff = None
+                self.resumed_at = time.monotonic()
                 self._owner.meters.resumptions += 1
                 log.info("%s: resumed after %.1f s", self.label, seconds, extra=self._fields)
             case Ended(reason, text):

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_MOST = 0.1, 1.0
 """Seconds between attempts to resume a session whose exit is away."""
+STEADY = 5.0
+"""Seconds after which a resumed path counts as one that lasts, so that the pauses begin anew."""
 
 
 class Entry:
@@ -117,7 +119,7 @@ class Entry:
         link = self._links.link
         if link is not None:
             reset = Reset(ack.session, False, ResetReason.UNKNOWN_SESSION)
-            link.send(encode(reset if ack.terms else ConnectionClosed(ack.session)), ack.session)
+            link.send(encode(reset if ack.terms else ConnectionClosed(ack.session)))
 
     def _accepted(self, connection: Connection, ack: Ack) -> None:
         session = connection.session
@@ -155,6 +157,8 @@ class Entry:
         backoff = connection.backoff
         if backoff is None:
             connection.backoff = backoff = Backoff(RETRY_FIRST, RETRY_MOST, random.random)
+        elif time.monotonic() - connection.resumed_at > STEADY:
+            backoff.succeeded()
         gevent.spawn_later(backoff.next_delay(), self._retry, connection)
 
     def _retry(self, connection: Connection) -> None:

@@ -66,7 +66,7 @@ class Exit:
         link = self._links.link
         if link is not None:
             ack = Ack(error.session, False, str(error), code=Refusal.BAD_REQUEST, path=error.path)
-            link.send(encode(ack), error.session)
+            link.send(encode(ack))
 
     def expire(self, now: float) -> None:
         """Time has passed: refuse the sessions that have waited too long to be dialled."""
@@ -166,7 +166,7 @@ class Exit:
         link = self._links.link
         if link is not None:
             ack = Ack(initiator.session, False, text, code=code, path=initiator.path)
-            link.send(encode(ack), initiator.session)
+            link.send(encode(ack))  # urgent: no message of the session waits, and what is not read is bounded
 
     # What connections need.
 

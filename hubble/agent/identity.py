@@ -2,8 +2,32 @@
 
 from __future__ import annotations
 
+import secrets
+import time
+
 from hubble.base.errors import UsageError
 from hubble.base.names import key_problem, name_problem, shown
+from hubble.protocol.messages import RESUMABLE, Handshake
+
+
+class Identity:
+    """The name and key of an agent, and the secret by which it proves that it returns.
+
+    Raises UsageError if no proxy can accept the name or the key.
+    """
+
+    def __init__(self, name: str, key: str) -> None:
+        check_identity(name, key)
+        self.name = name
+        self._key = key
+        self._instance = secrets.token_bytes(16)
+        self._epoch = 0
+
+    def handshake(self) -> Handshake:
+        """Return the Handshake for the next link: its epoch is higher than that of the last, across restarts too."""
+        self._epoch = max(self._epoch + 1, int(time.time() * 1000))
+        features = frozenset({RESUMABLE})
+        return Handshake(self.name, self._key, features=features, instance=self._instance, epoch=self._epoch)
 
 
 def check_identity(name: str, key: str) -> None:

@@ -37,7 +37,11 @@ class OutOfDescriptors(DialError):
 
 
 class RegistrationRefused(HubbleError):
-    """The proxy refused this agent's name or key; trying again at once would not help."""
+    """The proxy refused this agent's name or key; trying again at once would not help. `code` says why (`Refusal`)."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class RegistrationInvalid(RegistrationRefused):

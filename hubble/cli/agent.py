@@ -16,7 +16,7 @@ from hubble.base.errors import UsageError
 from hubble.cli import check, logs
 from hubble.cli.arguments import Parser, admin_address
 from hubble.cli.dial_options import dial_options
-from hubble.cli.hub import spare_the_collector, stop_on_signals, tell_greenlets_on_signal
+from hubble.cli.hub import spare_the_collector, stop_on_signals, survive_signals, tell_greenlets_on_signal
 from hubble.cli.keys import read_key, read_key_file
 from hubble.cli.running import run, write_ports
 from hubble.options.agent import AGENT
@@ -27,6 +27,8 @@ from hubble.transport.listen import open_listener
 
 PROGRAM = "hubble-agent"
 KEY_FILE = "@file:"
+LONGEST_STOP = 1.9
+"""Seconds after SIGTERM or SIGINT within which the process ends, whatever happens meanwhile."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +64,8 @@ def _serve(options: Namespace) -> None:
     access = AccessList(options.allow or (), options.deny or ())
     rules = [_with_key_from_file(Rule.parse(text)) for text in options.rules]
     agent = Agent(options.url, options.name, rules, key=read_key(options), options=agent_options, forbids=access.check)
-    stop_on_signals(agent.stop)
+    stop_on_signals(agent.stop, within=LONGEST_STOP)
+    survive_signals()
     tell_greenlets_on_signal()
     spare_the_collector()
     metrics = open_listener(*admin_address(options.metrics, "--metrics")) if options.metrics else None

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import gevent
+from gevent import monkey
 from gevent.hub import Hub
 
 from hubble.base import keepalive
@@ -20,6 +21,9 @@ from hubble.base.floodlog import FloodLog
 from hubble.cli.strays import described
 
 log = logging.getLogger(__name__)
+
+_real_sleep = monkey.get_original("time", "sleep")
+_start_thread = monkey.get_original("_thread", "start_new_thread")
 flood = FloodLog(log)
 
 
@@ -47,18 +51,45 @@ def spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 100)
 
 
-def stop_on_signals(stop: Callable[[], None]) -> None:
-    """Call `stop`, in a greenlet, at the first SIGINT or SIGTERM; end at once at the second."""
+def stop_on_signals(stop: Callable[[], None], within: float | None = None) -> None:
+    """Call `stop`, in a greenlet, at the first SIGINT or SIGTERM; end at once at the second.
+
+    If the process still runs `within` seconds after the first, it ends at once as well, with status 1.
+    """
     received: list[int] = []
 
     def receive(number: int) -> None:
         received.append(number)
         if len(received) > 1:
             os._exit(128 + number)
+        if within is not None:
+            _end_in(within)
         gevent.spawn(stop)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, receive, number)
+
+
+def _end_in(seconds: float) -> None:
+    """End the process after so many seconds, from a thread of its own: whatever the hub does then does not matter."""
+
+    def end() -> None:
+        _real_sleep(seconds)
+        os._exit(1)  # without a word: standard error may be what everything waits for
+
+    _start_thread(end, ())
+
+
+def survive_signals() -> None:
+    """Log and ignore SIGHUP and SIGUSR2, which would end the process without a word."""
+
+    def ignore(number: int) -> None:
+        name = signal.Signals(number).name
+        log.warning("%s ignored: reloading is not supported yet; restart the agent to change its options", name)
+
+    for number in (signal.SIGHUP, signal.SIGUSR2):
+        gevent.signal_handler(number, ignore, number)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # Python's own default, unless a parent has changed it
 
 
 def tell_greenlets_on_signal() -> None:

@@ -169,15 +169,15 @@ def test_kicking_a_session_resets_both_sides(tunnel: Tunnel, client: Client) -> 
 def test_a_kicked_session_that_is_suspended_cannot_be_resumed(tunnel: Tunnel, client: Client) -> None:
     sock = tunnel.open()
     session = client.get("/api/sessions")["items"][0]["session"]
-    gateway, targets = tunnel.proxy.gateways.get("entry"), tunnel.agents[1]._targets
+    gateway, targets = tunnel.proxy.gateways.get("entry"), tunnel.agents[1]._keeper.targets
     assert gateway is not None
-    tunnel.agents[1]._targets = [parse_url("ws://127.0.0.1:1")]
+    tunnel.agents[1]._keeper.targets = [parse_url("ws://127.0.0.1:1")]
     gateway.link.abort("cut by the test")
     tunnel.logger.wait(SessionSuspended)
     assert client.get("/api/sessions", state="suspended")["items"][0]["session"] == session
     client.post(f"/api/sessions/{session}/kick")
     assert tunnel.logger.wait(CloseSession).reason == "revoked"
-    tunnel.agents[1]._targets = targets
+    tunnel.agents[1]._keeper.targets = targets
     with pytest.raises(ConnectionResetError):
         sock.recv(1)
     assert not tunnel.logger.all(SessionResumed)
@@ -332,7 +332,7 @@ def test_every_worker_answers_for_all(tmp_path: Path) -> None:
         here, elsewhere = first.open(), first.open()
         assert client.get("/api/sessions")["total"] == 2
         assert [row["slot"] for row in client.get("/api/workers")["items"]] == [0, 1]
-        first.agents[1]._targets = [parse_url(second.url)]
+        first.agents[1]._keeper.targets = [parse_url(second.url)]
         gateway = first.proxy.gateways.get("entry")
         assert gateway is not None
         gateway.link.abort("cut by the test")

@@ -105,9 +105,7 @@ class TestRegistering:
         with started(fake.url, "agent", linked=False, options={"hello_timeout": 0.1}):
             call = fake.call()
             assert call.wait_end()
-            poll(
-                logged(caplog, "has not answered the registration within 0.1 s", logging.WARNING), PATIENCE, "a warning"
-            )
+            poll(logged(caplog, "did not answer the registration within 0.1 s", logging.WARNING), PATIENCE, "a warning")
             fake.accept()
 
     @pytest.mark.parametrize("answer", [Data(bytes(16), 1, b"x"), Handshake("you"), b"\x99", b""])
@@ -128,7 +126,7 @@ class TestRegistering:
     def test_the_pauses_begin_anew_after_a_success(self, fake: FakeProxy) -> None:
         fake.shut()
         agent = Agent(fake.url, "agent")
-        agent._stopping = impatient = Impatient(10**9)
+        agent._keeper._stopping = impatient = Impatient(10**9)
         agent.start()
         poll(lambda: len(impatient.waits) > 6, PATIENCE, "some attempts fail")
         fake.open()
@@ -414,7 +412,7 @@ class Impatient(Event):
 
 def pauses_of(agent: Agent, attempts: int) -> list[float]:
     """How long an agent that fails to register waits each time."""
-    agent._stopping = impatient = Impatient(attempts)
+    agent._keeper._stopping = impatient = Impatient(attempts)
     agent.run()
     return impatient.waits
 

@@ -158,7 +158,7 @@ def test_an_agents_own_return_at_another_worker_evicts_its_old_link(site: Site, 
     assert old is not None
     with connect(rule_port(entry)) as sock:
         assert echoed(sock, b"before") == b"before"
-        agent._targets = Agent(two.url, "exit")._targets
+        agent._keeper.targets = Agent(two.url, "exit")._keeper.targets
         agent._links.link.abort("moved by the test")  # type: ignore[union-attr]
         eventually(lambda: holders(site, "exit") == [two], "the agent is at the other worker")
         assert echoed(sock, b"after") == b"after"
@@ -318,7 +318,7 @@ def test_a_drained_workers_agents_move_before_they_let_go(site: Site, service: S
     entry = site.agent(two, "entry", f"0:exit:127.0.0.1:{service.port}")
     with connect(rule_port(entry)) as sock:
         assert echoed(sock, b"before") == b"before"
-        exit_agent._targets = Agent(two.url, "exit")._targets
+        exit_agent._keeper.targets = Agent(two.url, "exit")._keeper.targets
         draining = gevent.spawn(one.proxy.drain, 10)
         eventually(lambda: two.gateways.get("exit"), "the agent has moved")
         assert echoed(sock, b"after") == b"after"

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gevent
 import pytest
 from gevent import socket
 
@@ -91,7 +90,7 @@ def test_an_agents_own_return_is_told_in_order() -> None:
     with Tunnel() as tunnel:
         gateway = tunnel.proxy.gateways.get("entry")
         assert gateway is not None
-        tunnel.agents[1]._mover = gevent.spawn(tunnel.agents[1]._move, gateway.link)  # what GoAway leads to
+        tunnel.agents[1]._keeper.go_away(10)
         tunnel.logger.wait(GatewayRegistration, 3)
         names = [
             (event.name, event.gateway)
@@ -113,7 +112,7 @@ def test_a_session_that_is_not_resumed_is_closed_in_the_end(monkeypatch: pytest.
         sock = tunnel.open()
         for agent in tunnel.agents[1:]:
             gateway = tunnel.proxy.gateways.get(agent.name)
-            agent._stopping.set()
+            agent._keeper.stop()
             assert gateway is not None
             gateway.link.abort("cut by the test")
         tunnel.logger.wait(SessionSuspended)
@@ -207,7 +206,7 @@ def test_a_session_resumed_at_another_worker_keeps_its_account(tmp_path: Path) -
         exchange(sock, b"y" * 50_000)
         entry, gateway = tunnel.agents[1], tunnel.proxy.gateways.get("entry")
         assert gateway is not None
-        entry._targets = [parse_url(other.url)]
+        entry._keeper.targets = [parse_url(other.url)]
         gateway.link.abort("cut by the test")
         resumed = other.logger.wait(SessionResumed)
         assert resumed.resumptions == 1
@@ -227,7 +226,7 @@ def test_few_of_the_suspended_sessions_are_remembered(monkeypatch: pytest.Monkey
     monkeypatch.setattr(registry, "MAX_SUSPENDED", 2)
     with Tunnel() as tunnel:
         socks = [tunnel.open() for _ in range(3)]
-        tunnel.agents[1]._stopping.set()
+        tunnel.agents[1]._keeper.stop()
         gateway = tunnel.proxy.gateways.get("entry")
         assert gateway is not None
         gateway.link.abort("cut by the test")

@@ -1,0 +1,61 @@
+"""The beginning of an agent's link: it says who it is, and the proxy accepts or refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import gevent
+from websockets.protocol import Side
+
+from hubble.agent.identity import Identity
+from hubble.agent.options import AgentOptions
+from hubble.base.errors import DialError, LinkClosed, ProtocolError, RegistrationInvalid, RegistrationRefused
+from hubble.protocol.codec import decode, encode
+from hubble.protocol.messages import RESUMABLE, Ack, Refusal
+from hubble.transport.dial.answer import printable
+from hubble.transport.dial.dial import Target, open_websocket
+from hubble.transport.link import Link
+
+
+class Registered(NamedTuple):
+    """A link on which the proxy at `target` has accepted the agent, and the messages that arrive on it."""
+
+    target: Target
+    link: Link
+    messages: Iterator[bytes]
+    resumable: bool
+    """Whether the proxy understands the extension of protocol 0.1."""
+
+
+def register(target: Target, identity: Identity, options: AgentOptions) -> Registered:
+    """Dial the proxy and register there. Raises DialError, ProtocolError or RegistrationRefused."""
+    upgraded = open_websocket(target, options.dial)
+    link = Link(upgraded.socket, Side.CLIENT, leftover=upgraded.leftover, keepalive=options.keepalive)
+    try:
+        return say_hello(link, target, identity, options.hello_timeout)
+    except LinkClosed as error:
+        raise DialError(f"{target} ended the link before it answered the registration: {error}") from error
+
+
+def say_hello(link: Link, target: Target, identity: Identity, timeout: float) -> Registered:
+    """Send the Handshake on a new link, and return once the proxy at `target` has accepted it.
+
+    The answer must be complete within `timeout` seconds. Raises DialError if it is not, LinkClosed, ProtocolError or
+    RegistrationRefused; the link is closed then.
+    """
+    link.send(encode(identity.handshake()))
+    messages = link.messages()
+    late = DialError(f"{target} did not answer the registration within {timeout:g} s; is it a Hubble proxy?")
+    try:
+        with gevent.Timeout(timeout, late):
+            answer = decode(next(messages))
+        if not isinstance(answer, Ack):
+            raise ProtocolError(f"{target} answered the registration with {type(answer).__name__}")
+        if not answer.ok:
+            kind = RegistrationInvalid if answer.code is Refusal.BAD_REQUEST else RegistrationRefused
+            raise kind(printable(answer.message) or "no reason was given", answer.code)
+    except BaseException:
+        link.abort("the registration failed")
+        raise
+    return Registered(target, link, messages, RESUMABLE in answer.features)
