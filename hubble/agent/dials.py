@@ -12,6 +12,7 @@ from hubble.base.errors import DialError, OutOfDescriptors
 from hubble.base.fairslots import FairSlots
 from hubble.protocol.messages import Initiator, Refusal
 from hubble.transport.addresses import Socket
+from hubble.transport.resolver import is_address
 
 WAITING = 1_000
 """Initiators that may wait for a dial."""
@@ -64,7 +65,8 @@ class Dials:
         """Dial, or queue. A full queue refuses the newest of the gateway that has most in it."""
         self._initiators[initiator.session] = initiator
         self._since[initiator.session] = time.monotonic()
-        dropped = self._queue.put(initiator.source, initiator.session)
+        key = initiator.source, is_address(initiator.host)  # names that do not answer do not hold up addresses
+        dropped = self._queue.put(key, initiator.session)
         if dropped is not None:
             self._finish(dropped, None, Refusal.BUSY, f"more than {WAITING} sessions wait to be dialled here")
         self._start()
@@ -84,12 +86,12 @@ class Dials:
         while (taken := self._queue.take()) is not None:
             self._greenlets.spawn(self._dial, *taken)
 
-    def _dial(self, source: object, session: bytes) -> None:
+    def _dial(self, key: object, session: bytes) -> None:
         dialled = _Outcome(None, Refusal.BUSY, "dialling failed here")
         try:
             dialled = self._try(session)
         finally:
-            self._queue.release(source)
+            self._queue.release(key)
             try:
                 self._finish(session, *dialled)
             finally:

@@ -13,6 +13,9 @@ class RecentSet:
         self._size = size
         self._members: OrderedDict[Hashable, None] = OrderedDict()
 
+    def __contains__(self, member: Hashable) -> bool:
+        return member in self._members
+
     def add(self, member: Hashable) -> bool:
         """Add a member; whether it is new."""
         if member in self._members:

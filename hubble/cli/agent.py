@@ -20,6 +20,7 @@ from hubble.cli.hub import spare_the_collector, stop_on_signals, survive_signals
 from hubble.cli.keys import read_key, read_key_file
 from hubble.cli.running import run, write_ports
 from hubble.options.agent import AGENT
+from hubble.transport import resolver
 from hubble.transport.dial.dial import check_usage, parse_url
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Keepalive
@@ -68,6 +69,7 @@ def _serve(options: Namespace) -> None:
     survive_signals()
     tell_greenlets_on_signal()
     spare_the_collector()
+    resolver.install()
     metrics = open_listener(*admin_address(options.metrics, "--metrics")) if options.metrics else None
     listening = agent.start()
     ports = [{"rule": str(rule), "bind": address, "port": port} for rule, address, port in listening]

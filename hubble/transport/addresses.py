@@ -21,6 +21,7 @@ from hubble.base.errors import DialError, OutOfDescriptors
 from hubble.base.names import shown
 from hubble.transport.endpoint import endpoint
 from hubble.transport.hostnames import host_problem
+from hubble.transport.resolver import getaddrinfo
 
 # gevent's socket, or the standard one after monkey-patching; both have this interface.
 Socket = stdlib_socket.socket
@@ -102,7 +103,7 @@ def resolve(host: str, port: int) -> list[Address]:
     if problem is not None:
         raise DialError(f"cannot resolve {shown(host)}: the host name {problem}")
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = getaddrinfo(host, None, type=socket.SOCK_STREAM)  # one lookup for all ports
     except socket.gaierror as error:
         raise DialError(f"cannot resolve {host!r}: {error.strerror}") from error
     except OSError as error:
@@ -111,7 +112,9 @@ def resolve(host: str, port: int) -> list[Address]:
         raise DialError(f"cannot resolve {host!r}: {error}") from error
     except ValueError as error:  # what the idna codec finds only now
         raise DialError(f"cannot resolve {host!r}: {error}") from error
-    addresses = list(dict.fromkeys(Address(family, sockaddr) for family, _, _, _, sockaddr in found))
+    addresses = list(
+        dict.fromkeys(Address(family, (ip, zero or port, *more)) for family, _, _, _, (ip, zero, *more) in found)
+    )
     first = [address for address in addresses if address.family == addresses[0].family]
     other = [address for address in addresses if address.family != addresses[0].family]
     return [address for address in chain(*zip_longest(first, other)) if address is not None]

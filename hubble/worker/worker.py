@@ -37,6 +37,7 @@ from hubble.supervisor.channel import (
     encode,
 )
 from hubble.supervisor.load import Load, LoadTable
+from hubble.transport import resolver
 from hubble.worker.cluster_options import cluster
 from hubble.worker.policy_options import policy
 from hubble.worker.proxy_options import proxy_options
@@ -118,6 +119,7 @@ class _Worker:
         admin = socket.socket(fileno=start.admin) if start.admin is not None else None
         observe(proxy, options, admin, start.token, lambda seconds: channel.send(Drain(seconds)))
         spare_the_collector()
+        resolver.install()
         proxy.start()
 
     def work(self) -> None:

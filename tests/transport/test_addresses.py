@@ -57,10 +57,10 @@ def name_has(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Has every name resolve to the socket addresses given."""
 
     def resolve_to(*found: Sockaddr) -> None:
-        def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+        def getaddrinfo(host: str, port: None, **_: Any) -> list[Any]:
             return [(family_of(address[0]), socket.SOCK_STREAM, 6, "", address) for address in found]
 
-        monkeypatch.setattr("hubble.transport.addresses.socket.getaddrinfo", getaddrinfo)
+        monkeypatch.setattr("hubble.transport.addresses.getaddrinfo", getaddrinfo)
 
     return resolve_to
 
@@ -152,7 +152,7 @@ class TestConnect:
             assert time.monotonic() - started < 5
 
     def test_the_time_is_bounded_when_the_resolver_hangs(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr("hubble.transport.addresses.socket.getaddrinfo", lambda *_, **__: gevent.sleep(60))
+        monkeypatch.setattr("hubble.transport.addresses.getaddrinfo", lambda *_, **__: gevent.sleep(60))
         with pytest.raises(DialError, match=r"not resolved within 0\.1 s"):
             connect("name", 1, 0.1)
 
