@@ -126,3 +126,39 @@ def refusing() -> Iterator[str]:
 def python_path() -> dict[str, str]:
     """The environment for a Python process of a test's own that imports the project."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@dataclass
+class RecordingServer:
+    """Keeps each request as the bytes that came, `heads`, and answers with what `respond` returns for its target."""
+
+    url: str
+    heads: list[bytes] = field(default_factory=list)
+
+    @property
+    def targets(self) -> list[bytes]:
+        return [head.split(b"\r\n")[0].removesuffix(b" HTTP/1.1").partition(b" ")[2] for head in self.heads]
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextmanager
+def recording(respond: Callable[[bytes], bytes] = lambda _target: OK) -> Iterator[RecordingServer]:
+    """Serves requests without looking at them more than it must: their heads end with a blank line, bodies have a
+    Content-Length."""
+
+    def handle(sock: socket.socket, _address: object) -> None:
+        with sock.makefile("rb") as stream:
+            while head := b"".join(iter(stream.readline, b"\r\n")):
+                length = [line.partition(b":")[2] for line in head.lower().split(b"\r\n") if b"content-length:" in line]
+                server.heads.append(head + b"\r\n" + stream.read(int(length[0]) if length else 0))
+                sock.sendall(respond(server.targets[-1]))
+
+    stream_server = StreamServer(("127.0.0.1", 0), handle)
+    stream_server.start()
+    server = RecordingServer(f"http://127.0.0.1:{stream_server.server_port}")
+    try:
+        yield server
+    finally:
+        stream_server.stop(timeout=0)

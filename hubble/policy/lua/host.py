@@ -9,12 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
-from urllib.parse import quote as percent_encoded
 
 from gevent import monkey
 from gevent.pool import Group
 
 from hubble.policy.lua import jsontext
+from hubble.policy.lua.bytecode import BytecodeError, rewritten
 from hubble.policy.lua.http import HttpClient, HttpFailure, HttpRequest, parse_duration
 from hubble.policy.lua.limits import Limits
 from hubble.policy.request import printable
@@ -24,6 +24,8 @@ logger = logging.getLogger("hubble.policy.lua")
 BATCH = 150  # values in one answer of `feed`, as in sandbox.lua: 50 steps of three values
 SLICE = 0.002  # seconds of computing after which others get the hub
 LINE = 1000  # characters of a logged line
+FIELDS = 200  # headers and cookies of one request
+FIELD_BYTES = 256 * 1024  # of their names and values
 OFFLINE = "the script asks for HTTP"  # why a run stops that may not
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
@@ -202,6 +204,14 @@ class Host:
         logger.log(LEVELS[int(level) - 1], "%s: %s", self._label, printable(text))
 
     @_crossing
+    def rewrite(self, code: bytes) -> tuple[bytes | None, bytes | None]:
+        """Returns code that Lua has just compiled, fit to run; or None, and what is wrong with it."""
+        try:
+            return rewritten(code), None
+        except BytecodeError as error:
+            return None, str(error).encode()
+
+    @_crossing
     def decode(self, text: bytes) -> bytes | None:
         """Parses JSON for `feed`, or returns what is wrong."""
         if len(text) > self._limits.body:
@@ -274,24 +284,19 @@ def staged_request(
 ) -> HttpRequest:
     """The request of http.lua's arguments: `fields` are header names and values, then cookies'. Raises ValueError."""
     words = [field.decode("latin-1") for field in fields]
+    if len(words) > 2 * FIELDS or sum(map(len, words)) > FIELD_BYTES:
+        raise ValueError(f"more than {FIELDS} headers and cookies, or {FIELD_BYTES} bytes of them")
     pairs = list(zip(words[::2], words[1::2], strict=True))
-    seconds = parse_duration(timeout.decode("utf-8", "replace")) if isinstance(timeout, bytes) else timeout
+    if user is not None and b":" in user:
+        raise ValueError("the user in auth must not contain ':'")
     return HttpRequest(
         method=method.decode("latin-1"),
-        url=url_text(url),
-        query=None if query is None else url_text(query),
+        url=url.decode("latin-1"),
+        query=None if query is None else query.decode("latin-1"),
         body=body,
         form=form,
         headers=pairs[: int(header_count)],
         cookies=pairs[int(header_count) :],
-        timeout=seconds,
+        timeout=parse_duration(timeout.decode("utf-8", "replace")) if isinstance(timeout, bytes) else timeout,
         auth=None if user is None or password is None else (user.decode("latin-1"), password.decode("latin-1")),
     )
-
-
-def url_text(url: bytes) -> str:
-    """A URL as text; one that is no UTF-8 has its other bytes percent-encoded."""
-    try:
-        return url.decode("utf-8")
-    except UnicodeDecodeError:
-        return percent_encoded(url, safe="".join(map(chr, range(33, 127))))

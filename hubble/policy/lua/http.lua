@@ -3,18 +3,22 @@
 
 local lib = ...
 local raw = lib.raw
-local error, type, next, tostring, unpack = raw.error, raw.type, raw.next, raw.tostring, raw.unpack
+local error, type, next, tostring, unpack = raw.error, raw.type, raw.next, lib.texts.tostring, raw.unpack
+local text_of = lib.texts.text_of
 local stage, send, receive = lib.crossing(lib.stage), lib.crossing(lib.send), lib.receive
 
 local function text_or_nil(value)
   if type(value) == "string" then return value end
 end
 
--- Appends the names and values of `pairs_` to `list`; returns how many pairs.
+local FIELDS = 200      -- headers or cookies of one request; host.py counts both
+
+-- Appends the names and values of `pairs_` to `list`; returns how many pairs, at most one too many.
 local function flatten(list, pairs_)
   local n = 0
   if type(pairs_) ~= "table" then return n end
   for name, value in next, pairs_ do
+    if n > FIELDS then break end
     list[#list + 1] = tostring(name)
     list[#list + 1] = tostring(value)
     n = n + 1
@@ -43,7 +47,7 @@ local function prepare(method, url, options)
   local fields = {}
   local headers = flatten(fields, options.headers)
   flatten(fields, options.cookies)
-  return stage(tostring(method), tostring(url), text_or_nil(options.query), body or form, form ~= nil and not body,
+  return stage(text_of(method) or "", text_of(url) or "", text_or_nil(options.query), body or form, form ~= nil and not body,
     timeout, user, password, headers, unpack(fields))
 end
 

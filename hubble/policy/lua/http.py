@@ -1,39 +1,38 @@
-"""The HTTP requests of authorization scripts: requests over one pool of connections, bounded in time and size."""
+"""The HTTP requests of authorization scripts, as Go's client sends them; bounded in time and size."""
 
 from __future__ import annotations
 
-import functools
+import base64
+import gzip
 import http.client
-import os
 import re
 import socket
 import ssl
+import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment
 
-import certifi
 import gevent
-import requests
-from gevent import monkey
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-from requests.utils import get_environ_proxies
-from urllib3.exceptions import HTTPError
-from urllib3.util.retry import Retry
 
-from hubble.base.errors import PatchingMissing, UsageError
+from hubble.policy.lua.connections import Connections, ProxyUnsupported
+from hubble.policy.lua.urls import Url, joined, parse_url, with_query
 
-HOSTS = 64  # whose connections are kept
 CHUNK = 64 * 1024  # bytes of a body read at a time
-REDIRECTS = 10  # as Go's client
+REQUESTS = 10  # for one of a script, with those that redirects lead to, as in Go
 USER_AGENT = "hubble"
 
 _METHOD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_COOKIE_DROPPED = re.compile(r'[^\x20-\x7e]|["\\;]')
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNSETTABLE = frozenset({"Host", "Content-Length", "Transfer-Encoding", "Trailer"})  # ignored by Go as well
+_SECRET = frozenset({"Authorization", "Www-Authenticate", "Cookie", "Cookie2"})
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # that say so if their body is empty
+_CHANGED = frozenset({301, 302, 303})  # redirects after which a method other than HEAD becomes GET
+_KEPT = frozenset({307, 308})  # redirects of a request without a body
 
 
 class HttpFailure(Exception):
@@ -42,7 +41,7 @@ class HttpFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request of a script; `timeout` in seconds, for all of it. Texts are as the script gave them."""
+    """One request of a script; `timeout` in seconds, for all of it. Texts have one character for each byte."""
 
     method: str
     url: str = field(repr=False)
@@ -55,11 +54,23 @@ class HttpRequest:
     auth: tuple[str, str] | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
+        method = self.method.capitalize() or "Get"
         try:
             parts = urlsplit(self.url)
         except ValueError:
-            return self.method.capitalize()
-        return f'{self.method.capitalize()} "{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}"'
+            return method
+        text = f'{method} "{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}"'
+        return text.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One request as it is sent. `fields` are by their canonical names."""
+
+    method: str
+    url: Url
+    fields: dict[str, str]
+    body: bytes | None
 
 
 def parse_duration(text: str) -> float:
@@ -74,83 +85,20 @@ def parse_duration(text: str) -> float:
     return -seconds if text.startswith("-") else seconds
 
 
-@functools.cache
-def _tls_context(trusted: str | None) -> ssl.SSLContext:
-    """Verifies servers by the system's certificates, certifi's, and those in the file `trusted`."""
-    context = ssl.create_default_context(cafile=certifi.where())
-    context.load_default_certs()
-    if trusted:
-        try:
-            context.load_verify_locations(trusted)
-        except OSError as error:
-            raise UsageError(
-                f"cannot read certificates from {trusted}: {error.strerror or 'there are none'}"
-            ) from error
-    return context
-
-
-class _Adapter(HTTPAdapter):
-    """Shares one TLS context: a new one for each connection would parse the system's certificates each time."""
-
-    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
-        self._context = context
-        # A kept connection may have been closed by the server just now: as Go's client, try a safe method again.
-        retries = Retry(
-            1,
-            connect=0,
-            read=1,
-            redirect=0,
-            status=0,
-            other=0,
-            allowed_methods=("GET", "HEAD"),
-            respect_retry_after_header=False,
-        )
-        super().__init__(pool_connections=HOSTS, pool_maxsize=pool_size, max_retries=retries)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, ssl_context=self._context, **options)
-
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **options)
-
-    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leaves verification to the shared context, which requires it."""
-
-    def send(self, *args: Any, **options: Any) -> requests.Response:
-        response = super().send(*args, **options)
-        if response.is_redirect:
-            # requests would read a redirect's body to its end, whatever its size.
-            response.close()
-        return response
-
-
-class _Session(requests.Session):
-    """A session for one request, so that no cookie outlives it."""
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
-        before, after = response.request.url or "", prepared_request.url or ""
-        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
-            prepared_request.headers.pop("Cookie", None)
-
-
 class HttpClient:
     """Sends requests for scripts; all share its connections. Needs gevent's monkey-patching, or the hub would wait.
 
-    body_limit: bytes of a response's body. pool_size: idle connections kept for each host.
+    body_limit: bytes of a response's body.
     ca_file: certificates to trust beside the system's and those of certifi; REQUESTS_CA_BUNDLE unless given.
     Raises PatchingMissing, and UsageError for certificates that cannot be read.
     """
 
-    def __init__(self, body_limit: int, pool_size: int, ca_file: str | None = None) -> None:
-        if not monkey.is_module_patched("socket"):
-            raise PatchingMissing("the Lua module http needs gevent.monkey.patch_all() before all other imports")
+    def __init__(self, body_limit: int, ca_file: str | None = None) -> None:
         self._body_limit = body_limit
-        self._adapter = _Adapter(_tls_context(ca_file or os.environ.get("REQUESTS_CA_BUNDLE")), pool_size)
-        self._has_proxies = bool(getproxies_environment())
+        self._connections = Connections(ca_file)
 
     def fetch(self, request: HttpRequest, seconds: float) -> dict[str, object]:
-        """The response as a table for Lua. Waits at most `seconds`, or request.timeout if that is less.
+        """Return the response as a table for Lua. Waits at most `seconds`, or request.timeout if that is less.
 
         Raises HttpFailure for everything but a whole response; a status of 4xx or 5xx is one.
         """
@@ -159,67 +107,179 @@ class HttpClient:
             raise HttpFailure(f"{request}: timed out")
         timer = gevent.Timeout.start_new(limit)
         try:
-            return self._exchange(request)
+            return self._follow(_order(request))
         except gevent.Timeout as expired:
             if expired is not timer:
                 raise
             raise HttpFailure(f"{request}: timed out") from None
         except HttpFailure as failure:
             raise HttpFailure(f"{request}: {failure}") from None
-        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        except (http.client.HTTPException, OSError, ValueError, zlib.error, EOFError) as error:
             raise HttpFailure(f"{request}: {_cause(error)}") from None
         finally:
             timer.close()
 
-    def _exchange(self, request: HttpRequest) -> dict[str, object]:
-        if not _METHOD.fullmatch(request.method):
-            raise HttpFailure("invalid method")
-        url = request.url
-        if request.query is not None:
-            url = urlsplit(url)._replace(query=request.query).geturl()
-        headers: CaseInsensitiveDict[str] = CaseInsensitiveDict({"User-Agent": USER_AGENT})
-        if request.form:
-            headers["Content-Type"] = "application/x-www-form-urlencoded"
-        headers.update(request.headers)
-        session = _Session()  # never closed: that would close the connections all share
-        session.trust_env = False  # no credentials from .netrc
-        session.max_redirects = REDIRECTS
-        session.mount("http://", self._adapter)
-        session.mount("https://", self._adapter)
-        with session.request(
-            request.method.upper(),
-            url,
-            data=request.body,
-            headers=headers,
-            cookies=dict(request.cookies),
-            auth=None if "Authorization" in headers else request.auth,
-            proxies=get_environ_proxies(url) if self._has_proxies else None,
-            stream=True,
-        ) as response:
-            return self._table(response)
+    def _follow(self, order: _Order) -> dict[str, object]:
+        first = order.url
+        for _ in range(REQUESTS):
+            following = self._exchange(order, first)
+            if not isinstance(following, _Order):
+                return following
+            order = following
+        raise HttpFailure(f"stopped after {REQUESTS} redirects")
 
-    def _table(self, response: requests.Response) -> dict[str, object]:
-        body = bytearray()
-        for chunk in response.iter_content(CHUNK):
-            body += chunk
-            if len(body) > self._body_limit:
-                raise HttpFailure(f"the response's body has more than {self._body_limit} bytes")
-        pairs: list[tuple[str, str]] = list(response.raw.headers.items())
+    def _exchange(self, order: _Order, first: Url) -> dict[str, object] | _Order:
+        """Send one request; return the response, or the request that it redirects to."""
+        while True:
+            connection, kept = self._connections.take(order.url)
+            whole = False
+            try:
+                response = _sent(connection, order)
+                following = _redirected(order, response, first)
+                result = following or self._table(order, response)
+                whole = response.isclosed() and not response.will_close
+                return result
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+                if not (kept and order.body is None and order.method in _REPEATABLE):
+                    raise
+                # The server had closed the kept connection just now: as Go, try another.
+            finally:
+                if whole:
+                    self._connections.give(order.url, connection)
+                else:
+                    connection.close()
+
+    def _table(self, order: _Order, response: http.client.HTTPResponse) -> dict[str, object]:
+        pairs = response.getheaders()
+        packed = _asks_for_gzip(order) and response.getheader("Content-Encoding", "").lower() == "gzip"
+        body = self._body(response, packed)
+        if packed:
+            pairs = [pair for pair in pairs if pair[0].lower() not in ("content-encoding", "content-length")]
         return {
-            "status_code": response.status_code,
-            "body": bytes(body),
+            "status_code": response.status,
+            "body": body,
             "body_size": len(body),
-            "url": response.url,
-            "headers": _first_values(pairs),
+            "url": str(order.url).encode("latin-1"),
+            "headers": {name: value.encode("latin-1") for name, value in _first_values(pairs).items()},
             "cookies": _cookies(value for name, value in pairs if name.lower() == "set-cookie"),
         }
+
+    def _body(self, response: http.client.HTTPResponse, packed: bool) -> bytes:
+        body, unpack = bytearray(), _Unpack() if packed else None
+        while chunk := response.read(CHUNK):
+            body += chunk if unpack is None else unpack(chunk, self._body_limit + 1 - len(body))
+            if len(body) > self._body_limit:
+                raise HttpFailure(f"the response's body has more than {self._body_limit} bytes")
+        if response.length or (unpack is not None and not unpack.ended):
+            raise HttpFailure("the body ended early")
+        return bytes(body)
+
+
+class _Unpack:
+    """Unpacks gzip, of one member after the other, and never more bytes than asked for."""
+
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self.ended = True
+
+    def __call__(self, packed: bytes, limit: int) -> bytes:
+        unpacked = bytearray()
+        while packed and len(unpacked) < limit:
+            unpacked += self._member.decompress(packed, limit - len(unpacked))
+            packed = self._member.unconsumed_tail
+            self.ended = self._member.eof
+            if self.ended:
+                packed = self._member.unused_data
+                self._member = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        return bytes(unpacked)
+
+
+def _order(request: HttpRequest) -> _Order:
+    """Make the first request to send. Raises HttpFailure and ValueError for one that cannot be sent."""
+    method = request.method.upper() or "GET"
+    if not _METHOD.fullmatch(method):
+        raise HttpFailure("invalid method")
+    url = parse_url(request.url)
+    if request.query is not None:
+        url = with_query(url, request.query)
+    fields: dict[str, str] = {}
+    if request.cookies:
+        fields["Cookie"] = "; ".join(_cookie(name, value) for name, value in request.cookies)
+    if request.form:
+        fields["Content-Type"] = "application/x-www-form-urlencoded"
+    if request.auth is not None:
+        fields["Authorization"] = _basic(request.auth)
+    for name, value in request.headers:
+        if not (_METHOD.fullmatch(name) and _FIELD_VALUE.fullmatch(value)):
+            raise HttpFailure("invalid header")
+        fields[_canonical(name)] = value.strip(" \t")
+    return _Order(method, url, {name: fields[name] for name in fields if name not in _UNSETTABLE}, request.body)
+
+
+def _cookie(name: str, value: str) -> str:
+    """A cookie as Go writes it: what could end it is dropped, and a blank or comma puts it in quotes."""
+    if not _METHOD.fullmatch(name):
+        raise HttpFailure("invalid cookie name")
+    value = _COOKIE_DROPPED.sub("", value)
+    return f'{name}="{value}"' if " " in value or "," in value else f"{name}={value}"
+
+
+def _basic(auth: tuple[str, str]) -> str:
+    return "Basic " + base64.b64encode(":".join(auth).encode("latin-1")).decode("ascii")
+
+
+def _canonical(name: str) -> str:
+    return "-".join(word.capitalize() for word in name.split("-"))
+
+
+def _sent(connection: http.client.HTTPConnection, order: _Order) -> http.client.HTTPResponse:
+    fields = {"Host": order.url.host_field, "User-Agent": USER_AGENT, **order.fields}
+    if order.url.user is not None:
+        name, password = order.url.user
+        fields.setdefault("Authorization", _basic((name, password or "")))
+    if order.body or order.method in _WITH_LENGTH:
+        fields["Content-Length"] = str(len(order.body or b""))
+    if _asks_for_gzip(order):
+        fields["Accept-Encoding"] = "gzip"
+    target = Connections.target(connection, order.url)
+    connection.putrequest(order.method, target, skip_host=True, skip_accept_encoding=True)
+    for name, value in fields.items():
+        if value or name != "User-Agent":
+            connection.putheader(name, value.encode("latin-1"))
+    connection.endheaders(order.body or None)
+    return connection.getresponse()
+
+
+def _asks_for_gzip(order: _Order) -> bool:
+    return order.method != "HEAD" and not {"Accept-Encoding", "Range"} & order.fields.keys()
+
+
+def _redirected(order: _Order, response: http.client.HTTPResponse, first: Url) -> _Order | None:
+    """The request that follows `order`, or None if this response is the last. Raises ValueError."""
+    location = response.getheader("Location")
+    kept = response.status in _KEPT and order.body is None
+    if not location or not (kept or response.status in _CHANGED):
+        return None
+    url = joined(order.url, location)
+    fields = order.fields
+    if not _same_site(url, first):
+        fields = {name: value for name, value in fields.items() if name not in _SECRET}
+    if kept:
+        return replace(order, url=url, fields=fields)
+    return _Order(order.method if order.method == "HEAD" else "GET", url, fields, None)
+
+
+def _same_site(url: Url, first: Url) -> bool:
+    """Whether credentials for `first` may be sent to `url`: its host or one below it, at the same port."""
+    same_host = url.host.lower() == first.host.lower() or url.host.lower().endswith("." + first.host.lower())
+    return same_host and url.port == first.port and (url.scheme == "https" or first.scheme == "http")
 
 
 def _first_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Header fields by their canonical name, the first value of each."""
     values: dict[str, str] = {}
     for name, value in pairs:
-        values.setdefault("-".join(word.capitalize() for word in name.split("-")), value)
+        values.setdefault(_canonical(name), value)
     return values
 
 
@@ -234,34 +294,24 @@ def _cookies(fields: Iterable[str]) -> dict[str, str]:
 
 
 _TOLD: list[tuple[type[Exception], str]] = [
-    (requests.exceptions.TooManyRedirects, f"stopped after {REDIRECTS} redirects"),
-    (requests.exceptions.InvalidHeader, "invalid header"),
-    (requests.exceptions.MissingSchema, "unsupported protocol scheme"),
-    (requests.exceptions.InvalidSchema, "unsupported protocol scheme"),
-    (requests.exceptions.InvalidURL, "invalid URL"),
-    (requests.exceptions.ContentDecodingError, "the body cannot be decoded"),
+    (ProxyUnsupported, "the proxy in the environment is none that this can use: write http://host:port"),
     (http.client.RemoteDisconnected, "the server closed the connection without an answer"),
     (http.client.IncompleteRead, "the body ended early"),
+    (http.client.HTTPException, "the server's answer is not HTTP"),
+    (gzip.BadGzipFile, "the body cannot be decoded"),
+    (zlib.error, "the body cannot be decoded"),
     (socket.gaierror, "no such host"),
+    (UnicodeError, "invalid host in the URL"),
 ]
 
 
-def _cause(error: BaseException) -> str:
-    """What went wrong at the root; the messages of the libraries hold the URL, and with it perhaps a key."""
-    seen: list[BaseException] = []
-    current: object = error
-    while isinstance(current, BaseException) and current not in seen:
-        seen.append(current)
-        inner = current.args[0] if current.args else None
-        current = getattr(current, "reason", None) or (inner if isinstance(inner, BaseException) else None)
-        current = current or seen[-1].__cause__ or seen[-1].__context__
-    for link in seen:
-        for kind, text in _TOLD:
-            if isinstance(link, kind):
-                return text
-        if isinstance(link, ssl.SSLCertVerificationError):
-            return f"certificate not trusted: {link.verify_message}"
-    for link in reversed(seen):
-        if isinstance(link, OSError) and link.strerror:
-            return link.strerror.lower()
-    return type(seen[-1]).__name__
+def _cause(error: Exception) -> str:
+    """What went wrong, in words that hold no URL, and so no key."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate not trusted: {error.verify_message}"
+    for kind, text in _TOLD:
+        if isinstance(error, kind):
+            return text
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) if type(error) is ValueError else type(error).__name__

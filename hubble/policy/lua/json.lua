@@ -2,10 +2,10 @@
 
 local lib = ...
 local raw = lib.raw
-local error, type, next, tostring, concat = raw.error, raw.type, raw.next, raw.tostring, raw.concat
+local error, type, next, tostring, concat = raw.error, raw.type, raw.next, lib.texts.tostring, raw.concat
 local find, format, huge = raw.find, raw.format, raw.huge
 local decode, quote, number = lib.crossing(lib.decode), lib.crossing(lib.quote), lib.crossing(lib.number)
-local receive, sort = lib.receive, lib.sort
+local receive, sort, made, check = lib.receive, lib.tables.sort, lib.made, lib.texts.check
 
 local MIXED = "cannot encode mixed or invalid key types"
 local SPARSE = "cannot encode sparse array"
@@ -119,7 +119,10 @@ function json.encode(value)
   local out = {}
   local wrong = write(value, out, {})
   if wrong then return nil, wrong end
-  return concat(out)
+  local size = 0
+  for i = 1, #out do size = size + #out[i] end
+  check(size, 2)
+  return made(concat(out))
 end
 
 return json

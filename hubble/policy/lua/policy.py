@@ -60,7 +60,7 @@ class LuaPolicy(Authorizer):
         self._path = Path(path)
         self._limits = limits or Limits()
         self._unsafe = unsafe
-        self._client = HttpClient(self._limits.body, self._limits.concurrency, ca_file)
+        self._client = HttpClient(self._limits.body, ca_file)
         self._slots = BoundedSemaphore(self._limits.concurrency)
         self._turns = Turns()
         self._script = Script(b"", "", b"")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from lupa import lua51
 
+from hubble.policy.lua.bytecode import CONCATENATE, SELECT, BytecodeError, rewritten
 from hubble.policy.lua.host import Host
 
 _HERE = Path(__file__).parent
@@ -55,7 +56,10 @@ def compiled(source: bytes, name: str) -> Script:
         raise ScriptError(f"{name}:1: precompiled Lua is not accepted")
     if source.startswith(b"#"):
         source = b"--" + source  # the line that names an interpreter
-    return Script(_compile(source, "@" + name), name, source)
+    try:
+        return Script(rewritten(_compile(source, "@" + name)), name, source)
+    except BytecodeError as error:
+        raise ScriptError(f"{name}:1: {error}") from error
 
 
 def _compile(source: bytes, name: str) -> bytes:
@@ -81,9 +85,10 @@ def run(script: Script, wanted: str, host: Host, memory: int, *, unsafe: bool) -
     try:
         result = lua.execute(
             _part("sandbox"),
-            *(unsafe, wanted.encode(), script.code, b"@" + script.name.encode()),
-            *(_part(name) for name in ("patterns", "strings", "json", "http")),
-            *(host.tick, host.enter, host.feed, host.log, host.decode, host.quote, host.number, host.stage, host.send),
+            *(unsafe, wanted.encode(), script.code, b"@" + script.name.encode(), CONCATENATE, SELECT),
+            *(_part(name) for name in ("texts", "tables", "patterns", "strings", "json", "http")),
+            *(host.tick, host.enter, host.feed, host.log, host.rewrite, host.decode, host.quote, host.number),
+            *(host.stage, host.send),
         )
     except lua51.LuaError as error:  # outside the script: too little memory for the sandbox itself, for one
         return Outcome("error", message=str(error) or type(error).__name__)

@@ -12,24 +12,34 @@
 --   * Each call into Python but `tick` ends with `enter`: Python lifts the memory limit for the results that lupa
 --     pushes outside protected mode, `enter` sets it again.
 --   * Nothing here reads a global after the first lines: scripts may change them, and the functions' environments.
+--   * Code runs only after bytecode.py has rewritten it: Lua 5.1 writes past its stack for some functions.
+--   * One call of C, or one instruction, is short: what takes long works in pieces (texts.lua, tables.lua), and the
+--     longer the longest text, the fewer instructions between two looks at the limits.
 --   * A limit sets `stopped`, and everything that catches errors raises again while it is set. There are no
 --     finalizers (newproxy is gone) and no error handlers run by C: both would run with hooks switched off.
 
-local unsafe, wanted, script, chunkname, patterns_code, strings_code, json_code, http_code,
-  tick, enter, feed, log_line, decode, quote, number, stage, send = ...
+local unsafe, wanted, script, chunkname, concatenate, select_number,
+  texts_code, tables_code, patterns_code, strings_code, json_code, http_code,
+  tick, enter, feed, log_line, rewrite, decode, quote, number, stage, send = ...
 
-local G, error, type, next, select, rawget, tostring, unpack = _G, error, type, next, select, rawget, tostring, unpack
-local raw_pcall, raw_loadstring, raw_require, raw_tonumber = pcall, loadstring, require, tonumber
-local raw_resume, raw_create, sethook, traceback = coroutine.resume, coroutine.create, debug.sethook, debug.traceback
-local raw_sort, concat, setfenv, setmetatable, raw_date = table.sort, table.concat, setfenv, setmetatable, os.date
+local G, error, type, next, select, rawget, rawset, raw_tostring = _G, error, type, next, select, rawget, rawset, tostring
+local raw_pcall, raw_loadstring, raw_require, raw_tonumber, dump = pcall, loadstring, require, tonumber, string.dump
+local raw_resume, raw_create, sethook = coroutine.resume, coroutine.create, debug.sethook
+local c_traceback, getinfo = debug.traceback, debug.getinfo
+local raw_unpack, concat, setfenv, setmetatable, raw_date = unpack, table.concat, setfenv, setmetatable, os.date
 local sub, byte, format, floor, count_memory = string.sub, string.byte, string.format, math.floor, collectgarbage
+local metatable_of, set_metatable = debug.getmetatable, debug.setmetatable
 local string, table, os, coroutine, math, package, loaded = string, table, os, coroutine, math, package, package.loaded
 
 local sealed = setmetatable({}, { __index = function(_, name) error("the sandbox reads the global " .. name) end })
 setfenv(1, sealed)
 
 local INSTRUCTIONS = 50       -- between two looks at the limits; a look costs about 0.2 microseconds
-local LONG = 65536            -- bytes of text from which on a C function is worth a look of its own
+local LONG = 16384            -- bytes of text from which on a C function is worth a look of its own
+local MAX_TEXT = 1048576      -- bytes of one text
+local MAX_SOURCE = 65536      -- bytes of Lua that a script may load
+local DEEP = 200              -- levels of the stack from which on no traceback is written
+local MAX_WORD = 4000         -- bytes of one argument of a log function
 local STEPS = 1000000         -- that one search for a pattern may take in C, about 5 ms
 local BATCH = 150             -- values in one answer of `feed`, as in host.py
 local VALUE, OPEN = 0, 1      -- operations of `feed`, as in host.py; any other closes a table
@@ -62,6 +72,19 @@ local function crossing(host_function)
   return function(...) return returned(host_function(...)) end
 end
 
+-- Notes that `text` is there. One instruction may take as long as the longest text (to compare two, for one).
+local longest, interval = LONG, INSTRUCTIONS
+
+local function made(text)
+  if #text > longest then
+    longest = #text
+    interval = floor(INSTRUCTIONS * LONG / longest)
+    interval = interval < 1 and 1 or interval
+    sethook(look, "", interval)
+  end
+  return text
+end
+
 local function pcall(f, ...) return settled(raw_pcall(f, ...)) end
 
 local function handled(handler, ok, ...)
@@ -75,11 +98,19 @@ local function xpcall(f, handler) return handled(handler, pcall(f)) end
 
 local function create(f)
   local thread = raw_create(f)
-  sethook(thread, look, "", INSTRUCTIONS)
+  sethook(thread, look, "", interval)
   return thread
 end
 
-local function resume(thread, ...) return settled(raw_resume(thread, ...)) end
+local function resumed(...)
+  sethook(look, "", interval)
+  return settled(...)
+end
+
+local function resume(thread, ...)
+  if type(thread) == "thread" then sethook(thread, look, "", interval) end
+  return resumed(raw_resume(thread, ...))
+end
 
 local function unwrapped(ok, ...)
   if ok then return ... end
@@ -98,15 +129,17 @@ local next_values = crossing(feed)
 
 local function pack(...) return select("#", ...), { ... } end
 
-local function receive()
+local function received()
   local root, levels, depth = {}, {}, 0
-  local current = root
+  local current, longest_text = root, ""
   repeat
     local n, values = pack(next_values())
     for i = 1, n, 3 do
       local operation, key = values[i], values[i + 1]
       if operation == VALUE then
-        current[key] = values[i + 2]
+        local value = values[i + 2]
+        current[key] = value
+        if type(value) == "string" and #value > #longest_text then longest_text = value end
       elseif operation == OPEN then
         depth = depth + 1
         levels[depth] = current
@@ -118,7 +151,18 @@ local function receive()
       end
     end
   until n < BATCH
-  return root[1]
+  return root[1], longest_text
+end
+
+-- This handles no text in one step: it need not look as often as the script.
+local function receive()
+  sethook(look, "", INSTRUCTIONS)
+  local ok, value, longest_text = raw_pcall(received)
+  sethook(look, "", interval)
+  settled()
+  if not ok then error(value, 0) end
+  made(longest_text)
+  return value
 end
 
 -- Library functions that need a limit --------------------------------------------------------------------------
@@ -130,39 +174,23 @@ local function watched(f)
   end
 end
 
-local function less(a, b) return a < b end
-
-local function sort(list, before)
-  -- Comparing in Lua lets the hook see a sort that some lists make quadratic.
-  raw_sort(list, before or less)
-end
-
-local function rep(text, n)
-  if type(text) == "number" then text = tostring(text) end
-  n = raw_tonumber(n)
-  if type(text) ~= "string" or not n then error("bad arguments to 'rep' (string and number expected)", 2) end
-  local result = ""
-  n = #text == 0 and 0 or floor(n)
-  while n > 0 do
-    if n % 2 == 1 then result = result .. text end
-    n = floor(n / 2)
-    if n > 0 then text = text .. text end
-    if #text > LONG then look() end
-  end
-  return result
-end
-
 local function date(layout, time)
   if type(layout) == "string" and #layout > 1024 then error("the format of os.date is too long", 2) end
   return raw_date(layout, time)
 end
 
+local rewritten = crossing(rewrite)
+
 local function loadstring(text, name)
   if type(text) ~= "string" then error("bad argument #1 to 'loadstring' (string expected)", 2) end
   if byte(text) == 27 then return nil, "precompiled Lua cannot be loaded" end
-  if #text > LONG then return nil, "more than " .. LONG .. " bytes of Lua" end
+  if #text > MAX_SOURCE then return nil, "more than " .. MAX_SOURCE .. " bytes of Lua" end
   look()
-  return raw_loadstring(text, name)
+  local chunk, message = raw_loadstring(made(text), name)
+  if not chunk then return nil, message end
+  local code, wrong = rewritten(dump(chunk))
+  if wrong then return nil, wrong end
+  return raw_loadstring(code)
 end
 
 local function load(reader, name)
@@ -172,9 +200,25 @@ local function load(reader, name)
     if part == nil or part == "" then break end
     parts[#parts + 1] = part
     size = size + #part
-    if size > LONG then break end
+    if size > MAX_SOURCE then break end
   end
   return loadstring(concat(parts), name or "=(load)")
+end
+
+-- C takes the square of the stack's depth for it, and hours for a negative level.
+local function traceback(thread, message, level)
+  if type(thread) ~= "thread" then thread, message, level = nil, thread, message end
+  if message == nil then message = "" end
+  if type(message) ~= "string" and type(message) ~= "number" then return message end
+  level = raw_tonumber(level) or thread and 0 or 1
+  local deep
+  if thread then deep = getinfo(thread, DEEP, "l") else deep = getinfo(DEEP, "l") end
+  if deep or not (level >= 0 and level < DEEP) then
+    return message .. "\nstack traceback:\n\t(more than " .. DEEP .. " levels)"
+  end
+  local text
+  if thread then text = c_traceback(thread, message, level) else text = c_traceback(message, level + 1) end
+  return text
 end
 
 local function collectgarbage(option)
@@ -188,9 +232,15 @@ end
 local log = {}
 local send_line = crossing(log_line)
 
+local tostring      -- that of texts.lua
+
 local function line_of(...)
-  local words = {}
-  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
+  local words, size = {}, 0
+  for i = 1, select("#", ...) do
+    words[i] = sub(tostring((select(i, ...))), 1, MAX_WORD)
+    size = size + #words[i]
+    if size > MAX_WORD then break end
+  end
   return concat(words, "\t")
 end
 
@@ -199,17 +249,23 @@ for level, name in next, { "debug", "info", "warning", "error" } do
 end
 
 local lib = {
-  look = look, settled = settled, crossing = crossing, receive = receive, sort = sort,
-  decode = decode, quote = quote, number = number, stage = stage, send = send, steps = STEPS,
+  look = look, settled = settled, crossing = crossing, receive = receive, made = made,
+  concatenate = concatenate, select = select_number,
+  decode = decode, quote = quote, number = number, stage = stage, send = send,
+  steps = STEPS, long = LONG, max_text = MAX_TEXT,
 }
 
 local function load_part(code, name) return setfenv(raw_loadstring(code, name), sealed)(lib) end
 
-local raw = { error = error, type = type, next = next, select = select, tostring = tostring, unpack = unpack,
-  rawget = rawget, pcall = raw_pcall, setmetatable = setmetatable, tonumber = raw_tonumber, concat = concat,
-  byte = byte, char = string.char, sub = sub, find = string.find, match = string.match, gmatch = string.gmatch,
-  gsub = string.gsub, format = format, floor = floor, huge = math.huge }
-lib.raw = raw
+lib.raw = { error = error, type = type, next = next, select = select, tostring = raw_tostring, unpack = raw_unpack,
+  rawget = rawget, rawset = rawset, pcall = raw_pcall, setmetatable = setmetatable, metatable_of = metatable_of,
+  tonumber = raw_tonumber, concat = concat, insert = table.insert, remove = table.remove, sort = table.sort,
+  byte = byte, char = string.char, sub = sub, rep = string.rep, upper = string.upper, lower = string.lower,
+  reverse = string.reverse, find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub,
+  format = format, floor = floor, huge = math.huge }
+lib.texts = load_part(texts_code, "=texts")
+lib.tables = load_part(tables_code, "=tables")
+tostring = lib.texts.tostring
 
 local modules = {
   log = function() return log end,
@@ -227,7 +283,7 @@ local function safe_require(name)
     return loaded[name]
   end
   if unsafe then return raw_require(name) end
-  error(format("module '%s' not found: a script can require http, json and log", tostring(name)), 2)
+  error("module '" .. tostring(name) .. "' not found: a script can require http, json and log", 2)
 end
 
 -- What scripts see ---------------------------------------------------------------------------------------------
@@ -262,12 +318,14 @@ end
 
 if not unsafe then strip() end
 coroutine.create, coroutine.resume, coroutine.wrap = create, resume, wrap
-table.sort, string.rep = sort, rep
-string.upper, string.lower, string.reverse = watched(string.upper), watched(string.lower), watched(string.reverse)
 G.tonumber, G.pcall, G.xpcall, G.require = watched(raw_tonumber), pcall, xpcall, safe_require
+G.tostring, G.unpack = tostring, lib.tables.unpack
 G.log, G.print = log, log.info
 lib.patterns = load_part(patterns_code, "=patterns")
+for name, f in next, lib.texts.string do string[name] = f end
 for name, f in next, load_part(strings_code, "=strings") do string[name] = f end
+for name, f in next, lib.tables.table do table[name] = f end
+set_metatable(0, { __call = lib.texts.call, __metatable = false })
 
 -- The script ---------------------------------------------------------------------------------------------------
 
@@ -314,7 +372,7 @@ end
 
 local function finished(ok, first, ...)
   if ok then return first, ... end
-  local described, message = raw_pcall(tostring, first)
+  local described, message = raw_pcall(raw_tostring, first)
   return "error", described and message or "an error that cannot be printed"
 end
 

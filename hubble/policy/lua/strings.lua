@@ -2,16 +2,17 @@
 
 local lib = ...
 local raw, look, settled, plan, matcher = lib.raw, lib.look, lib.settled, lib.patterns.plan, lib.patterns.matcher
-local error, type, tostring, tonumber, unpack = raw.error, raw.type, raw.tostring, raw.tonumber, raw.unpack
+local error, type, tonumber, unpack = raw.error, raw.type, raw.tonumber, raw.unpack
 local byte, sub, concat, floor, pcall = raw.byte, raw.sub, raw.concat, raw.floor, raw.pcall
 local c_find, c_match, c_gmatch, c_gsub = raw.find, raw.match, raw.gmatch, raw.gsub
+local made, check, text_of = lib.made, lib.texts.check, lib.texts.text_of
 
 local STEPS = lib.steps        -- that C may take in one call
 local MAX_PATTERN = 65536      -- bytes
 
 local function text_argument(value, index, name, level)
-  if type(value) == "string" then return value end
-  if type(value) == "number" then return tostring(value) end
+  local text = text_of(value)
+  if text then return text end
   error("bad argument #" .. index .. " to '" .. name .. "' (string expected, got " .. type(value) .. ")", level or 3)
 end
 
@@ -133,17 +134,28 @@ local function replaced(replacement, slow, from, stop, text)
     value = replacement(unpack(slow.captures(from, stop, true)))
   end
   if not value then return sub(text, from, stop - 1) end
-  if type(value) ~= "string" and type(value) ~= "number" then
-    error("invalid replacement value (a " .. type(value) .. ")", 0)
+  return text_of(value) or error("invalid replacement value (a " .. type(value) .. ")", 0)
+end
+
+-- `f` with its result as a text if it is a number: C would leave out digits.
+local function with_text(f)
+  return function(...)
+    local value = f(...)
+    return text_of(value) or value
   end
-  return value
 end
 
 local function substitute(text, pattern, replacement, limit)
   local anchored, rest = anchor(pattern)
   local nodes, steps = plan(text, rest, anchored)
   if type(replacement) == "string" then steps = steps + (#text + 1) * #replacement end
-  if steps <= STEPS then return c_gsub(text, pattern, replacement, limit) end
+  if steps <= STEPS then
+    if type(replacement) == "table" then
+      local list = replacement
+      replacement = with_text(function(key) return list[key] end)
+    end
+    return c_gsub(text, pattern, replacement, limit)
+  end
   look()
   local slow, parts, place, n = matcher(text, nodes), {}, 1, 0
   while n < limit do
@@ -166,18 +178,25 @@ local function substitute(text, pattern, replacement, limit)
   return concat(parts), n
 end
 
+local function bounded(result, n)
+  check(#result, 3)
+  return made(result), n
+end
+
 local REPLACEMENTS = { string = true, table = true, ["function"] = true }
 
 local function gsub(text, pattern, replacement, limit)
   text, pattern = text_argument(text, 1, "gsub"), pattern_argument(pattern, "gsub")
-  if type(replacement) == "number" then replacement = tostring(replacement) end
+  replacement = text_of(replacement) or replacement
   if not REPLACEMENTS[type(replacement)] then
     error("bad argument #3 to 'gsub' (string/function/table expected, got " .. type(replacement) .. ")", 2)
   end
   limit = limit == nil and #text + 1 or tonumber(limit) or 0
   -- A function's own errors carry their place already.
-  if type(replacement) == "function" then return substitute(text, pattern, replacement, limit) end
-  return passed(pcall(substitute, text, pattern, replacement, limit))
+  if type(replacement) == "function" then
+    return bounded(substitute(text, pattern, with_text(replacement), limit))
+  end
+  return bounded(passed(pcall(substitute, text, pattern, replacement, limit)))
 end
 
 return { find = find, match = match, gmatch = gmatch, gfind = gmatch, gsub = gsub }

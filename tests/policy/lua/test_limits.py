@@ -96,7 +96,7 @@ class TestCpu:
             "gmatch": 'for _ in string.gmatch(string.rep("a", 50000), ".-.-.-.-b") do end',
             "gsub": 'return string.gsub(string.rep("a", 50000), ".-.-.-.-b", "")',
             "gsub's result": 'return string.gsub(string.rep("a", 60000), "", string.rep("b", 60000))',
-            "plain find": 'return string.find(string.rep("a", 10000000), string.rep("a", 1000000) .. "b", 1, true)',
+            "plain find": 'return string.find(string.rep("a", 1000000), string.rep("a", 500000) .. "b", 1, true)',
             "balance": 'return string.find(string.rep("(", 100000), "%b()")',
             "from the request": "return string.find(string.rep('a', 1000), string.rep(request:key(), 30) .. 'b')",
         }.values(),
@@ -122,8 +122,8 @@ class TestCpu:
     def test_long_texts(self, decide: Decide, f: str) -> None:
         """Each call takes so long that it is looked at by itself."""
         with hub_held() as held:
-            assert_denied(decide(f"local s = string.rep('a', 5000000) while true do s:{f}() end", cpu=1.0), "1000 ms")
-        assert max(held) < 0.08
+            assert_denied(decide(f"local s = string.rep('a', 1000000) while true do s:{f}() end", cpu=0.5), "500 ms")
+        assert max(held) < 0.02
 
     @pytest.mark.parametrize(
         ("lua", "wrong"),
@@ -169,10 +169,8 @@ class TestMemory:
     @pytest.mark.parametrize(
         "lua",
         {
-            "doubling": "local s = 'x' while true do s = s .. s end",
-            "rep": "return string.rep('x', 1e9) ~= nil",
+            "texts": "local t = {} for i = 1, 1e9 do t[i] = string.rep('x', 100000) .. i end",
             "tables": "local t = {} for i = 1, 1e9 do t[i] = {} end",
-            "concat": "local t = {} for i = 1, 1000 do t[i] = string.rep('x', 100000) end return not table.concat(t)",
         }.values(),
     )
     def test_growing_for_ever(self, decide: Decide, lua: str) -> None:
@@ -186,7 +184,7 @@ class TestMemory:
         assert max(held) < 0.25
 
     def test_the_limit_is_an_option(self, decide: Decide) -> None:
-        lua = "local s = string.rep('x', 2000000) return #s == 2000000"
+        lua = "local t = {} for i = 1, 100000 do t[i] = i end return #t == 100000"
         assert_denied(decide(lua, memory=1_000_000), MEMORY)
         assert decide(lua, memory=10_000_000).allowed
 

@@ -14,7 +14,12 @@ import hubble.policy.lua
 
 COMPARE = b"""
 local patterns, strings, steps = ...
-local lib = { look = function() end, settled = function() end, steps = steps, raw = {
+local texts = { check = function() end, text_of = function(value)
+  if type(value) == "number" or type(value) == "string" then return tostring(value) end
+end }
+local lib = { look = function() end, settled = function() end, steps = steps, texts = texts, made = function(text)
+  return text
+end, raw = {
   error = error, type = type, tostring = tostring, unpack = unpack, pcall = pcall, byte = string.byte,
   char = string.char, sub = string.sub, concat = table.concat, setmetatable = setmetatable, floor = math.floor,
   tonumber = tonumber, find = string.find, match = string.match, gmatch = string.gmatch, gsub = string.gsub } }
