@@ -154,7 +154,7 @@ GREENLETS: dict[str, tuple[Running, Any, str]] = {
     "the lease": (running_proxy, SQLiteDirectory, "renew"),
     "tidying": (running_proxy, proxy, "remove_dead"),
     "the policy": (running_proxy, GrantAll, "reload_if_changed"),
-    "balance": (balancing, balance.Balance, "look"),
+    "balance": (balancing, balance.Balance, "rebalance"),
     "history": (running_proxy, history.History, "sample"),
     "expiry": (running_proxy, registry.Sessions, "expire"),
     "the proxy's lag": (running_proxy, history.History, "_late"),
@@ -205,7 +205,7 @@ def test_the_supervisor_replaces_workers(
     struck = Struck(monkeypatch, owner, method, ERRORS[error])
     listener = open_listener("127.0.0.1", 0)
     one = supervisor.Supervisor(
-        Program(["sleep", "60"]), 1, takeover.Estate("", listener, 0), tmp_path / "control.sock",
+        Program(["sleep", "60"]), 1, takeover.Handover("", listener, 0), tmp_path / "control.sock",
         patience=supervisor.Patience(restart_first=0.001, restart_most=0.002),
     )  # fmt: skip
 
@@ -236,7 +236,7 @@ def test_a_takeover_can_be_tried_again(error: str, monkeypatch: pytest.MonkeyPat
 
     async def offer() -> None:
         path = tmp_path / "control.sock"
-        async with takeover.Offer(path, takeover.Estate("", listener, 0), lambda: None):
+        async with takeover.Offer(path, takeover.Handover("", listener, 0), lambda: None):
             deadline = time.monotonic() + 10
             while not struck.went_on():
                 assert time.monotonic() < deadline

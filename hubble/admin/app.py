@@ -12,10 +12,11 @@ from typing import Any
 
 from hubble.admin import queries
 from hubble.admin.access import is_authorized
+from hubble.admin.endpoints import Busy, NotFound, Request, find
+from hubble.admin.live import LiveViews
 from hubble.admin.openapi import description
 from hubble.admin.queries import BadRequest
 from hubble.admin.service import Admin
-from hubble.admin.stream import Streams
 from hubble.base.metrics import CONTENT_TYPE
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
-GONE = "hubble.gone"
-"""The key of the WSGI environment under which stands what waits for the client to go away (stream.Gone)."""
+DISCONNECTED = "hubble.disconnected"
+"""The key of the WSGI environment under which stands what waits for the client to go away (stream.Disconnected)."""
 STATUS = {
     200: "200 OK", 202: "202 Accepted", 400: "400 Bad Request", 401: "401 Unauthorized", 404: "404 Not Found",
     405: "405 Method Not Allowed", 413: "413 Content Too Large", 500: "500 Internal Server Error",
@@ -80,7 +81,7 @@ class AdminApplication:
     def __init__(self, admin: Admin, token: str) -> None:
         self._admin = admin
         self._token = token
-        self.streams = Streams(admin)
+        self.streams = LiveViews(admin)
         self._description = description()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -96,6 +97,10 @@ class AdminApplication:
             return self._route(environ)
         except BadRequest as error:
             return problem(400, str(error))
+        except NotFound as error:
+            return problem(404, str(error))
+        except Busy as error:
+            return problem(503, str(error))
         except Exception:
             log.exception("admin: %s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
             return problem(500, "this has failed: the proxy's log says why")
@@ -111,7 +116,7 @@ class AdminApplication:
         if path == "/metrics":
             return self._only(environ, "GET") or Answer(200, [self._admin.metrics()], CONTENT_TYPE)
         if path.startswith("/api/"):
-            return self._api(environ, path.removeprefix("/api/"))
+            return self._api(environ, path)
         return problem(404, "there is nothing here")
 
     def _static(self, environ: Environ, name: str, kind: str) -> Answer:
@@ -120,98 +125,22 @@ class AdminApplication:
     # The API.
 
     def _api(self, environ: Environ, path: str) -> Answer:
-        method = environ["REQUEST_METHOD"]
-        parts = path.split("/")
-        if parts[0] == "sessions" and len(parts) in (2, 3):
-            return self._session(environ, *parts[1:])
-        known = {
-            "GET": {
-                "status": self._status, "gateways": self._gateways, "sessions": self._sessions, "events": self._events,
-                "workers": self._workers, "nodes": self._nodes, "flows": self._flows, "history": self._history,
-                "configuration": self._configuration, "stream": self._stream,
-            },
-            "POST": {
-                "gateways/kick": self._kick_gateway, "gateways/block": self._block, "gateways/unblock": self._unblock,
-                "reload": self._reload, "drain": self._drain,
-            },
-        }  # fmt: skip
-        allowed = [verb for verb, paths in known.items() if path in paths]
-        if not allowed:
+        endpoints, session = find(path)
+        if not endpoints:
             return problem(404, "there is nothing here")
-        return self._only(environ, *allowed) or known[method][path](environ)
-
-    def _session(self, environ: Environ, text: str, action: str = "") -> Answer:
-        if action not in ("", "kick"):
-            return problem(404, "there is nothing here")
-        refused = self._only(environ, "POST" if action else "GET")
+        refused = self._only(environ, *endpoints)
         if refused is not None:
             return refused
-        queries.parse(environ["QUERY_STRING"], ())
-        session = queries.session_id(text)
-        if action:
-            return _done(self._admin.kick_session(session), "no such session is open")
-        found = self._admin.session(session)
-        return problem(404, "no such session is open") if found is None else answer(found)
-
-    def _status(self, environ: Environ) -> Answer:
-        queries.parse(environ["QUERY_STRING"], ())
-        return answer(self._admin.status())
-
-    def _gateways(self, environ: Environ) -> Answer:
-        return answer(self._admin.gateways(queries.parse(environ["QUERY_STRING"], queries.GATEWAYS)))
-
-    def _sessions(self, environ: Environ) -> Answer:
-        return answer(self._admin.sessions(queries.parse(environ["QUERY_STRING"], queries.SESSIONS)))
-
-    def _events(self, environ: Environ) -> Answer:
-        query = queries.parse(environ["QUERY_STRING"], queries.EVENTS)
-        kinds = [query["kind"]] if query["kind"] else []
-        return answer({"items": self._admin.events(limit=query["limit"], kinds=kinds, about=query["about"])})
-
-    def _workers(self, environ: Environ) -> Answer:
-        queries.parse(environ["QUERY_STRING"], ())
-        return answer({"items": self._admin.workers()})
-
-    def _nodes(self, environ: Environ) -> Answer:
-        queries.parse(environ["QUERY_STRING"], ())
-        return answer({"items": self._admin.nodes()})
-
-    def _flows(self, environ: Environ) -> Answer:
-        queries.parse(environ["QUERY_STRING"], ())
-        return answer({"items": self._admin.flows()})
-
-    def _history(self, environ: Environ) -> Answer:
-        return answer({"items": self._admin.history(**queries.parse(environ["QUERY_STRING"], queries.HISTORY))})
-
-    def _configuration(self, environ: Environ) -> Answer:
-        queries.parse(environ["QUERY_STRING"], ())
-        return answer(self._admin.configuration())
-
-    def _stream(self, environ: Environ) -> Answer:
-        query = queries.parse(environ["QUERY_STRING"], queries.STREAM)
-        if self.streams.full:
-            return problem(503, "too many pages are open already")
-        return Answer(200, self.streams.follow(query, environ[GONE]), "text/event-stream")
-
-    def _kick_gateway(self, environ: Environ) -> Answer:
-        name = queries.gateway_name(_body(environ))["name"]
-        return _done(self._admin.kick_gateway(name), "no such gateway is registered")
-
-    def _block(self, environ: Environ) -> Answer:
-        was_there = self._admin.block(queries.gateway_name(_body(environ))["name"], True)
-        return answer({"done": True, "registered": was_there})
-
-    def _unblock(self, environ: Environ) -> Answer:
-        self._admin.block(queries.gateway_name(_body(environ))["name"], False)
-        return answer({"done": True})
-
-    def _reload(self, environ: Environ) -> Answer:
-        problems = self._admin.reload()
-        return answer({"done": not problems, "problems": problems})
-
-    def _drain(self, environ: Environ) -> Answer:
-        self._admin.drain(queries.drain_seconds(_body(environ)))
-        return answer({"done": True}, 202)
+        endpoint = endpoints[environ["REQUEST_METHOD"]]
+        query = queries.parse(environ["QUERY_STRING"], endpoint.parameters)
+        if endpoint.of_session:
+            session = queries.session_id(session)
+        body = endpoint.body.parse(_body(environ)) if endpoint.body is not None else None
+        request = Request(self._admin, self.streams, query, body, session, environ[DISCONNECTED])
+        result = endpoint.answer(request)
+        if endpoint.result is None:
+            return Answer(200, result, "text/event-stream")
+        return answer(result, endpoint.status)
 
     def _only(self, environ: Environ, *methods: str) -> Answer | None:
         """The refusal of a request whose method is none of these."""
@@ -226,13 +155,8 @@ def _file(name: str) -> bytes:
     return resources.files("hubble.admin").joinpath("dashboard", name).read_bytes()
 
 
-def _done(was_there: bool, otherwise: str) -> Answer:
-    return answer({"done": True}) if was_there else problem(404, otherwise)
-
-
 def _body(environ: Environ) -> bytes:
-    """The request's body. Raises BadRequest if it is too long, or its query is not empty."""
-    queries.parse(environ["QUERY_STRING"], ())
+    """The request's body. Raises BadRequest if it is too long."""
     body: bytes = environ["wsgi.input"].read(queries.MAX_BODY + 1)
     if len(body) > queries.MAX_BODY:
         raise BadRequest(f"the body is longer than {queries.MAX_BODY} bytes")

@@ -118,12 +118,12 @@ def session_id(text: str) -> str:
     raise BadRequest("a session's id looks like 0b8f7a52-6c1e-4f0b-9a53-2f1f6f0c9d11")
 
 
-def gateway_name(body: bytes) -> dict[str, Any]:
-    """The `name` in a JSON object. Raises BadRequest."""
+def gateway_name(body: bytes) -> str:
+    """Return the `name` in a JSON object. Raises BadRequest."""
     fields = _fields(body, {"name": lambda value: isinstance(value, str) and 0 < len(value) <= MAX_NAME})
     if "name" not in fields:
         raise BadRequest('the body should be {"name": "..."}')
-    return fields
+    return str(fields["name"])
 
 
 def drain_seconds(body: bytes) -> float:

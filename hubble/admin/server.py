@@ -10,8 +10,8 @@ from gevent import socket
 from gevent.pool import Pool
 from gevent.select import select
 
-from hubble.admin.app import GONE, AdminApplication
-from hubble.admin.service import Admin, Drain
+from hubble.admin.app import DISCONNECTED, AdminApplication
+from hubble.admin.service import Admin, BeginDrain
 from hubble.admin.views import Views
 from hubble.proxy.proxy import Proxy
 from hubble.transport.addresses import Socket
@@ -34,7 +34,7 @@ class AdminHandler(StrictHandler):
         finally:
             self.__dict__.pop(
                 "environ", None
-            )  # leads back here by GONE: its buffers would stay until a collection of garbage
+            )  # leads back here by DISCONNECTED: its buffers would stay until a collection of garbage
 
     def handle_one_request(self) -> Any:
         with gevent.Timeout(REQUEST_TIMEOUT, False) as self._waiting:
@@ -43,10 +43,10 @@ class AdminHandler(StrictHandler):
 
     def run_application(self) -> None:
         self._waiting.close()
-        self.environ[GONE] = self._gone
+        self.environ[DISCONNECTED] = self._disconnected
         super().run_application()
 
-    def _gone(self, seconds: float) -> bool:
+    def _disconnected(self, seconds: float) -> bool:
         """Wait as long, or until the client closes the connection; whether it has, or says what nobody asked it for."""
         readable, _, _ = select([self.socket], [], [], seconds)
         return bool(readable)
@@ -65,7 +65,7 @@ def serve(
     listener: Socket,
     token: str,
     configuration: Mapping[str, Any],
-    drain: Drain | None = None,
+    drain: BeginDrain | None = None,
 ) -> None:
     """Serve the proxy's operators on a listener of their own (docs/admin.md), until the proxy stops.
 

@@ -19,14 +19,14 @@ ROWS_AT_ONCE = 50
 SETTLED = 1.0
 """Seconds after which every worker has taken its point of the history."""
 
-Drain = Callable[[float], object]
+BeginDrain = Callable[[float], object]
 
 
 class Admin:
     """Asks the workers. `configuration` is shown as it is: it holds no secrets. `drain` begins to drain all of them."""
 
     def __init__(
-        self, views: Views, me: Worker, mesh: Mesh | None, configuration: Mapping[str, Any], drain: Drain
+        self, views: Views, me: Worker, mesh: Mesh | None, configuration: Mapping[str, Any], drain: BeginDrain
     ) -> None:
         self._methods = views.methods()
         self._me = me

@@ -23,7 +23,7 @@ from hubble.agent.sessions import Sessions
 from hubble.base.errors import LinkClosed, ProtocolError, UsageError
 from hubble.base.keepalive import keep_running
 from hubble.protocol.messages import ResetReason
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from hubble.transport.addresses import Socket
 from hubble.transport.dial.dial import Target, check_usage, parse_url
 
@@ -169,14 +169,14 @@ class Agent:
                     connection.expire()
 
     def _is_any_waiting(self) -> bool:
-        return any(connection.session.path is Path.WAITING for connection in self._connections())
+        return any(connection.session.path is PathState.WAITING for connection in self._connections())
 
     def _limit_waiting(self) -> None:
         """Give up the sessions that keep most, where more wait, or keep more, than is allowed."""
         waiting = [
             (connection.session.kept, connection)
             for connection in self._connections()
-            if connection.session.path is Path.WAITING
+            if connection.session.path is PathState.WAITING
         ]
         waiting.sort(key=lambda pair: pair[0])
         total = sum(kept for kept, _ in waiting)

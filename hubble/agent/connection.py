@@ -137,7 +137,7 @@ class Connection:
         if session.unsent or session.has_news:
             self._send(in_order)
             for event in session.events():
-                self._heed(event)
+                self._handle(event)
             if session.finished:
                 self._stream.close()
         if not self._reading and session.room and not session.unsent:
@@ -239,7 +239,7 @@ class Connection:
             else:
                 link.send(data, session.id)
 
-    def _heed(self, event: Opened | Suspended | Resumed | Ended) -> None:
+    def _handle(self, event: Opened | Suspended | Resumed | Ended) -> None:
         match event:
             case Opened():
                 self._owner.meters.connection_opened(self)

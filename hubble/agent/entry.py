@@ -25,7 +25,7 @@ from hubble.base.keepalive import keep_running
 from hubble.base.slices import in_slices
 from hubble.protocol.codec import encode, session_text
 from hubble.protocol.messages import Ack, ConnectionClosed, Initiator, Refusal, Reset, ResetReason
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from hubble.transport.addresses import set_tcp_options
 from hubble.transport.dial.answer import printable
 from hubble.transport.link import Link
@@ -131,7 +131,7 @@ class Entry:
     def _refused(self, connection: Connection, ack: Ack) -> None:
         session = connection.session
         text = printable(ack.message) or "refused"
-        if session.path is not Path.CONNECTING:
+        if session.path is not PathState.CONNECTING:
             return
         if ack.code is Refusal.LIMIT and not session.established:
             self._pending.pause()
@@ -149,7 +149,7 @@ class Entry:
     def resume_all(self, link: Link) -> None:
         """A link is there again: ask for a path for each session that waits."""
         for connection in in_slices(list(self.connections.values())):
-            if connection.session.path is Path.WAITING and not link.closed:
+            if connection.session.path is PathState.WAITING and not link.closed:
                 self._initiate(connection, link)
         self._pending.wake()
 
@@ -163,7 +163,7 @@ class Entry:
 
     def _retry(self, connection: Connection) -> None:
         link = self._links.link
-        if connection.session.path is not Path.WAITING:
+        if connection.session.path is not PathState.WAITING:
             return
         if not connection.session.established and connection.is_client_gone:
             connection.fail(ResetReason.LOCAL_RESET, "the client is gone")

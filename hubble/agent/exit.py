@@ -16,7 +16,7 @@ from hubble.base.errors import DialError, ProtocolError
 from hubble.base.floodlog import FloodLog
 from hubble.protocol.codec import InvalidInitiator, encode, session_text
 from hubble.protocol.messages import Ack, Initiator, Refusal, ResetReason, Terms
-from hubble.transport.addresses import Check, IPAddress, Socket, connect
+from hubble.transport.addresses import AddressCheck, IPAddress, Socket, connect
 from hubble.transport.dial.answer import printable
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
@@ -107,7 +107,7 @@ class Exit:
         )  # fmt: skip
         self._refuse(initiator, dialled.code, dialled.text)
 
-    def _checker(self, host: str, port: int) -> Check:
+    def _checker(self, host: str, port: int) -> AddressCheck:
         def check(address: IPAddress) -> None:
             reason = self._forbids(host, address, port)
             if reason:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from gevent.lock import Semaphore
 
 
-class Turns:
+class KeyedLock:
     """A lock for each key, which exists only while somebody wants it."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Turns:
         return len(self._locks)
 
     @contextmanager
-    def of(self, key: Hashable) -> Iterator[None]:
+    def hold(self, key: Hashable) -> Iterator[None]:
         """A block that only one greenlet at a time runs for this key."""
         lock = self._locks.setdefault(key, Semaphore())
         self._wanted[key] = self._wanted.get(key, 0) + 1

@@ -21,7 +21,7 @@ from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
 from hubble.cli.running import run, write_ports
 from hubble.supervisor.process import Program
 from hubble.supervisor.supervisor import Supervisor
-from hubble.supervisor.takeover import Estate, Heir
+from hubble.supervisor.takeover import Handover, Successor
 from hubble.transport.bind import bind_listener, parse_listen
 from hubble.transport.endpoint import endpoint
 
@@ -50,7 +50,7 @@ class _Server:
             log.warning("no policy was given: every session is granted (-authgrant says so without this warning)")
         self._options = options
         self._program = Program(WORKER, arguments)
-        self._heir: Heir | None = None
+        self._successor: Successor | None = None
         host, port = parse_listen(options.listen)
         listener = None
         if port == 0 and not options.takeover:
@@ -60,7 +60,7 @@ class _Server:
             Path(options.runtime_dir) if options.runtime_dir else default_directory(host, port)
         )
         try:
-            self._estate = self._find_estate(host, port, listener)
+            self._handover = self._find_handover(host, port, listener)
         except HubbleError:
             self._directory.leave()
             raise
@@ -71,7 +71,12 @@ class _Server:
         control = self._directory.control
         try:
             supervisor = Supervisor(
-                self._program, count, self._estate, control, drain=self._options.drain, whole=self._heir is not None
+                self._program,
+                count,
+                self._handover,
+                control,
+                drain=self._options.drain,
+                whole=self._successor is not None,
             )
             supervisor.run(self._publish, self._ready)
         finally:
@@ -79,7 +84,7 @@ class _Server:
 
     def _publish(self) -> None:
         """All workers serve: say where. Raises UsageError."""
-        ports = {"listen": _address(self._estate.listener)}
+        ports = {"listen": _address(self._handover.listener)}
         access = self._access()
         if access is not None:
             access.write(self._directory.path)
@@ -90,25 +95,25 @@ class _Server:
 
     def _ready(self) -> None:
         """Nothing can fail any more: a predecessor may go."""
-        if self._heir is not None:
-            self._heir.serve()
+        if self._successor is not None:
+            self._successor.serve()
         access = self._access()
         if access is not None and not self._options.admin_token_file:
             logs.say(f"dashboard: http://{access.address}/#token={access.token}", logging.INFO)
         scheme = "https" if self._options.tls_cert else "http"
-        log.info("listening on %s://%s", scheme, _address(self._estate.listener))
+        log.info("listening on %s://%s", scheme, _address(self._handover.listener))
 
     def _access(self) -> Access | None:
-        admin = self._estate.admin_listener
-        return Access(_address(admin), self._estate.token) if admin is not None else None
+        admin = self._handover.admin_listener
+        return Access(_address(admin), self._handover.token) if admin is not None else None
 
-    def _find_estate(self, host: str, port: int, listener: socket.socket | None) -> Estate:
+    def _find_handover(self, host: str, port: int, listener: socket.socket | None) -> Handover:
         """A new one, or that of the proxy that runs there."""
         if self._directory.lock():
             self._directory.clean()
-            return self._new_estate(host, listener or self._bound(host, port))
+            return self._new_handover(host, listener or self._bound(host, port))
         if self._options.takeover:
-            return self._inherited_estate()
+            return self._inherited_handover()
         raise ListenError(
             f"a proxy runs already with the runtime directory {self._directory.path}: --takeover would replace it, "
             "and with another --runtime-dir this one would be a proxy of its own"
@@ -123,16 +128,16 @@ class _Server:
                 raise
             raise ListenError(f"{error}, and no proxy runs with the runtime directory {self._directory.path}") from None
 
-    def _new_estate(self, host: str, listener: socket.socket) -> Estate:
+    def _new_handover(self, host: str, listener: socket.socket) -> Handover:
         options = self._options
         listen, lock = endpoint(host, listener.getsockname()[1]), self._directory.lock_descriptor
-        return Estate(listen, listener, lock, admin_listen(options), admin_socket(options), admin_token(options))
+        return Handover(listen, listener, lock, admin_listen(options), admin_socket(options), admin_token(options))
 
-    def _inherited_estate(self) -> Estate:
+    def _inherited_handover(self) -> Handover:
         """What the proxy that runs there hands over. Raises TakeoverFailed, UsageError, ListenError."""
         options = self._options
-        self._heir = Heir(self._directory.control)
-        old = self._heir.estate
+        self._successor = Successor(self._directory.control)
+        old = self._successor.handover
         self._directory.share_lock(old.lock)
         host, port = parse_listen(options.listen)
         if old.listen != endpoint(host, port or old.listener.getsockname()[1]):
@@ -142,7 +147,7 @@ class _Server:
             if admin is not None:
                 admin.close()  # or whoever dials it waits for ever, once the old proxy has ended
             admin = admin_socket(options)
-        return Estate(old.listen, old.listener, old.lock, wanted, admin, admin_token(options, old.token))
+        return Handover(old.listen, old.listener, old.lock, wanted, admin, admin_token(options, old.token))
 
 
 def _address(listener: socket.socket) -> str:

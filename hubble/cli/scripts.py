@@ -27,9 +27,9 @@ def agent() -> int:
     from gevent import monkey
 
     monkey.patch_all()
-    from hubble.cli import hub, strays
+    from hubble.cli import eventloop, strays
     from hubble.cli.agent import main
 
     strays.catch()
-    hub.log_what_the_hub_prints()
+    eventloop.log_what_the_hub_prints()
     return main()

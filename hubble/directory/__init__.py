@@ -113,7 +113,7 @@ class Directory(ABC):
     def release(self, registration: Registration) -> None:
         """Give a name back; nothing happens if somebody else holds it."""
 
-    def hear(self, registration: Registration) -> None:  # noqa: B027  (most need not be told)
+    def learn(self, registration: Registration) -> None:  # noqa: B027  (most need not be told)
         """Another worker has got a name and tells it itself, since the directory is out of reach."""
 
     @abstractmethod

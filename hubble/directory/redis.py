@@ -174,7 +174,7 @@ class RedisDirectory(Directory):
         self._drop(registration)
         self._try(lambda: self._release(args=_fields(registration)))
 
-    def hear(self, registration: Registration) -> None:
+    def learn(self, registration: Registration) -> None:
         known = self._names.get(registration.name)
         if self._trouble and (known is None or registration.outdoes(known.registration)):
             self._names[registration.name] = _Entry(registration)

@@ -18,9 +18,9 @@ from gevent.server import StreamServer
 from websockets.protocol import Side
 
 from hubble.base.errors import HubbleError, LinkClosed, ProtocolError
-from hubble.base.keyedlock import Turns
+from hubble.base.keyedlock import KeyedLock
 from hubble.directory import Directory, DirectoryError, Worker
-from hubble.mesh import messages as peering
+from hubble.mesh import messages as wire
 from hubble.mesh.messages import Call, Hello, Reply
 from hubble.mesh.peer import WorkerPeer
 from hubble.mesh.sockets import connect
@@ -73,7 +73,7 @@ class Mesh:
         self._tls = tls
         self._keepalive = keepalive
         self._peers: dict[str, WorkerPeer] = {}
-        self._dialling = Turns()
+        self._dialling = KeyedLock()
         self._unreachable: dict[str, float] = {}
         self._calls: dict[int, tuple[WorkerPeer, AsyncResult[Any]]] = {}
         self._numbers = 0
@@ -97,7 +97,7 @@ class Mesh:
 
     def peer(self, worker_id: str) -> WorkerPeer:
         """Another worker, dialled if need be. Raises WorkerUnreachable; the directory then forgets it."""
-        with self._dialling.of(worker_id):
+        with self._dialling.hold(worker_id):
             peer = self._peers.get(worker_id)
             return peer if peer is not None and not peer.link.closed else self._dial(worker_id)
 
@@ -111,7 +111,7 @@ class Mesh:
         answer: AsyncResult[Any] = AsyncResult()
         self._calls[number] = peer, answer
         try:
-            peer.link.send(peering.encode(Call(number, method, arguments)))
+            peer.link.send(wire.encode(Call(number, method, arguments)))
             return answer.get(timeout=0 if peer.link.closed else timeout)
         except gevent.Timeout:
             raise WorkerUnreachable(f"worker {worker_id} has not answered {method}") from None
@@ -222,7 +222,7 @@ class Mesh:
 
     def _run(self, peer: WorkerPeer, messages: Iterator[bytes]) -> None:
         try:
-            self._serve(peer, self._without_peering(peer, messages))
+            self._serve(peer, self._without_calls(peer, messages))
         except (LinkClosed, ProtocolError) as error:
             log.debug("the link to %s ended: %s", peer.name, error)
         finally:
@@ -237,15 +237,15 @@ class Mesh:
     def _greet(self, link: Link, worker_id: str) -> Iterator[bytes]:
         """As the one who has dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
         mine = Hello(self.me.id, secrets.token_hex(32))
-        link.send(peering.encode(mine))
+        link.send(wire.encode(mine))
         messages = link.messages()
         theirs = _expect_hello(messages)
-        if not peering.is_proved(self._secret, theirs, mine, dialled=False):
+        if not wire.is_proved(self._secret, theirs, mine, dialled=False):
             raise ProtocolError("it does not know the cluster's secret")
         if theirs.worker != worker_id:
             raise WorkerGone(f"worker {theirs.worker} listens there now")
-        proved = peering.proof(self._secret, mine, theirs, dialled=True)
-        link.send(peering.encode(Hello(mine.worker, mine.challenge, proved)))
+        proved = wire.proof(self._secret, mine, theirs, dialled=True)
+        link.send(wire.encode(Hello(mine.worker, mine.challenge, proved)))
         return messages
 
     def _answer(self, link: Link) -> tuple[str, Iterator[bytes]]:
@@ -253,24 +253,24 @@ class Mesh:
         messages = link.messages()
         theirs = _expect_hello(messages)
         mine = Hello(self.me.id, secrets.token_hex(32))
-        proved = peering.proof(self._secret, mine, theirs, dialled=False)
-        link.send(peering.encode(Hello(mine.worker, mine.challenge, proved)))
+        proved = wire.proof(self._secret, mine, theirs, dialled=False)
+        link.send(wire.encode(Hello(mine.worker, mine.challenge, proved)))
         answer = _expect_hello(messages)
         same = (answer.worker, answer.challenge) == (theirs.worker, theirs.challenge)
-        if not same or not peering.is_proved(self._secret, answer, mine, dialled=True):
+        if not same or not wire.is_proved(self._secret, answer, mine, dialled=True):
             raise ProtocolError("it does not know the cluster's secret")
         return theirs.worker, messages
 
     # Calls.
 
-    def _without_peering(self, peer: WorkerPeer, messages: Iterator[bytes]) -> Iterator[bytes]:
+    def _without_calls(self, peer: WorkerPeer, messages: Iterator[bytes]) -> Iterator[bytes]:
         for data in messages:
-            if data and data[0] in peering.TYPES:
-                self._heed(peer, peering.decode(data))
+            if data and data[0] in wire.TYPES:
+                self._handle(peer, wire.decode(data))
             else:
                 yield data
 
-    def _heed(self, peer: WorkerPeer, message: Hello | Call | Reply) -> None:
+    def _handle(self, peer: WorkerPeer, message: Hello | Call | Reply) -> None:
         match message:
             case Call():
                 gevent.spawn(self._perform, peer, message)
@@ -295,9 +295,9 @@ class Mesh:
             except Exception as error:  # a caller elsewhere must get an answer, whatever went wrong here
                 log.exception("the call of %s by %s failed", call.method, peer.name)
                 reply = Reply(call.number, error=f"{type(error).__name__}: {error}")
-        peer.link.send(peering.encode(reply))
+        peer.link.send(wire.encode(reply))
 
 
 def _expect_hello(messages: Iterator[bytes]) -> Hello:
     with gevent.Timeout(HELLO_TIMEOUT, WorkerUnreachable(f"no Hello within {HELLO_TIMEOUT:g} s")):
-        return peering.decode_hello(next(messages))
+        return wire.decode_hello(next(messages))

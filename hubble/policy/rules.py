@@ -8,7 +8,7 @@ from pathlib import Path
 from hubble.policy.authorizer import Authorizer
 from hubble.policy.keys import KeyHash, KeyVerifier, Overload
 from hubble.policy.request import ConnectionRequest, Decision, RegistrationRequest, denied, failed, granted
-from hubble.policy.rulesfile import Identity, Rule, Rules, parse
+from hubble.policy.rulesfile import Identity, Rules, SessionRule, parse
 from hubble.policy.watched import WatchedFile
 
 
@@ -67,7 +67,7 @@ class RulesPolicy(Authorizer):
             return False
         return not identity.keys or self._fits(identity.keys, request.key)
 
-    def _matches(self, rule: Rule, request: ConnectionRequest) -> bool:
+    def _matches(self, rule: SessionRule, request: ConnectionRequest) -> bool:
         return (
             rule.identities.match(request.identity)
             and rule.sources.match(request.source)

@@ -69,7 +69,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SessionRule:
     """Sessions that are allowed, or denied. `title` tells the rule in a log."""
 
     title: str
@@ -85,7 +85,7 @@ class Rule:
 @dataclass(frozen=True, slots=True)
 class Rules:
     identities: tuple[Identity, ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[SessionRule, ...] = ()
 
 
 def literal_address(host: str) -> Address | None:
@@ -146,14 +146,14 @@ def _identity(table: _Table) -> Identity:
     return Identity(name, keys or (), Names(certificate) if certificate else None, Names(gateways))
 
 
-def _rule(table: _Table) -> Rule:
+def _rule(table: _Table) -> SessionRule:
     name = table.text("name")
     if name is not None:
         table.place += f' ("{name}")'
     action = table.text("action") or "allow"
     if action not in ("allow", "deny"):
         raise table.error("action", f'is "{action}"; write "allow" or "deny"')
-    rule = Rule(
+    rule = SessionRule(
         title=table.place,
         allow=action == "allow",
         identities=Names(table.list("identity", _pattern)),

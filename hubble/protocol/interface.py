@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hubble.protocol.messages import Message, Refusal, ResetReason, Terms
-from hubble.protocol.states import Event, Path
+from hubble.protocol.states import Event, PathState
 from hubble.protocol.streams import Chunk
 
 SEND_AT_MOST = 64 * 1024
@@ -25,7 +25,7 @@ class SessionInterface(Protocol):
 
     id: bytes
     from_exit: bool
-    path: Path
+    path: PathState
     resumptions: int
     link_round_trip: float
     """Seconds of this end's best round trip to the proxy, 0.0 if unknown. Set by the caller."""

@@ -18,7 +18,7 @@ from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.messages import Credit, Done, Eof, Message, Refusal, Reset, ResetReason, Stream, Suspend, Terms
-from hubble.protocol.states import PATHS, Ended, Event, Move, Opened, Path, Resumed, Suspended
+from hubble.protocol.states import PATHS, Ended, Event, Move, Opened, PathState, Resumed, Suspended
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
 
 RESUME_TIMEOUT = 60.0
@@ -49,7 +49,7 @@ class Session:
     ) -> None:
         self.id = session_id
         self.from_exit = from_exit
-        self.path = Path.WAITING
+        self.path = PathState.WAITING
         self.established = False
         """Whether both ends have ever agreed on a path."""
         self.link_round_trip = 0.0
@@ -90,7 +90,7 @@ class Session:
     @property
     def may_downgrade(self) -> bool:
         """Whether an Ack without terms turns this session into one of protocol 0.1: before it was ever open."""
-        return self.path is Path.CONNECTING and not self.established
+        return self.path is PathState.CONNECTING and not self.established
 
     # What the local application does.
 
@@ -115,11 +115,11 @@ class Session:
         The session ends at once if the other side can be told now, or will learn it by asking; an entry without a
         path stays until it has one and has told it, or until its deadline.
         """
-        if self.path is Path.ENDED or self._failure:
+        if self.path is PathState.ENDED or self._failure:
             return
         self._failure = Reset(self.id, self.from_exit, reason, text)
         self._discard()
-        if self.path is Path.OPEN:
+        if self.path is PathState.OPEN:
             self._send_failure()
         elif self.from_exit or not self._asked:
             self._end(reason, text)
@@ -143,7 +143,7 @@ class Session:
 
     def connected(self, terms: Terms | None, now: float) -> bool:
         """An Ack has accepted the entry's Initiator. False, and nothing happens, if it answers an older one."""
-        if self.path is not Path.CONNECTING or terms is None or terms.attempt != self._attempt:
+        if self.path is not PathState.CONNECTING or terms is None or terms.attempt != self._attempt:
             return False
         self._agree(terms, now)
         return True
@@ -154,7 +154,7 @@ class Session:
         A session that was open does if the exit may come back, or a limit may allow it later; one that is new only if
         the entry is `patient`.
         """
-        if self.path is not Path.CONNECTING:
+        if self.path is not PathState.CONNECTING:
             return False
         if self.finished:  # The other side has finished too, and has forgotten the session.
             self._end(None)
@@ -178,24 +178,24 @@ class Session:
             raise ProtocolError("an Initiator of protocol 0.1 for a resumable session")
         if not hmac.compare_digest(terms.secret, self._secret):
             raise ProtocolError("the secret is wrong")
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             raise ProtocolError("the session has ended")
         if terms.attempt <= self._attempt:
             return None
         if not self.outgoing.can_rewind(terms.received):
             raise ProtocolError(f"resumption from offset {terms.received} is impossible")
         self._attempt = terms.attempt
-        if self.path is Path.OPEN:
+        if self.path is PathState.OPEN:
             self._lost_at = now
         self._agree(terms, now)
         return self._terms()
 
     def path_lost(self, now: float, why: str) -> None:
         """The link is gone, or the other side is out of reach: wait for another path."""
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             return
         self._start_clock(now)
-        if self.path is Path.OPEN:
+        if self.path is PathState.OPEN:
             self._events.append(Suspended(why))
         self._move(Move.LOSE)
         self._outbox.clear()
@@ -224,7 +224,7 @@ class Session:
             self.fail(ResetReason.PROTOCOL_ERROR, str(error))
 
     def _receive(self, message: Message, now: float) -> None:
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             return
         match message:
             case Credit():
@@ -235,7 +235,7 @@ class Session:
             case Reset():
                 self._discard()
                 self._end(message.reason, message.text or "reset by the other side")
-            case _ if self.path is not Path.OPEN or self._failure:
+            case _ if self.path is not PathState.OPEN or self._failure:
                 pass  # Left over from a path given up: the other side sends it again.
             case Stream():
                 self.incoming.receive(message.offset, message.payload, now)
@@ -256,7 +256,7 @@ class Session:
         """The next message to send, or None for now: with at most `most` bytes of the stream, or nothing of it if 0."""
         if self._outbox:
             return self._outbox.popleft()
-        if self.path is not Path.OPEN or self._failure or not most:
+        if self.path is not PathState.OPEN or self._failure or not most:
             return None
         part = self.outgoing.next_part(most)
         if part:
@@ -327,7 +327,7 @@ class Session:
     @property
     def _is_over(self) -> bool:
         """Whether the application's bytes matter no more."""
-        return self.path is Path.ENDED or self._failure is not None
+        return self.path is PathState.ENDED or self._failure is not None
 
     def _tell_credit(self, now: float, late: bool = False) -> None:
         credit = self.incoming.credit(now, late)
@@ -335,7 +335,7 @@ class Session:
             self._credit_at = None
         elif self._credit_at is None:
             self._credit_at = now + LATE_CREDIT
-        if credit and self.path is Path.OPEN:
+        if credit and self.path is PathState.OPEN:
             self._outbox.append(Credit(self.id, self.from_exit, *credit))
 
     def _start_clock(self, now: float) -> None:
@@ -377,7 +377,7 @@ class Session:
 
     def _settle(self, now: float) -> None:
         """Say Done once everything is consumed on both sides; end once both have said it."""
-        if not self.finished or self.path is not Path.OPEN:
+        if not self.finished or self.path is not PathState.OPEN:
             return
         if not self._done_sent:
             self._done_sent = True
@@ -405,7 +405,7 @@ class Session:
         self._end(self._failure.reason, self._failure.text)
 
     def _end(self, reason: ResetReason | None, text: str = "") -> None:
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             return
         self._move(Move.END)
         self._deadline = None

@@ -8,7 +8,7 @@ from enum import Enum
 from hubble.protocol.messages import ResetReason
 
 
-class Path(Enum):
+class PathState(Enum):
     """The state of the way between a session's two ends."""
 
     WAITING = "waiting"
@@ -29,18 +29,18 @@ class Move(Enum):
     END = "end"
 
 
-PATHS: dict[tuple[Path, Move], Path] = {
-    (Path.WAITING, Move.CONNECT): Path.CONNECTING,
-    (Path.WAITING, Move.ACCEPT): Path.OPEN,
-    (Path.WAITING, Move.LOSE): Path.WAITING,
-    (Path.WAITING, Move.END): Path.ENDED,
-    (Path.CONNECTING, Move.CONNECT): Path.CONNECTING,
-    (Path.CONNECTING, Move.ACCEPT): Path.OPEN,
-    (Path.CONNECTING, Move.LOSE): Path.WAITING,
-    (Path.CONNECTING, Move.END): Path.ENDED,
-    (Path.OPEN, Move.ACCEPT): Path.OPEN,
-    (Path.OPEN, Move.LOSE): Path.WAITING,
-    (Path.OPEN, Move.END): Path.ENDED,
+PATHS: dict[tuple[PathState, Move], PathState] = {
+    (PathState.WAITING, Move.CONNECT): PathState.CONNECTING,
+    (PathState.WAITING, Move.ACCEPT): PathState.OPEN,
+    (PathState.WAITING, Move.LOSE): PathState.WAITING,
+    (PathState.WAITING, Move.END): PathState.ENDED,
+    (PathState.CONNECTING, Move.CONNECT): PathState.CONNECTING,
+    (PathState.CONNECTING, Move.ACCEPT): PathState.OPEN,
+    (PathState.CONNECTING, Move.LOSE): PathState.WAITING,
+    (PathState.CONNECTING, Move.END): PathState.ENDED,
+    (PathState.OPEN, Move.ACCEPT): PathState.OPEN,
+    (PathState.OPEN, Move.LOSE): PathState.WAITING,
+    (PathState.OPEN, Move.END): PathState.ENDED,
 }
 """What follows; whatever is not named changes nothing."""
 

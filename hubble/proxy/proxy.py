@@ -27,7 +27,7 @@ from hubble.mesh.sockets import listen_on_path, remove_dead
 from hubble.policy import Authorizer, GrantAll, guarded
 from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
-from hubble.proxy.gateways.admission import Caller, Registration
+from hubble.proxy.gateways.admission import Admission, Caller
 from hubble.proxy.gateways.balance import Balance
 from hubble.proxy.gateways.blocks import Blocks
 from hubble.proxy.gateways.gateway import Gateway
@@ -36,7 +36,7 @@ from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.http.app import Application, Environ, WSGIApplication
 from hubble.proxy.sessions.ending import end
 from hubble.proxy.sessions.kicks import Kicks
-from hubble.proxy.sessions.opening import Opening
+from hubble.proxy.sessions.opener import Opener
 from hubble.proxy.sessions.registry import TAKE_TIMEOUT, Sessions
 from hubble.proxy.sessions.relay import Relay
 from hubble.proxy.sessions.revocation import Revocation
@@ -49,7 +49,7 @@ from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
 from hubble.transport.peer import Peer
-from hubble.transport.serve.server import LinkServer, Load, ServerOptions
+from hubble.transport.serve.server import LinkServer, ServerOptions, SharedLoad
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Proxy:
         listener: Socket | None = None,
         runtime_dir: Path | None = None,
         cluster: Cluster | None = None,
-        load: Load | None = None,
+        load: SharedLoad | None = None,
         subscriber: Subscriber | None = None,
     ) -> None:
         self._address = parse_listen(listen)
@@ -129,7 +129,7 @@ class Proxy:
         self._links: set[Link] = set()
         self._flood_log = FloodLog(log)
         self._server: LinkServer | None = None
-        self._keepers: list[gevent.Greenlet] = []
+        self._greenlets: list[gevent.Greenlet] = []
         self._stopping = False
         self._going_away = False
         self._stopped = Event()
@@ -137,10 +137,10 @@ class Proxy:
     def _assemble(self) -> None:
         """Make the parts that nobody else asks."""
         subscriber, limits, authorizer = self._subscriber, self._options.limits, self._authorizer
-        self._registration = Registration(
+        self._admission = Admission(
             self.gateways, authorizer, self._options.hello_timeout, subscriber, self.blocks, limits
         )
-        self._opening = Opening(self.gateways, self.routes, self.sessions, self.kicks, authorizer, subscriber, limits)
+        self._opener = Opener(self.gateways, self.routes, self.sessions, self.kicks, authorizer, subscriber, limits)
         end_route = partial(end, self.routes, self.sessions)
         self._revocation = Revocation(self.gateways, self.routes, authorizer, end_route)
         if self.mesh is not None:
@@ -157,14 +157,14 @@ class Proxy:
         if self.mesh is not None:
             self.mesh.start(*self._listen_for_workers())
         self._join()
-        self._keepers = [
-            keep_running("the lease in the directory", self._keep_lease),
-            keep_running("watching the policy", self._keep_policy),
-            keep_running("expiring sessions", self.sessions.keep_expiring),
+        self._greenlets = [
+            keep_running("the lease in the directory", self._renew_lease),
+            keep_running("watching the policy", self._watch_policy),
+            keep_running("expiring sessions", self.sessions.expire_regularly),
         ]
         if self._load is not None:
             balance = Balance(self.gateways, self.routes, self._load)
-            self._keepers.append(keep_running("balancing the workers", balance.run))
+            self._greenlets.append(keep_running("balancing the workers", balance.run))
         server, fallback = self._options.server, self._options.fallback
         application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
         self._server = LinkServer(listener, application, server, self._load)
@@ -242,7 +242,7 @@ class Proxy:
         self._stopping = self._going_away = True
         self._subscriber.stopping()
         self._server.close()
-        gevent.killall(self._keepers)
+        gevent.killall(self._greenlets)
         links = list(self._links)
         for link in links:
             link.close(1001, "the proxy is shutting down")
@@ -282,7 +282,7 @@ class Proxy:
         self._links.add(link)
         try:
             messages = link.messages()
-            gateway = self._registration.admit(link, messages, caller)
+            gateway = self._admission.admit(link, messages, caller)
             if gateway is not None:
                 if self._going_away:  # its link had been accepted before
                     _send_away(gateway, 0)
@@ -310,7 +310,7 @@ class Proxy:
                 log.info("gateway %s: gone: %s", gateway.name, why, extra={"gateway": gateway.name})
 
     def _serve(self, peer: Peer, messages: Iterator[bytes]) -> None:
-        relay = Relay(peer, self.routes, self._opening, self.sessions)
+        relay = Relay(peer, self.routes, self._opener, self.sessions)
         try:
             for data in messages:
                 relay.serve(data)
@@ -319,7 +319,7 @@ class Proxy:
 
     # The policy.
 
-    def _keep_policy(self) -> None:
+    def _watch_policy(self) -> None:
         """Look whether the policy's file has changed; ask again about what is live, after that and every so often."""
         interval, asked = self._options.reauthorize, time.monotonic()
         while True:
@@ -351,7 +351,7 @@ class Proxy:
         for holder in self._directory.join(self.me, self.gateways.registrations()):
             self.gateways.taken(holder)
 
-    def _keep_lease(self) -> None:
+    def _renew_lease(self) -> None:
         while True:
             gevent.sleep(RENEW_INTERVAL)
             try:

@@ -20,7 +20,7 @@ from hubble.base.errors import HubbleError, ProtocolError
 from hubble.supervisor.channel import Drain, Failed, Message, Ready, Reload, Reloaded, Start, Stop
 from hubble.supervisor.load import ABSENT, LoadTable
 from hubble.supervisor.process import Program, WorkerProcess, how
-from hubble.supervisor.takeover import Estate, Offer
+from hubble.supervisor.takeover import Handover, Offer
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Patience:
 
 
 class Supervisor:
-    """Keeps `workers` processes of `program` on the listeners of `estate`; a successor may have those at `control`.
+    """Keeps `workers` processes of `program` on the listeners of `handover`; a successor may have those at `control`.
 
     drain: seconds that agents may take to move at SIGTERM; None: it ends at once, as does a drain that began without a
     signal. whole: the start fails unless every worker serves, since a predecessor goes on otherwise. SIGHUP has the
@@ -66,7 +66,7 @@ class Supervisor:
         self,
         program: Program,
         workers: int,
-        estate: Estate,
+        handover: Handover,
         control: Path,
         *,
         drain: float | None = None,
@@ -74,16 +74,16 @@ class Supervisor:
         patience: Patience | None = None,
     ) -> None:
         self._program = program
-        self._estate = estate
+        self._handover = handover
         self._control = control
         self._drain = drain
         self._whole = whole
         self._patience = patience or Patience()
         self._load = LoadTable(workers)
-        admin = estate.admin_listener
+        admin = handover.admin_listener
         self._start = Start(
-            0, workers, estate.listener.fileno(), self._load.descriptor, str(control.parent),
-            admin.fileno() if admin is not None else None, estate.token, secrets.token_hex(32),
+            0, workers, handover.listener.fileno(), self._load.descriptor, str(control.parent),
+            admin.fileno() if admin is not None else None, handover.token, secrets.token_hex(32),
         )  # fmt: skip
         self._workers: dict[int, WorkerProcess] = {}
         self._reloading: Counter[int] = Counter()
@@ -122,7 +122,7 @@ class Supervisor:
                     self._booted.result()
                 if not self._ending.is_set():
                     prepare()
-                    async with Offer(self._control, self._estate, self._give_way):
+                    async with Offer(self._control, self._handover, self._give_way):
                         on_ready()
                         await ended
             finally:
@@ -179,7 +179,7 @@ class Supervisor:
                 if isinstance(message, Failed):
                     end = message
                 else:
-                    self._heed(worker, message)
+                    self._handle(worker, message)
         except TimeoutError:
             end = f"it has hung: no sign of life for {within:g} s"
             worker.kill()
@@ -204,7 +204,7 @@ class Supervisor:
         else:
             self._booted.set_result(None)
 
-    def _heed(self, worker: WorkerProcess, message: Message) -> None:
+    def _handle(self, worker: WorkerProcess, message: Message) -> None:
         match message:
             case Ready():
                 worker.serves_since = time.monotonic()
@@ -275,8 +275,8 @@ class Supervisor:
         drain = self._drain if self._drain is not None else TAKEOVER_DRAIN
         log.info("another proxy has taken over: the agents have %g s to move to it", drain)
         self._begin_to_end(Drain(drain, replaced=True))
-        if self._estate.admin_listener is not None:
-            self._estate.admin_listener.close()  # no worker accepts there any more: nobody is to wait for this process
+        if self._handover.admin_listener is not None:
+            self._handover.admin_listener.close()  # no worker accepts there any more
 
     def _end_if_broken(self, keeper: asyncio.Task[None]) -> None:
         """A mistake of ours must not leave a place empty without a word: `_end` raises it."""

@@ -34,7 +34,7 @@ class TakeoverFailed(HubbleError):
 
 
 @dataclass(frozen=True)
-class Estate:
+class Handover:
     """What is handed over: the addresses as the options mean them, what listens there, the lock, the admin's token."""
 
     listen: str
@@ -53,7 +53,7 @@ class Estate:
         socket.send_fds(connection, [json.dumps(said).encode()], sockets)
 
     @classmethod
-    def receive(cls, connection: socket.socket) -> Estate:
+    def receive(cls, connection: socket.socket) -> Handover:
         """What `send` sent. Raises OSError, ValueError, KeyError."""
         packet, sockets, _, _ = socket.recv_fds(connection, LARGEST, MOST_SOCKETS)
         for descriptor in sockets:
@@ -70,8 +70,8 @@ class Estate:
         )
 
 
-class Heir:
-    """The successor's side. `estate` is what it got. Raises TakeoverFailed."""
+class Successor:
+    """The successor's side. `handover` is what it got. Raises TakeoverFailed."""
 
     def __init__(self, control: Path) -> None:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -79,7 +79,7 @@ class Heir:
         try:
             self._connection.connect(str(control))
             self._connection.send(ASK)
-            self.estate = Estate.receive(self._connection)
+            self.handover = Handover.receive(self._connection)
         except (OSError, ValueError, KeyError) as error:
             self._connection.close()
             why = getattr(error, "strerror", None) or (error if isinstance(error, OSError) else "it broke off")
@@ -104,8 +104,8 @@ class Offer:
     TakeoverFailed if there can be no such socket.
     """
 
-    def __init__(self, path: Path, estate: Estate, on_taken: Callable[[], None]) -> None:
-        self._estate = estate
+    def __init__(self, path: Path, handover: Handover, on_taken: Callable[[], None]) -> None:
+        self._handover = handover
         self._on_taken = on_taken
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setblocking(False)
@@ -143,7 +143,7 @@ class Offer:
                 asked = await loop.sock_recv(connection, LARGEST)
             if asked != ASK:
                 return
-            self._estate.send(connection)
+            self._handover.send(connection)
             log.info("the listeners were handed over to another proxy, which starts")
             if await loop.sock_recv(connection, LARGEST) == SERVING:
                 self._on_taken()

@@ -26,7 +26,7 @@ from hubble.transport.resolver import getaddrinfo
 # gevent's socket, or the standard one after monkey-patching; both have this interface.
 Socket = stdlib_socket.socket
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-Check = Callable[[IPAddress], None]
+AddressCheck = Callable[[IPAddress], None]
 
 STAGGER = 0.25
 """Seconds until the next address is tried while the one before is still silent (RFC 8305, section 5)."""
@@ -73,7 +73,7 @@ def reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def connect(host: str, port: int, timeout: float, check: Check | None = None) -> Socket:
+def connect(host: str, port: int, timeout: float, check: AddressCheck | None = None) -> Socket:
     """A TCP connection to `host`, a name or an address, within `timeout` seconds in all.
 
     Every address of the name is tried, the two families by turns, each `STAGGER` seconds after the one
@@ -133,7 +133,9 @@ def set_tcp_options(sock: Socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _race(addresses: list[Address], timeout: float, check: Check | None) -> tuple[Socket | None, dict[Address, str]]:
+def _race(
+    addresses: list[Address], timeout: float, check: AddressCheck | None
+) -> tuple[Socket | None, dict[Address, str]]:
     """The first socket to connect, if any, and what became of the addresses that failed before it."""
     results: Queue[_Result] = Queue()
     waiting = deque(addresses)
@@ -163,7 +165,7 @@ def _race(addresses: list[Address], timeout: float, check: Check | None) -> tupl
     return None, failures
 
 
-def _attempt(address: Address, check: Check | None, results: Queue[_Result]) -> None:
+def _attempt(address: Address, check: AddressCheck | None, results: Queue[_Result]) -> None:
     try:
         if check is not None:
             check(address.ip)

@@ -236,7 +236,7 @@ class Link:
         else:
             messages = framing.receive(self._read())
         for frame in framing.controls():
-            self._heed(frame)
+            self._handle(frame)
         if framing.has_output:
             self._schedule()
             if framing.is_flooded:
@@ -275,7 +275,7 @@ class Link:
         others_first()
         self._slice_end = self._clock() + SLICE
 
-    def _heed(self, frame: Frame) -> None:
+    def _handle(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PONG and len(frame.data) == 8:
             round_trip = max(0.0, self._clock() - int.from_bytes(frame.data, "big") / 1e6)
             self.round_trip = round_trip if self.round_trip is None else min(self.round_trip, round_trip)

@@ -21,7 +21,7 @@ from hubble.transport.tlssocket import AT_A_TIME, TLSSocket
 _READ, _WRITE = 1, 2  # the events of libev's and libuv's io watchers
 
 
-class Stream:
+class SocketStream:
     """Owns `sock`, of any kind. One greenlet may read and one may write at a time; `close` wakes both by an OSError."""
 
     def __init__(self, sock: Socket) -> None:
@@ -75,7 +75,7 @@ class Stream:
             raise OSError("the socket is closed")
 
 
-class _Watched(Stream):
+class _Watched(SocketStream):
     """Waits by itself, so that what is done to the socket never has to."""
 
     def __init__(self, sock: Socket) -> None:
@@ -193,10 +193,10 @@ class _TLSStream(_Watched):
             self._hub.wait(self._writable)
 
 
-def open_stream(sock: Socket) -> Stream:
+def open_stream(sock: Socket) -> SocketStream:
     """A stream that owns `sock`, the fastest kind for it."""
     if type(sock) is socket.socket:
         return _PlainStream(sock)
     if isinstance(sock, TLSSocket) and type(sock.below) is socket.socket:
         return _TLSStream(sock)
-    return Stream(sock)
+    return SocketStream(sock)

@@ -19,11 +19,11 @@ def main() -> int:
     from gevent import monkey
 
     monkey.patch_all()
-    from hubble.cli import hub, strays
+    from hubble.cli import eventloop, strays
     from hubble.worker.worker import main
 
     strays.catch()
-    hub.log_what_the_hub_prints()
+    eventloop.log_what_the_hub_prints()
     return main(int(sys.argv[1]), sys.argv[2:])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hubble.admin.server import answer_peers, serve
-from hubble.admin.service import Drain
+from hubble.admin.service import BeginDrain
 from hubble.events.choose import shown_target
 from hubble.proxy.proxy import Proxy
 from hubble.transport.addresses import Socket
@@ -18,7 +18,7 @@ SECRET = re.compile(r"(^|_)(key|secret|token|password)$")
 """Options that would hold a secret itself; those that end in _file name only where it is."""
 
 
-def observe(proxy: Proxy, options: Namespace, admin: Socket | None, token: str, drain: Drain) -> None:
+def observe(proxy: Proxy, options: Namespace, admin: Socket | None, token: str, drain: BeginDrain) -> None:
     """Install the event loggers, and serve the admin listener if there is one; before the proxy starts.
 
     `drain` begins to drain all workers. Raises UsageError.

@@ -16,7 +16,7 @@ from gevent.lock import RLock
 from hubble.base.errors import HubbleError, ProtocolError
 from hubble.base.keepalive import keep_running
 from hubble.cli import logs
-from hubble.cli.hub import spare_the_collector, tell_greenlets_on_signal
+from hubble.cli.eventloop import spare_the_collector, tell_greenlets_on_signal
 from hubble.cli.proxy_arguments import parser
 from hubble.cli.running import FAILURE
 from hubble.policy import set_digest_secret
@@ -130,7 +130,7 @@ class _Worker:
         self._channel.send(Ready())
         keepers = [
             keep_running("the heartbeat", self._beat),
-            keep_running("heeding the supervisor", self._heed),
+            keep_running("heeding the supervisor", self._handle),
         ]
         self._proxy.wait()
         gevent.killall(keepers)
@@ -140,7 +140,7 @@ class _Worker:
             gevent.sleep(BEAT_INTERVAL)
             self._channel.send(Beat())
 
-    def _heed(self) -> None:
+    def _handle(self) -> None:
         while True:
             match self._channel.receive():
                 case Reload():

@@ -15,7 +15,7 @@ import requests
 from gevent import socket
 from gevent.pywsgi import WSGIServer
 
-from hubble.admin import stream as stream_module
+from hubble.admin import live as stream_module
 from hubble.admin.server import AdminHandler, serve
 from hubble.events import CloseSession, GatewayUnregistration, RegistrationRefused, SessionResumed, SessionSuspended
 from hubble.mesh.cluster import Cluster

@@ -11,10 +11,10 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from hubble.admin import lists, stream
+from hubble.admin import lists, live
 from hubble.admin.lists import first_keys, fitting
+from hubble.admin.live import LiveViews, Shared
 from hubble.admin.service import Admin
-from hubble.admin.stream import Shared, Streams
 from hubble.admin.views import FLOWS, Views
 from hubble.base import slices
 from hubble.base.slices import CHUNK
@@ -147,7 +147,7 @@ def test_rows_are_cut_to_what_has_room(text: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_pages_that_want_the_same_share_it(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "FRESH", 60.0)
+    monkeypatch.setattr(live, "FRESH", 60.0)
     asked: list[Any] = []
 
     def sessions(query: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def test_pages_that_want_the_same_share_it(admin: Admin, monkeypatch: pytest.Mon
         return {"total": 0, "items": []}
 
     monkeypatch.setattr(admin, "sessions", sessions)
-    streams = Streams(admin)
+    streams = LiveViews(admin)
     pages = [streams.follow({**QUERY, "search": search}, lambda seconds: False) for search in ("", "x", "", "x", "")]
     views = [json.loads(next(page).partition(b"data: ")[2]) for page in pages]
     assert asked == ["", "x"]
@@ -169,7 +169,7 @@ def test_shared_parts_do_not_get_old_and_do_not_pile_up(monkeypatch: pytest.Monk
     shared = Shared()
     assert shared.get("part", lambda: {"value": 1}) == {"value": b"1"}
     assert shared.get("part", lambda: {"value": 2}) == {"value": b"1"}
-    monkeypatch.setattr(stream, "FRESH", 0.0)
+    monkeypatch.setattr(live, "FRESH", 0.0)
     assert shared.get("part", lambda: {"value": 3}) == {"value": b"3"}
     for number in range(100):
         shared.get(f"part {number}", lambda: {"value": 4})
@@ -177,7 +177,7 @@ def test_shared_parts_do_not_get_old_and_do_not_pile_up(monkeypatch: pytest.Monk
 
 
 def test_who_waits_for_slow_work_gets_what_it_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "FRESH", 0.02)
+    monkeypatch.setattr(live, "FRESH", 0.02)
     shared, finish = Shared(), Event()
     done: list[Any] = []
 
@@ -187,7 +187,7 @@ def test_who_waits_for_slow_work_gets_what_it_comes_to(monkeypatch: pytest.Monke
         return {"value": len(done)}
 
     pages = [gevent.spawn(shared.get, "part", work) for _ in range(3)]
-    gevent.sleep(2 * stream.FRESH)  # longer than an answer is fresh
+    gevent.sleep(2 * live.FRESH)  # longer than an answer is fresh
     finish.set()
     gevent.joinall(pages)
     assert [page.value for page in pages] == [{"value": b"1"}] * 3
@@ -195,5 +195,5 @@ def test_who_waits_for_slow_work_gets_what_it_comes_to(monkeypatch: pytest.Monke
 
 def test_all_pages_get_their_views_at_the_same_moments() -> None:
     for now in (100.0, 100.3, 101.4, 101.9, 101.99):
-        wait = stream._until_next(now)
+        wait = live._until_next(now)
         assert 0.5 < wait <= 2.5 and (now + wait) % 2.0 == pytest.approx(0.0)

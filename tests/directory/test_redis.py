@@ -176,16 +176,16 @@ def test_what_another_worker_tells_counts_while_the_server_is_away(
     taken: list[Registration] = []
     here.on_taken = taken.append
     told = Registration("told", "two", 1, "owner")
-    here.hear(told)
+    here.learn(told)
     assert here.find("told") is None
     server.kill()
     wait_away(here, there)
-    here.hear(told)
+    here.learn(told)
     assert here.find("told") == told
-    here.hear(dataclasses.replace(MINE, worker="two", epoch=2, owner="another"))
+    here.learn(dataclasses.replace(MINE, worker="two", epoch=2, owner="another"))
     assert here.find("mine") == MINE
     moved = dataclasses.replace(MINE, worker="two", epoch=2)
-    here.hear(moved)
+    here.learn(moved)
     assert here.find("mine") == moved
     poll(lambda: taken == [moved], 5, "the loser is told")
 

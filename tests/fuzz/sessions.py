@@ -23,7 +23,7 @@ from hubble.protocol.messages import (
     Terms,
 )
 from hubble.protocol.session import Session
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from tests.fuzz.sources import Numbers
 
 SECRET = b"s" * 16
@@ -120,7 +120,7 @@ class Driven:
             with suppress(ProtocolError):  # which the caller answers with a refusal
                 session.accept(Terms(attempt + 1, received, limit, SECRET), self._now)
             return
-        if session.path is Path.WAITING:
+        if session.path is PathState.WAITING:
             attempt = session.connect(self._now).attempt
         session.connected(Terms(max(1, attempt), received, limit), self._now)
 

@@ -11,7 +11,7 @@ from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.messages import Ack, Done, Eof, Initiator, Message, Refusal, Reset, ResetReason, Stream
 from hubble.protocol.session import Session
-from hubble.protocol.states import Ended, Path, Suspended
+from hubble.protocol.states import Ended, PathState, Suspended
 from tests.protocol.modelproxy import Link, Proxy, Queue
 
 KIB = 1024
@@ -302,7 +302,7 @@ class Network:
     def retry(self, end: End) -> None:
         """The entry asks for a path, if the session waits for one."""
         link = end.agent.link
-        if link and end.agent is self.entry and end.session.path is Path.WAITING:
+        if link and end.agent is self.entry and end.session.path is PathState.WAITING:
             initiator = Initiator(end.session.id, "host", 1, "exit", terms=end.session.connect(self.now))
             link.send_up(initiator)
             end.turn()

@@ -5,7 +5,7 @@ import pytest
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.messages import Credit, Done, Eof, Refusal, Reset, ResetReason, Stream, Terms
 from hubble.protocol.session import OPEN_TIMEOUT
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
 # Opening.
@@ -13,14 +13,14 @@ from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
 def test_opening() -> None:
     pair = Pair(window=100 * KIB)
-    assert (pair.entry.path, pair.exit.path) == (Path.WAITING, Path.WAITING)
+    assert (pair.entry.path, pair.exit.path) == (PathState.WAITING, PathState.WAITING)
     offer = pair.entry.connect(pair.now)
     assert offer == Terms(attempt=1, received=0, limit=100 * KIB, secret=SECRET, resume=False)
-    assert pair.entry.path is Path.CONNECTING
+    assert pair.entry.path is PathState.CONNECTING
     answer = pair.exit.accept(offer, pair.now)
     assert answer == Terms(attempt=1, received=0, limit=100 * KIB)
     assert pair.entry.connected(answer, pair.now)
-    assert (pair.entry.path, pair.exit.path) == (Path.OPEN, Path.OPEN)
+    assert (pair.entry.path, pair.exit.path) == (PathState.OPEN, PathState.OPEN)
     assert pair.events() == ["entry Opened", "exit Opened"]
     assert (pair.entry.deadline, pair.exit.deadline) == (None, None)
     assert pair.flow() == []
@@ -46,7 +46,7 @@ def test_an_ack_that_does_not_come() -> None:
     pair.entry.connect(pair.now)
     assert pair.entry.deadline == pair.now + OPEN_TIMEOUT
     pair.wait(OPEN_TIMEOUT - 0.1)
-    assert pair.entry.path is Path.CONNECTING
+    assert pair.entry.path is PathState.CONNECTING
     pair.wait(0.1)
     assert pair.events() == ["entry Ended NOT_RESUMED"]
 
@@ -95,7 +95,7 @@ def test_a_patient_entry_asks_again_for_a_new_session(code: Refusal) -> None:
     pair.entry.connect(pair.now)
     again = code in (Refusal.NO_GATEWAY, Refusal.BUSY, Refusal.LIMIT)
     assert pair.entry.refused(code, "not now", pair.now, patient=True) is again
-    assert pair.entry.path is (Path.WAITING if again else Path.ENDED)
+    assert pair.entry.path is (PathState.WAITING if again else PathState.ENDED)
     if again:
         assert pair.connect()
         assert pair.events() == ["entry Opened", "exit Opened"]
@@ -109,7 +109,7 @@ def test_a_resumption_is_refused(code: Refusal) -> None:
     pair.entry.connect(pair.now)
     again = code in (Refusal.NO_GATEWAY, Refusal.BUSY, Refusal.LIMIT)
     assert pair.entry.refused(code, "not now", pair.now) is again
-    assert pair.entry.path is (Path.WAITING if again else Path.ENDED)
+    assert pair.entry.path is (PathState.WAITING if again else PathState.ENDED)
     if again:  # the exit may be back later
         assert pair.connect()
         assert pair.events()[0] == "entry Resumed after 0"
@@ -122,16 +122,16 @@ def test_a_resumption_refused_again_and_again_ends_at_the_deadline() -> None:
         pair.entry.connect(pair.now)
         assert pair.entry.refused(Refusal.NO_GATEWAY, "away", pair.now)
         pair.wait(1.0)
-    assert pair.entry.path is Path.WAITING
+    assert pair.entry.path is PathState.WAITING
     pair.wait(1.0)
     assert pair.events()[-2:] == ["exit Suspended", "exit Ended NOT_RESUMED"]
-    assert pair.entry.path.name == Path.ENDED.name
+    assert pair.entry.path.name == PathState.ENDED.name
 
 
-@pytest.mark.parametrize("path", [Path.WAITING, Path.OPEN, Path.ENDED])
-def test_a_refusal_that_nobody_waits_for(path: Path) -> None:
-    pair = Pair() if path is Path.WAITING else Pair.opened()
-    if path is Path.ENDED:
+@pytest.mark.parametrize("path", [PathState.WAITING, PathState.OPEN, PathState.ENDED])
+def test_a_refusal_that_nobody_waits_for(path: PathState) -> None:
+    pair = Pair() if path is PathState.WAITING else Pair.opened()
+    if path is PathState.ENDED:
         pair.entry.fail(ResetReason.LOCAL_RESET)
     assert not pair.entry.refused(Refusal.UNAUTHORIZED, "no", pair.now)
     assert pair.entry.path is path
@@ -233,7 +233,7 @@ def test_an_end_without_the_other_s_done_stays_for_a_while_and_then_ends_well() 
     finished(pair)
     assert [type(message) for message in pair.send(pair.entry)] == [Credit, Done]  # lost, and nobody hears of it
     pair.wait(59.0)
-    assert pair.entry.path is Path.OPEN
+    assert pair.entry.path is PathState.OPEN
     pair.wait(1.0)
     assert pair.events() == ["entry Ended"]
 
@@ -254,7 +254,7 @@ def test_the_exit_has_ended_well_and_forgotten_the_session() -> None:
     pair = Pair.opened()
     finished(pair)
     pair.deliver(pair.exit, pair.send(pair.entry))
-    assert pair.exit.path is Path.ENDED
+    assert pair.exit.path is PathState.ENDED
     pair.send(pair.exit)  # its Done is lost
     pair.entry.path_lost(pair.now, "the link was lost")
     pair.entry.connect(pair.now)
@@ -271,7 +271,7 @@ def test_the_exit_lingers_when_the_entry_has_ended_well_and_gone() -> None:
     pair.deliver(pair.exit, pair.send(pair.entry))
     pair.read_end(pair.exit)
     pair.deliver(pair.entry, pair.send(pair.exit))
-    assert pair.entry.path is Path.ENDED
+    assert pair.entry.path is PathState.ENDED
     pair.exit.path_lost(pair.now, "the link was lost")  # and the entry's Done with it
     assert pair.exit.finished
     pair.wait(60.0)
@@ -336,4 +336,4 @@ def test_an_entry_that_turns_to_protocol_0_1_leaves_nothing_behind() -> None:
     pair.entry.abandon()
     pair.exit.fail(ResetReason.LOCAL_RESET)
     assert pair.budgets == (0, 0)
-    assert pair.entry.path is Path.ENDED
+    assert pair.entry.path is PathState.ENDED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hubble.protocol.credit import INITIAL_WINDOW, SMALLEST_WINDOW, Budget, Window
 from hubble.protocol.messages import Stream
 from hubble.protocol.session import LATE_CREDIT, Session
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
 
@@ -53,7 +53,7 @@ def test_telling_credit_late_leaves_the_session_its_time() -> None:
     assert pair.exit.deadline == pair.now + LATE_CREDIT
     pair.wait(LATE_CREDIT)
     assert pair.exit.deadline == pair.now - LATE_CREDIT + 60.0
-    assert pair.exit.path is Path.WAITING
+    assert pair.exit.path is PathState.WAITING
 
 
 def test_a_session_without_any_budget_goes_on() -> None:

@@ -20,7 +20,7 @@ from hubble.protocol.messages import (
     Suspend,
     Terminator,
 )
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from tests.protocol.pair import ENDS, SESSION, Pair
 
 
@@ -64,7 +64,7 @@ def test_an_entry_fails_while_it_waits_for_the_first_ack() -> None:
     pair = Pair()
     offer = pair.entry.connect(pair.now)
     pair.entry.fail(ResetReason.LOCAL_RESET, "gone")
-    assert pair.entry.path is Path.CONNECTING
+    assert pair.entry.path is PathState.CONNECTING
     assert pair.answer(offer)
     assert pair.flow() == ["entry RESET LOCAL_RESET gone"]
     assert pair.events() == ["entry Ended LOCAL_RESET", "exit Opened", "exit Ended LOCAL_RESET"]
@@ -78,11 +78,11 @@ def test_an_entry_fails_without_a_path_and_tells_the_exit_once_it_has_one(connec
     pair.lose_path()
     offer = pair.entry.connect(pair.now) if connecting else None
     pair.entry.fail(ResetReason.LOCAL_RESET)
-    assert pair.entry.path is not Path.ENDED
+    assert pair.entry.path is not PathState.ENDED
     assert pair.send(pair.entry) == []
     assert pair.answer(offer or pair.entry.connect(pair.now))
     assert pair.flow() == ["entry RESET LOCAL_RESET"]
-    assert pair.exit.path is Path.ENDED
+    assert pair.exit.path is PathState.ENDED
     assert pair.budgets == (0, 0)
 
 
@@ -98,7 +98,7 @@ def test_an_exit_fails_without_a_path_and_the_entry_learns_it_by_asking() -> Non
     pair = Pair.opened()
     pair.lose_path()
     pair.exit.fail(ResetReason.LOCAL_RESET)
-    assert pair.exit.path is Path.ENDED
+    assert pair.exit.path is PathState.ENDED
     offer = pair.entry.connect(pair.now)
     with pytest.raises(ProtocolError, match="ended"):
         pair.exit.accept(offer, pair.now)
@@ -117,13 +117,13 @@ def test_a_reset_that_is_lost_is_learnt_by_asking() -> None:
 
 
 @pytest.mark.parametrize("name", ENDS)
-@pytest.mark.parametrize("path", [Path.WAITING, Path.CONNECTING, Path.OPEN])
-def test_a_reset_is_heeded_whatever_the_path(name: str, path: Path) -> None:
+@pytest.mark.parametrize("path", [PathState.WAITING, PathState.CONNECTING, PathState.OPEN])
+def test_a_reset_is_heeded_whatever_the_path(name: str, path: PathState) -> None:
     pair = Pair.opened()
     end = pair.end(name)
-    if path is not Path.OPEN:
+    if path is not PathState.OPEN:
         pair.lose_path()
-    if path is Path.CONNECTING:
+    if path is PathState.CONNECTING:
         pair.entry.connect(pair.now)
     pair.events()
     pair.deliver(end, [Reset(SESSION, name == "entry", ResetReason.REVOKED, "by the operator")])
@@ -155,7 +155,7 @@ def test_nothing_leaves_the_end(name: str) -> None:
     end.expire(pair.now + 1e6)
     assert pair.send(end) == []
     assert pair.events() == []
-    assert (end.path, end.deadline, end.room, end.stream_ended) == (Path.ENDED, None, 0, False)
+    assert (end.path, end.deadline, end.room, end.stream_ended) == (PathState.ENDED, None, 0, False)
     assert end.has_news is False
     assert pair.keep.taken == 0
 
@@ -194,6 +194,6 @@ def test_what_cannot_be_meant_resets_this_session(message: Message) -> None:
     pair.entry.finish()
     pair.flow()
     pair.deliver(pair.exit, [message])
-    assert pair.exit.path is Path.ENDED
+    assert pair.exit.path is PathState.ENDED
     assert pair.flow()[0].startswith("exit RESET PROTOCOL_ERROR")
     assert pair.events()[-1] == "exit Ended PROTOCOL_ERROR"

@@ -9,7 +9,7 @@ import pytest
 from hubble.base.errors import ProtocolError
 from hubble.protocol.messages import Credit, Done, Suspend, Terms
 from hubble.protocol.session import LATE_CREDIT
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
 
 # Resumption.
@@ -117,7 +117,7 @@ def test_a_session_not_resumed_in_time_is_reset_on_both_sides() -> None:
     pair.lose_path()
     assert pair.entry.deadline == pair.exit.deadline == pair.now + 60.0
     pair.wait(59.9)
-    assert (pair.entry.path, pair.exit.path) == (Path.WAITING, Path.WAITING)
+    assert (pair.entry.path, pair.exit.path) == (PathState.WAITING, PathState.WAITING)
     pair.wait(0.1)
     assert pair.events() == [
         "entry Suspended",
@@ -135,7 +135,7 @@ def test_each_loss_has_its_own_time() -> None:
         pair.wait(50.0)
         assert pair.connect()
         pair.wait(50.0)
-    assert pair.entry.path is pair.exit.path is Path.OPEN
+    assert pair.entry.path is pair.exit.path is PathState.OPEN
 
 
 def test_losing_what_is_lost_already_does_not_prolong_it() -> None:
@@ -145,7 +145,7 @@ def test_losing_what_is_lost_already_does_not_prolong_it() -> None:
     pair.entry.connect(pair.now)
     pair.lose_path()
     pair.wait(30.0)
-    assert pair.entry.path is pair.exit.path is Path.ENDED
+    assert pair.entry.path is pair.exit.path is PathState.ENDED
 
 
 # Stale and hostile resumptions.
@@ -159,7 +159,7 @@ def test_the_ack_of_an_older_attempt() -> None:
     pair.lose_path()
     offer = pair.entry.connect(pair.now)
     assert not pair.entry.connected(older, pair.now)
-    assert pair.entry.path is Path.CONNECTING
+    assert pair.entry.path is PathState.CONNECTING
     assert pair.answer(offer)
     assert not pair.entry.connected(older, pair.now)
 
@@ -170,7 +170,7 @@ def test_an_ack_that_nobody_waits_for() -> None:
     assert answer
     pair.entry.path_lost(pair.now, "the link was lost")
     assert not pair.entry.connected(answer, pair.now)
-    assert pair.entry.path is Path.WAITING
+    assert pair.entry.path is PathState.WAITING
 
 
 def test_the_initiator_of_an_older_attempt() -> None:
@@ -224,7 +224,7 @@ def test_impossible_offsets_change_nothing(received: int) -> None:
     assert pair.exit.outgoing.acknowledged == 5
     with pytest.raises(ProtocolError, match=f"offset {received}"):
         pair.exit.accept(Terms(2, received, 1 << 40, SECRET, resume=True), pair.now)
-    assert pair.exit.path is Path.OPEN
+    assert pair.exit.path is PathState.OPEN
     pair.flow()
     assert pair.read(pair.entry) == b" world, not sent yet"
 
@@ -254,9 +254,9 @@ def test_a_gap_suspends_the_session_and_it_is_resumed() -> None:
         pair.entry.write(data)
     first, _, third = pair.send(pair.entry)
     pair.deliver(pair.exit, [first, third])
-    assert pair.exit.path is Path.WAITING
+    assert pair.exit.path is PathState.WAITING
     assert pair.flow() == ["exit SUSPEND"]
-    assert pair.entry.path is Path.WAITING
+    assert pair.entry.path is PathState.WAITING
     assert pair.events() == ["entry Suspended", "exit Suspended"]
     assert pair.connect()
     assert pair.flow() == ["entry STREAM 4 b'two '", "entry STREAM 8 b'three'"]
@@ -326,7 +326,7 @@ def test_messages_of_a_path_given_up_are_ignored() -> None:
     pair.entry.path_lost(pair.now, "the link was lost")
     offer = pair.entry.connect(pair.now)
     pair.deliver(pair.entry, [*late, Done(SESSION, True), Suspend(SESSION, True)])
-    assert pair.entry.path is Path.CONNECTING
+    assert pair.entry.path is PathState.CONNECTING
     assert pair.read(pair.entry) == b""
     assert pair.answer(offer)
     pair.flow()
@@ -351,7 +351,7 @@ def test_a_suspend_from_a_path_given_up_makes_the_entry_ask_again() -> None:
     """A proxy could not deliver an older Ack, and says so when the exit has accepted a newer Initiator already."""
     pair = Pair.opened()
     pair.deliver(pair.exit, [Suspend(SESSION, False)])
-    assert pair.exit.path is Path.WAITING
+    assert pair.exit.path is PathState.WAITING
     assert pair.flow() == ["exit SUSPEND"]
-    assert pair.entry.path is Path.WAITING
+    assert pair.entry.path is PathState.WAITING
     assert pair.connect()

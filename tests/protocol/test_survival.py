@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hubble.base.errors import ProtocolError
 from hubble.protocol.messages import ResetReason, Terms
-from hubble.protocol.states import Path
+from hubble.protocol.states import PathState
 from tests.protocol.network import KIB, Conditions, End, Network
 from tests.support.examples import MAX_EXAMPLES
 
@@ -71,7 +71,7 @@ def has_a_peer(end: End) -> bool:
 
 
 def waits_for_a_path(end: End) -> bool:
-    return end.session.path is Path.WAITING and end.agent.link is not None and not is_exit(end)
+    return end.session.path is PathState.WAITING and end.agent.link is not None and not is_exit(end)
 
 
 class Survival(RuleBasedStateMachine):
@@ -268,7 +268,7 @@ class Survival(RuleBasedStateMachine):
             assert end.ended or lingers or self.is_excused(end), f"stuck: {end}, {end.peer}"
         network.wait(FOR_EVER)
         for end in network.ends:
-            assert end.session.path is Path.ENDED, f"never ends: {end}, {end.peer}"
+            assert end.session.path is PathState.ENDED, f"never ends: {end}, {end.peer}"
         for end in network.ends:
             self.check_result(end)
         for budgets in (network.process, network.credit, network.keep):
@@ -277,7 +277,7 @@ class Survival(RuleBasedStateMachine):
     def nobody_waits_in_vain(self) -> None:
         """Everything has arrived: who still believes in its path has somebody at the other end of it."""
         for end in self.ends(is_here):
-            believes = end.session.path is Path.OPEN and not end.session.finished
+            believes = end.session.path is PathState.OPEN and not end.session.finished
             assert not believes or not end.peer or not end.peer.ended, f"not told: {end}, {end.peer}"
 
     def everybody_may_write(self) -> None:
@@ -286,7 +286,7 @@ class Survival(RuleBasedStateMachine):
             self.network.wait(1.0)
             self.network.settle()
         for end in self.ends(can_finish):
-            assert end.session.room or end.session.path is not Path.OPEN, f"stuck: {end}, {end.peer}"
+            assert end.session.room or end.session.path is not PathState.OPEN, f"stuck: {end}, {end.peer}"
 
     def is_excused(self, end: End) -> bool:
         """Whether something has happened that a session need not survive."""

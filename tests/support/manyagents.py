@@ -15,7 +15,7 @@ import json  # noqa: E402
 import gevent  # noqa: E402
 
 from hubble.agent.agent import Agent  # noqa: E402
-from hubble.cli.hub import stop_on_signals, tell_greenlets_on_signal  # noqa: E402
+from hubble.cli.eventloop import stop_on_signals, tell_greenlets_on_signal  # noqa: E402
 from hubble.cli.logs import set_up  # noqa: E402
 from hubble.cli.running import write_ports  # noqa: E402
 

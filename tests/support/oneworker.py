@@ -16,7 +16,7 @@ from pathlib import Path  # noqa: E402
 
 import gevent  # noqa: E402
 
-from hubble.cli.hub import stop_on_signals  # noqa: E402
+from hubble.cli.eventloop import stop_on_signals  # noqa: E402
 from hubble.cli.logs import set_up  # noqa: E402
 from hubble.cli.running import write_ports  # noqa: E402
 from hubble.mesh.cluster import Cluster  # noqa: E402

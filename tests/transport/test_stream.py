@@ -9,7 +9,7 @@ import pytest
 from gevent import socket
 
 from hubble.transport.addresses import Socket
-from hubble.transport.stream import Stream, open_stream
+from hubble.transport.stream import SocketStream, open_stream
 from tests.support.pairs import PATIENCE, Pair, Pairs
 from tests.support.waiting import poll
 
@@ -18,7 +18,7 @@ PLENTY = bytes(range(256)) * 32 * 1024
 
 
 @pytest.fixture
-def stream(pair: Pair) -> Iterator[Stream]:
+def stream(pair: Pair) -> Iterator[SocketStream]:
     """The client's end; `pair.server` is at the other."""
     stream = open_stream(pair.client)
     yield stream
@@ -49,7 +49,7 @@ def blocked(call: Callable[..., object], *arguments: object) -> gevent.Greenlet:
     return greenlet
 
 
-def test_what_was_sent_is_received(stream: Stream, pair: Pair) -> None:
+def test_what_was_sent_is_received(stream: SocketStream, pair: Pair) -> None:
     pair.server.sendall(b"hello world")
     assert read_exactly(stream.recv, 5) == b"hello"
     buffer = bytearray(100)
@@ -57,13 +57,13 @@ def test_what_was_sent_is_received(stream: Stream, pair: Pair) -> None:
     assert bytes(buffer[:6]) == b" world"
 
 
-def test_a_read_waits_for_bytes(stream: Stream, pair: Pair) -> None:
+def test_a_read_waits_for_bytes(stream: SocketStream, pair: Pair) -> None:
     reader = blocked(stream.recv, 10)
     pair.server.sendall(b"late")
     assert reader.get(timeout=PATIENCE) == b"late"
 
 
-def test_the_end_of_the_stream(stream: Stream, pair: Pair) -> None:
+def test_the_end_of_the_stream(stream: SocketStream, pair: Pair) -> None:
     pair.server.sendall(b"last")
     pair.server.close()
     assert read_exactly(stream.recv, 4) == b"last"
@@ -71,7 +71,7 @@ def test_the_end_of_the_stream(stream: Stream, pair: Pair) -> None:
     assert stream.recv_into(memoryview(bytearray(10))) == 0
 
 
-def test_after_its_end_a_stream_still_receives(stream: Stream, pair: Pair) -> None:
+def test_after_its_end_a_stream_still_receives(stream: SocketStream, pair: Pair) -> None:
     reader = blocked(stream.recv, 10)
     stream.sendall(b"all")
     stream.end()
@@ -82,7 +82,7 @@ def test_after_its_end_a_stream_still_receives(stream: Stream, pair: Pair) -> No
 
 def test_tls_that_only_its_own_methods_can_read_ends_as_well(all_pairs: Pairs) -> None:
     pair = all_pairs.make("tls")
-    stream = Stream(pair.client)
+    stream = SocketStream(pair.client)
     reader = blocked(stream.recv, 10)
     stream.end()
     pair.server.sendall(b"answer")
@@ -90,7 +90,7 @@ def test_tls_that_only_its_own_methods_can_read_ends_as_well(all_pairs: Pairs) -
     stream.close()
 
 
-def test_sending_now_never_waits(stream: Stream, pair: Pair) -> None:
+def test_sending_now_never_waits(stream: SocketStream, pair: Pair) -> None:
     taken = stream.send_now(b"hello")
     assert taken == 5
     stream.sendall(b"hello"[taken:])
@@ -107,13 +107,13 @@ def test_the_kernel_takes_only_so_much(memory_pair: Pair) -> None:
     writer.get(timeout=PATIENCE)
 
 
-def test_sending_all_waits_for_the_receiver(stream: Stream, pair: Pair) -> None:
+def test_sending_all_waits_for_the_receiver(stream: SocketStream, pair: Pair) -> None:
     writer = blocked(stream.sendall, PLENTY)
     assert read_exactly(pair.server.recv, len(PLENTY)) == PLENTY
     writer.get(timeout=PATIENCE)
 
 
-def test_one_greenlet_reads_while_another_writes(stream: Stream, pair: Pair) -> None:
+def test_one_greenlet_reads_while_another_writes(stream: SocketStream, pair: Pair) -> None:
     reader = blocked(read_exactly, stream.recv, len(PLENTY))
     writer = blocked(stream.sendall, PLENTY)
     echo = gevent.spawn(lambda: pair.server.sendall(read_exactly(pair.server.recv, len(PLENTY))))
@@ -121,7 +121,7 @@ def test_one_greenlet_reads_while_another_writes(stream: Stream, pair: Pair) -> 
     gevent.joinall([writer, echo], timeout=PATIENCE, raise_error=True)
 
 
-def test_closing_wakes_a_reader_and_a_writer(stream: Stream) -> None:
+def test_closing_wakes_a_reader_and_a_writer(stream: SocketStream) -> None:
     reader, writer = blocked(stream.recv, 10), blocked(stream.sendall, PLENTY)
     stream.close()
     for greenlet in (reader, writer):
@@ -129,7 +129,7 @@ def test_closing_wakes_a_reader_and_a_writer(stream: Stream) -> None:
             greenlet.get(timeout=PATIENCE)
 
 
-def test_a_closed_stream_refuses_everything(stream: Stream, pair: Pair) -> None:
+def test_a_closed_stream_refuses_everything(stream: SocketStream, pair: Pair) -> None:
     assert not stream.closed
     stream.close()
     stream.close()

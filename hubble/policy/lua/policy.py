@@ -26,7 +26,7 @@ from hubble.policy.watched import WatchedFile
 logger = logging.getLogger("hubble.policy")
 
 
-class Turns:
+class Pacer:
     """Lets greenlets that are about to compute share a turn of the event loop, of SLICE seconds, or wait for the next.
 
     Hundreds of authorizations that start together would otherwise keep everything else waiting until the last one
@@ -62,7 +62,7 @@ class LuaPolicy(Authorizer):
         self._unsafe = unsafe
         self._client = HttpClient(self._limits.body, ca_file)
         self._slots = BoundedSemaphore(self._limits.concurrency)
-        self._turns = Turns()
+        self._pacer = Pacer()
         self._script = Script(b"", "", b"")
         self._file = WatchedFile(self._path, "authorization script", self._load)
 
@@ -126,7 +126,7 @@ class LuaPolicy(Authorizer):
             label=script.name,
             deadline=time.monotonic() + self._limits.total,
             hide=functools.partial(without_key, key=key),
-            rest=self._turns.take,
+            rest=self._pacer.take,
             offline=offline,
         )
 
@@ -135,7 +135,7 @@ class LuaPolicy(Authorizer):
         if not self._slots.acquire(timeout=self._limits.total):
             return Outcome("error", message=f"more than {self._limits.concurrency} authorizations at once")
         try:
-            self._turns.take()
+            self._pacer.take()
             outcome = run(self._script, wanted, host, self._limits.memory, unsafe=self._unsafe)
         finally:
             self._slots.release()

@@ -13,7 +13,7 @@ from hubble.base.errors import ProtocolError
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.legacy import limits
 from hubble.protocol.messages import ConnectionClosed, Data, Message, Refusal, Reset, ResetReason, Terminator, Terms
-from hubble.protocol.states import Ended, Event, Opened, Path
+from hubble.protocol.states import Ended, Event, Opened, PathState
 from hubble.protocol.streams import Chunk
 
 
@@ -23,7 +23,7 @@ class LegacySession:
     def __init__(self, session_id: bytes, *, from_exit: bool, deadline: float | None = None) -> None:
         self.id = session_id
         self.from_exit = from_exit
-        self.path = Path.CONNECTING
+        self.path = PathState.CONNECTING
         self.deadline = deadline
         self.resumptions = 0
         self.link_round_trip = 0.0
@@ -46,7 +46,7 @@ class LegacySession:
     @property
     def established(self) -> bool:
         """Whether both ends have ever agreed on a path."""
-        return self.path is Path.OPEN
+        return self.path is PathState.OPEN
 
     @property
     def may_downgrade(self) -> bool:
@@ -56,11 +56,11 @@ class LegacySession:
     @property
     def room(self) -> int:
         """How many bytes may be written now."""
-        return SEND_AT_MOST if self.path is Path.OPEN and not self._finished and not self._outbox else 0
+        return SEND_AT_MOST if self.path is PathState.OPEN and not self._finished and not self._outbox else 0
 
     def open(self) -> None:
         """The Ack has been received, or sent."""
-        self.path = Path.OPEN
+        self.path = PathState.OPEN
         self.deadline = None
         self._events.append(Opened())
 
@@ -70,14 +70,14 @@ class LegacySession:
 
     def connected(self, terms: Terms | None, now: float) -> bool:
         """An Ack has accepted the entry's Initiator. False, and nothing happens, if the session does not await one."""
-        if self.path is not Path.CONNECTING:
+        if self.path is not PathState.CONNECTING:
             return False
         self.open()
         return True
 
     def accept(self, terms: Terms | None, now: float) -> Terms | None:
         """The exit has connected to the destination: the session is open. Raises ProtocolError if it was already."""
-        if self.path is not Path.CONNECTING:
+        if self.path is not PathState.CONNECTING:
             raise ProtocolError("a session of protocol 0.1 cannot be resumed")
         self.open()
         return None
@@ -89,13 +89,13 @@ class LegacySession:
 
     def write(self, data: bytes) -> None:
         """The application has sent `data`: at most `room` bytes, at least one. Dropped if the session is over."""
-        if self.path is not Path.ENDED:
+        if self.path is not PathState.ENDED:
             self._sent += 1
             self._outbox.append(Data(self.id, self._sent, data))
 
     def finish(self) -> None:
         """The application has ended its stream; protocol 0.1 closes the session then."""
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             return
         self._finished = True
         self._sent += 1
@@ -104,7 +104,7 @@ class LegacySession:
 
     def fail(self, reason: ResetReason, text: str = "") -> None:
         """The application, or its socket, is gone."""
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             return
         closed_already = self._finished and not self._outbox
         self._outbox.clear()
@@ -114,7 +114,7 @@ class LegacySession:
 
     def abandon(self) -> None:
         """Let another session take this one's place."""
-        self.path = Path.ENDED
+        self.path = PathState.ENDED
 
     def path_lost(self, now: float, why: str) -> None:
         """The link is gone, and with it the session."""
@@ -128,7 +128,7 @@ class LegacySession:
 
     def receive(self, message: Message, now: float) -> None:
         """A message of this session has arrived."""
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             return
         match message:
             case Data() if message.order != self._received + 1:
@@ -186,18 +186,18 @@ class LegacySession:
     @property
     def overfull(self) -> bool:
         """Whether the link's reader must wait until the local socket has taken some of what waits for it."""
-        return self._undelivered > limits.BACKLOG and self.path is Path.OPEN
+        return self._undelivered > limits.BACKLOG and self.path is PathState.OPEN
 
     @property
     def stream_ended(self) -> bool:
         """Whether all bytes were given out, and the local socket is to be told the end of the stream."""
         ended = self._peer_finished and not self._chunks
-        return ended and not self._end_delivered and self.path is not Path.ENDED
+        return ended and not self._end_delivered and self.path is not PathState.ENDED
 
     @property
     def finished(self) -> bool:
         """Whether the local socket is needed no more."""
-        return self.path is Path.ENDED
+        return self.path is PathState.ENDED
 
     @property
     def has_news(self) -> bool:
@@ -218,9 +218,9 @@ class LegacySession:
             self._end(ResetReason.UNSPECIFIED, "terminated before the other side's end of stream")
 
     def _end(self, reason: ResetReason | None, text: str = "") -> None:
-        if self.path is Path.ENDED:
+        if self.path is PathState.ENDED:
             return
-        self.path = Path.ENDED
+        self.path = PathState.ENDED
         self.deadline = None
         self._chunks.clear()
         self._events.append(Ended(reason, text))

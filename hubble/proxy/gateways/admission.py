@@ -46,7 +46,7 @@ class Caller:
         return cls(environ.get("REMOTE_ADDR", ""), environ.get(SUBJECT, ""), headers)
 
 
-class Registration:
+class Admission:
     """Admits agents, if `authorizer` grants it and their names can be had."""
 
     def __init__(

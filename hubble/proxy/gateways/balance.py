@@ -18,7 +18,7 @@ from hubble.protocol.messages import GoAway
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.sessions.routes import Routes
-from hubble.transport.serve.server import Load
+from hubble.transport.serve.server import SharedLoad
 
 INTERVAL = 1.0
 AT_ONCE = 20
@@ -30,7 +30,7 @@ GRACE = 30
 class Balance:
     """Looks at the `load`, and asks some of the `gateways` to move."""
 
-    def __init__(self, gateways: Gateways, routes: Routes, load: Load) -> None:
+    def __init__(self, gateways: Gateways, routes: Routes, load: SharedLoad) -> None:
         self._gateways = gateways
         self._routes = routes
         self._load = load
@@ -41,9 +41,9 @@ class Balance:
         """Until killed."""
         while True:
             gevent.sleep(INTERVAL)
-            self.look()
+            self.rebalance()
 
-    def look(self) -> None:
+    def rebalance(self) -> None:
         """Ask as many as are too many, of those that may move without a loss, each once.
 
         Who was asked and is about to move is too many no more: not all are quick, nor let in elsewhere at once.

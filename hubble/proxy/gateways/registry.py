@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 
-from hubble.base.keyedlock import Turns
+from hubble.base.keyedlock import KeyedLock
 from hubble.directory import Directory, DirectoryError, Registration, Worker, owner_digest
 from hubble.mesh.mesh import Mesh, WorkerUnreachable
 from hubble.mesh.peer import WorkerPeer
@@ -59,11 +59,11 @@ class Gateways:
         self._probe_timeout = probe_timeout
         self._by_name: dict[str, Gateway] = {}
         self._subscriber = subscriber or Subscriber()
-        self._registering = Turns()
+        self._registering = KeyedLock()
         self._waiting = 0
         directory.on_taken = self.taken
         if mesh is not None:
-            mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other, "hear": self._hear}
+            mesh.methods |= {"is_alive": self._is_alive, "evict": self._evict_for_other, "hear": self._learn}
 
     def __iter__(self) -> Iterator[Gateway]:
         return iter(list(self._by_name.values()))
@@ -129,7 +129,7 @@ class Gateways:
         """Give the newcomer its name; may wait for the holder's sign of life. Raises NameTaken."""
         if not newcomer.instance:  # of protocol 0.1, which has no epoch: each registration is to be told from others
             newcomer.epoch = time.time_ns() // 1000
-        with self._registering.of(newcomer.name):
+        with self._registering.hold(newcomer.name):
             try:
                 replaced = self._take(newcomer)
             except DirectoryError as error:
@@ -235,10 +235,10 @@ class Gateways:
         except WorkerUnreachable as error:
             log.debug("gateway %s: %s", holder.name, error)  # its link dies with its worker
 
-    def _hear(self, arguments: dict[str, Any]) -> None:
+    def _learn(self, arguments: dict[str, Any]) -> None:
         registration = Registration(**arguments["registration"])
         if registration.worker != self._me.id:
-            self._directory.hear(registration)
+            self._directory.learn(registration)
 
     def _is_alive(self, arguments: dict[str, Any]) -> bool:
         gateway = self._by_name.get(arguments["name"])

@@ -1,7 +1,7 @@
 """The sessions that cross a worker.
 
 routes      which two peers a session's messages travel between
-opening     from an Initiator to a route: policy, gateway, the exit's answer
+opener      from an Initiator to a route: policy, gateway, the exit's answer
 relay       passes messages on, and tells both sides when one is gone
 record      what is known of one session
 registry    the sessions whose entry is here, those that wait for a path included; they expire here

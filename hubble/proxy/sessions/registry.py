@@ -175,7 +175,7 @@ class Sessions:
         if record is not None:
             self.close(record, reason.name.lower(), text)
 
-    def keep_expiring(self) -> None:
+    def expire_regularly(self) -> None:
         """Expire what has to, regularly, until killed."""
         while True:
             gevent.sleep(EXPIRY_INTERVAL)

@@ -34,7 +34,7 @@ from hubble.protocol.messages import (
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.sessions.ending import end, lost_message
 from hubble.proxy.sessions.excess import Excess
-from hubble.proxy.sessions.opening import Opening, answer
+from hubble.proxy.sessions.opener import Opener, answer
 from hubble.proxy.sessions.registry import Sessions
 from hubble.proxy.sessions.routes import Half, Route, Routes
 from hubble.transport.peer import Peer
@@ -52,14 +52,14 @@ STREAM_HEADER = binary.STREAM_HEADER.size
 class Relay:
     """Serves one peer: its messages are passed on until its link ends."""
 
-    def __init__(self, peer: Peer, routes: Routes, opening: Opening, sessions: Sessions) -> None:
+    def __init__(self, peer: Peer, routes: Routes, opener: Opener, sessions: Sessions) -> None:
         self._peer = peer
         self._routes = routes
         self._table = routes.of(peer)
-        self._opening = opening
+        self._opener = opener
         self._sessions = sessions
         self._answered = RecentSet(1024)
-        self._excess = Excess(peer, opening.most_refusals)
+        self._excess = Excess(peer, opener.most_refusals)
         peer.link.on_drained = self._lane_drained
 
     def serve(self, data: bytes) -> None:
@@ -72,18 +72,18 @@ class Relay:
         try:
             message = decode(data)
         except InvalidInitiator as error:
-            self._opening.refuse_invalid(self._peer, error, self._excess)
+            self._opener.refuse_invalid(self._peer, error, self._excess)
             return
         match message:
             case Initiator():
                 self._answered.discard((message.session, False))
                 if isinstance(self._peer, Gateway):
-                    self._opening.ask(self._peer, message, self._excess)
+                    self._opener.ask(self._peer, message, self._excess)
                 else:
-                    gevent.spawn(self._opening.pass_in, self._peer, message)
+                    gevent.spawn(self._opener.pass_in, self._peer, message)
             case Ack():
                 self._answered.discard((message.session, True))
-                self._opening.acknowledge(self._peer, message)
+                self._opener.acknowledge(self._peer, message)
             case Data():
                 self._pass_on_data(message, data)
             case ConnectionClosed():
@@ -96,7 +96,7 @@ class Relay:
 
     def lost(self) -> None:
         """The peer's link is gone: tell the other side of each of its routes."""
-        self._opening.exit_lost(self._peer)
+        self._opener.exit_lost(self._peer)
         for room in self._table.room.values():  # who waits need not wait any more
             room.set()
         for route in list(self._table.routes.values()):
@@ -155,7 +155,7 @@ class Relay:
             self._sessions.reset(route, reset.reason, reset.text)
         elif kind == binary.SUSPEND:
             self._routes.remove(route)
-            lost = route.destination if direction is TO_ENTRY else route.source
+            lost = route.gateway if direction is TO_ENTRY else route.source
             self._sessions.path_lost(route, f"the path behind {lost} is lost")
         elif kind == binary.EOF:
             self._sessions.stream_ends(route, direction, cast(Eof, decode(data)).offset)

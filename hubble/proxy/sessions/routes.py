@@ -115,7 +115,7 @@ class Half:
 
 @dataclass(eq=False)
 class Route:
-    """The way of one session, from the gateway `source` to the gateway `destination`.
+    """The way of one session, from the gateway `source` to the gateway `gateway`.
 
     `resumable`: both its ends have agreed on the extension.
     """
@@ -124,7 +124,7 @@ class Route:
     entry: Peer
     exit: Peer
     source: str
-    destination: str
+    gateway: str
     path: int = 0
     """The mark of the Initiator as the exit got it; its Ack carries the same."""
     entry_path: int = 0
@@ -150,7 +150,7 @@ class Route:
 
     def has_same_agents(self, other: Route) -> bool:
         """Whether both are between the same two gateways."""
-        return (self.source, self.destination) == (other.source, other.destination)
+        return (self.source, self.gateway) == (other.source, other.gateway)
 
 
 class Routes:

@@ -163,7 +163,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
 Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
-class Load(Protocol):
+class SharedLoad(Protocol):
     """What the processes that accept from one listener know of each other (hubble/supervisor/load.py)."""
 
     def set(self, connections: int) -> None:
@@ -191,7 +191,7 @@ class LinkServer(StrictServer):
         listener: Socket,
         application: Application,
         options: ServerOptions | None = None,
-        load: Load | None = None,
+        load: SharedLoad | None = None,
     ) -> None:
         self.options = options or ServerOptions()
         self._load = load

@@ -22,7 +22,7 @@ from hubble.protocol.messages import (
     Stream,
     Terminator,
 )
-from hubble.protocol.states import Ended, Opened, Path
+from hubble.protocol.states import Ended, Opened, PathState
 
 SESSION = bytes(range(16))
 NOW = 0.0
@@ -201,7 +201,7 @@ def test_what_the_socket_still_gives_after_the_end_is_dropped() -> None:
 def test_only_an_ack_is_waited_for() -> None:
     session = LegacySession(SESSION, from_exit=False, deadline=30.0)
     session.expire(29.9)
-    assert session.path is Path.CONNECTING
+    assert session.path is PathState.CONNECTING
     session.expire(30.0)
     assert session.events() == [Ended(ResetReason.REFUSED, "no answer")]
     assert sent(session) == [ConnectionClosed(SESSION)]
@@ -209,7 +209,7 @@ def test_only_an_ack_is_waited_for() -> None:
     session = opened()
     assert session.deadline is None
     session.expire(1e9)
-    assert session.path is Path.OPEN
+    assert session.path is PathState.OPEN
 
 
 def test_a_refusal() -> None:

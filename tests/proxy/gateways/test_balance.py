@@ -44,7 +44,7 @@ def asked(found: Gateways) -> list[str]:
 @pytest.mark.parametrize(("excess", "many"), [(0, 0), (3, 3), (AT_ONCE + 5, AT_ONCE)])
 def test_as_many_as_are_too_many_but_not_all_at_once(excess: int, many: int) -> None:
     found = gateways(AT_ONCE + 10)
-    Balance(found, Routes(), FakeLoad(excess)).look()  # type: ignore[arg-type]
+    Balance(found, Routes(), FakeLoad(excess)).rebalance()  # type: ignore[arg-type]
     assert len(asked(found)) == many
 
 
@@ -52,18 +52,18 @@ def test_nobody_is_asked_in_place_of_those_that_are_about_to_move() -> None:
     """They may be slow, or have to wait: what they are too many of they are still when it is looked again."""
     found = gateways(5)
     balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]
-    balance.look()
-    balance.look()
+    balance.rebalance()
+    balance.rebalance()
     assert asked(found) == ["agent-0", "agent-1", "agent-2"]
 
 
 def test_who_has_moved_makes_room_for_others() -> None:
     found = gateways(5)
     balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]
-    balance.look()
+    balance.rebalance()
     moved = next(iter(found))
     found.unregister(moved, "moved")
-    balance.look()
+    balance.rebalance()
     assert asked(found) == ["agent-1", "agent-2", "agent-3"]
 
 
@@ -71,8 +71,8 @@ def test_nobody_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance_module, "GRACE", 0)
     found = gateways(5)
     balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]
-    balance.look()
-    balance.look()
+    balance.rebalance()
+    balance.rebalance()
     assert sorted(asked(found)) == [f"agent-{number}" for number in range(5)]
 
 
@@ -82,11 +82,11 @@ def test_who_has_a_session_stays() -> None:
     routes = Routes()
     routes.of(busy).routes[b"session"] = None  # type: ignore[assignment]
     routes.of(opening).asking.add(b"session")
-    Balance(found, routes, FakeLoad(3)).look()  # type: ignore[arg-type]
+    Balance(found, routes, FakeLoad(3)).rebalance()  # type: ignore[arg-type]
     assert asked(found) == [idle.name]
 
 
 def test_who_would_not_understand_stays() -> None:
     found = gateways(3, resumable=False)
-    Balance(found, Routes(), FakeLoad(3)).look()  # type: ignore[arg-type]
+    Balance(found, Routes(), FakeLoad(3)).rebalance()  # type: ignore[arg-type]
     assert asked(found) == []

@@ -14,9 +14,7 @@ def peer(name: str) -> Peer:
 
 
 def route(entry: Peer, exit_peer: Peer, session: bytes = S, *, path: int = 1, resumable: bool = True) -> Route:
-    return Route(
-        session, entry, exit_peer, source=entry.name, destination=exit_peer.name, path=path, resumable=resumable
-    )
+    return Route(session, entry, exit_peer, source=entry.name, gateway=exit_peer.name, path=path, resumable=resumable)
 
 
 def test_a_route_is_found_by_its_session_once_it_is_laid() -> None:

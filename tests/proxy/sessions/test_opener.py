@@ -18,7 +18,7 @@ from hubble.protocol.messages import Ack, Initiator, Refusal, Reset, ResetReason
 from hubble.proxy.gateways import registry
 from hubble.proxy.gateways.limits import AbuseLimits
 from hubble.proxy.proxy import Proxy, ProxyOptions
-from hubble.proxy.sessions import excess, opening, routes
+from hubble.proxy.sessions import excess, opener, routes
 from tests.support.speakers import (
     LIMIT,
     SECRET,
@@ -545,7 +545,7 @@ class TestTheLimits:
         key: str,
         is_asked: bool,
     ) -> None:
-        monkeypatch.setattr(opening, bound, most)
+        monkeypatch.setattr(opener, bound, most)
         free = Event()
         entry, exit_agent = bounded(FunctionPolicy(lambda request: not is_asked or free.wait(PATIENCE)))
         sessions = [new_session() for _ in range(3)]

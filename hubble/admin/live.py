@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hubble.admin.service import Admin, nodes, status
-from hubble.base.keyedlock import Turns
+from hubble.base.keyedlock import KeyedLock
 from hubble.base.slices import others_if_due
 from hubble.proxy.watch.history import INTERVAL as PERIOD
 
@@ -18,16 +18,16 @@ FRESH = 0.5
 GATEWAYS = 50
 EVENTS = 100
 MOST = 8
-"""Streams at a time."""
+"""LiveViews at a time."""
 
-Gone = Callable[[float], bool]
+Disconnected = Callable[[float], bool]
 Parts = dict[str, bytes]
 """The fields of a JSON object by name, each as JSON."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
-class Streams:
+class LiveViews:
     """The pages that look on."""
 
     def __init__(self, admin: Admin) -> None:
@@ -41,18 +41,18 @@ class Streams:
         """Whether there are as many as may be."""
         return self._open >= MOST
 
-    def follow(self, query: dict[str, Any], gone: Gone) -> Iterator[bytes]:
+    def follow(self, query: dict[str, Any], disconnected: Disconnected) -> Iterator[bytes]:
         """One page's events: `view`, at once and each INTERVAL. `query` chooses gateways and sessions.
 
-        `gone(seconds)` waits as long, or until the page is closed, and says whether it is: so that it counts no more,
-        although nothing was to be sent to it.
+        `disconnected(seconds)` waits as long, or until the page is closed, and returns whether it is. So a closed
+        page is not counted any more, although there was nothing to send to it.
         """
         self._open += 1
         try:
             page = _Page()
             while not self.ending:
                 yield b"event: view\ndata: " + _joined(self._view(query, page)) + b"\n\n"
-                if gone(_until_next(time.monotonic())):
+                if disconnected(_until_next(time.monotonic())):
                     return
         finally:
             self._open -= 1
@@ -100,11 +100,11 @@ class Shared:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Parts]] = {}
-        self._turns = Turns()
+        self._working = KeyedLock()
 
     def get(self, name: str, work: Callable[[], Mapping[str, Any]]) -> Parts:
         """What `work` has come to, FRESH seconds ago at most. It may take a while: others wait for the same answer."""
-        with self._turns.of(name):
+        with self._working.hold(name):
             known = self._known.get(name)
             if known is None or time.monotonic() - known[0] > FRESH:
                 parts, now = _encoded(work()), time.monotonic()

@@ -48,7 +48,7 @@ MOST_UNANSWERED_BYTES = 2 * 1024 * 1024
 """Bytes of those."""
 
 
-class Opening:
+class Opener:
     """Opens routes. The texts of its refusals are protocol 0.1's (docs/protocol.md)."""
 
     def __init__(
@@ -165,7 +165,7 @@ class Opening:
             entry,
             exit_peer,
             source=initiator.source,
-            destination=initiator.gateway,
+            gateway=initiator.gateway,
             path=secrets.randbits(62) + 1 if extended or exit_peer.is_worker else 0,
             entry_path=initiator.path,
             size=_size(initiator),
@@ -203,7 +203,7 @@ class Opening:
             exit_peer.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
         if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer):
-            self._gateways.not_there(route.destination, exit_peer)
+            self._gateways.not_there(route.gateway, exit_peer)
             if route.initiator is not None:
                 gevent.spawn(self._find_exit_again, route, route.initiator)
                 return

@@ -1,0 +1,184 @@
+"""Every endpoint of the API: where it is, what it takes and gives, and what answers it.
+
+Requests are checked, and the API is described (hubble.admin.openapi), by this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from hubble.admin import queries
+from hubble.admin.live import LiveViews
+from hubble.admin.queries import Parameter
+from hubble.admin.schemas import Schema, list_of, ref
+from hubble.admin.service import Admin
+
+
+class NotFound(Exception):
+    """There is nothing to answer about; the text says what is missing."""
+
+
+class Busy(Exception):
+    """There is no room for another answer of this kind."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was checked. body: what the endpoint's body parser returned. session: from the path, or ""."""
+
+    admin: Admin
+    streams: LiveViews
+    query: dict[str, Any]
+    body: Any
+    session: str
+    disconnected: Callable[[float], bool]
+    """Wait so many seconds, or until the client goes away; return whether it has."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request's body holds: the name of its schema, and its parser, which raises BadRequest."""
+
+    schema: str
+    parse: Callable[[bytes], Any]
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One endpoint. A `path` with `{session}` takes a session's id; `may_miss`: `answer` may raise NotFound.
+
+    `answer` returns what JSON can carry, as `result` describes it. With no `result` it returns server-sent events.
+    """
+
+    method: str
+    path: str
+    summary: str
+    answer: Callable[[Request], Any]
+    result: Schema | None
+    parameters: tuple[Parameter, ...] = ()
+    body: Body | None = None
+    status: int = 200
+    may_miss: bool = False
+
+    @property
+    def of_session(self) -> bool:
+        """Whether the path takes a session's id."""
+        return "{session}" in self.path
+
+
+def _items(rows: Iterable[Any]) -> dict[str, Any]:
+    return {"items": list(rows)}
+
+
+def _events(request: Request) -> Any:
+    query = request.query
+    kinds = [query["kind"]] if query["kind"] else []
+    return _items(request.admin.events(limit=query["limit"], kinds=kinds, about=query["about"]))
+
+
+def _session(request: Request) -> Any:
+    found = request.admin.session(request.session)
+    if found is None:
+        raise NotFound("no such session is open")
+    return found
+
+
+def _kick_session(request: Request) -> Any:
+    if not request.admin.kick_session(request.session):
+        raise NotFound("no such session is open")
+    return {"done": True}
+
+
+def _kick_gateway(request: Request) -> Any:
+    if not request.admin.kick_gateway(request.body):
+        raise NotFound("no such gateway is registered")
+    return {"done": True}
+
+
+def _unblock(request: Request) -> Any:
+    request.admin.block(request.body, False)
+    return {"done": True}
+
+
+def _reload(request: Request) -> Any:
+    problems = request.admin.reload()
+    return {"done": not problems, "problems": problems}
+
+
+def _drain(request: Request) -> Any:
+    request.admin.drain(request.body)
+    return {"done": True}
+
+
+def _stream(request: Request) -> Any:
+    if request.streams.full:
+        raise Busy("too many pages are open already")
+    return request.streams.follow(request.query, request.disconnected)
+
+
+NAME = Body("Name", queries.gateway_name)
+DRAIN = Body("DrainTime", queries.drain_seconds, required=False)
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/status", "Sum up the whole proxy", lambda r: r.admin.status(), ref("Status")),
+    Endpoint(
+        "GET", "/api/gateways", "List gateways, a page at a time", lambda r: r.admin.gateways(r.query),
+        ref("GatewayPage"), queries.GATEWAYS,
+    ),
+    Endpoint(
+        "POST", "/api/gateways/kick", "Close a gateway's link; the agent may come back", _kick_gateway, ref("Done"),
+        body=NAME, may_miss=True,
+    ),
+    Endpoint(
+        "POST", "/api/gateways/block", "End a gateway's sessions, and refuse its registrations",
+        lambda r: {"done": True, "registered": r.admin.block(r.body, True)}, ref("Blocked"), body=NAME,
+    ),
+    Endpoint("POST", "/api/gateways/unblock", "Let a gateway register again", _unblock, ref("Done"), body=NAME),
+    Endpoint(
+        "GET", "/api/sessions", "List sessions, a page at a time", lambda r: r.admin.sessions(r.query),
+        ref("SessionPage"), queries.SESSIONS,
+    ),
+    Endpoint("GET", "/api/sessions/{session}", "Show one session", _session, ref("Session"), may_miss=True),
+    Endpoint(
+        "POST", "/api/sessions/{session}/kick", "End a session by a reset on both sides", _kick_session, ref("Done"),
+        may_miss=True,
+    ),
+    Endpoint("GET", "/api/events", "List the latest events, newest first", _events, list_of("Event"), queries.EVENTS),
+    Endpoint("GET", "/api/workers", "List the workers", lambda r: _items(r.admin.workers()), list_of("Worker")),
+    Endpoint("GET", "/api/nodes", "List the machines", lambda r: _items(r.admin.nodes()), list_of("Node")),
+    Endpoint(
+        "GET", "/api/flows", "List which gateways talk to which", lambda r: _items(r.admin.flows()), list_of("Flow")
+    ),
+    Endpoint(
+        "GET", "/api/history", "Show the last 15 minutes, in steps of 5 s",
+        lambda r: _items(r.admin.history(**r.query)), list_of("Point"), queries.HISTORY,
+    ),
+    Endpoint(
+        "GET", "/api/configuration", "Show the proxy's options, without secrets", lambda r: r.admin.configuration(),
+        {"type": "object"},
+    ),
+    Endpoint("POST", "/api/reload", "Read files again", _reload, ref("Reloaded")),
+    Endpoint(
+        "POST", "/api/drain", "Let the agents move elsewhere, and stop", _drain, ref("Done"), body=DRAIN, status=202
+    ),
+    Endpoint("GET", "/api/stream", "Follow what the dashboard shows", _stream, None, queries.STREAM),
+)  # fmt: skip
+
+
+def find(path: str) -> tuple[dict[str, Endpoint], str]:
+    """Return the endpoints at a path, by method, and the session's id in the path, unchecked, or ""."""
+    parts = path.split("/")
+    found: dict[str, Endpoint] = {}
+    session = ""
+    for endpoint in ENDPOINTS:
+        if _matches(endpoint.path.split("/"), parts):
+            found[endpoint.method] = endpoint
+            session = parts[3] if endpoint.of_session else ""
+    return found, session
+
+
+def _matches(wanted: list[str], parts: list[str]) -> bool:
+    return len(wanted) == len(parts) and all(map(lambda want, part: want in ("{session}", part), wanted, parts))
