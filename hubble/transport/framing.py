@@ -40,8 +40,8 @@ CONTROLS_PER_SECOND = 100.0
 """Control frames and empty fragments that a side may send over time, and as many at once."""
 FRAGMENT_SIZE = 256
 """Payload bytes that pay for one fragment: the two fragments of a 0.1 peer's message cost nothing."""
-FIRST_FRAMES = 64
-"""Frames, and pieces of them, that may come until a stranger's first message: more than the pings of a new link."""
+FIRST_FRAMES = 32
+"""Frames that may come before a stranger's first message: more than the pings of a new link."""
 WHOLE_BINARY = 0x80 | Opcode.BINARY
 MASKED = 0x80
 FIN, OPCODE, CONTROL = 0x80, 0x0F, 0x08
@@ -68,8 +68,9 @@ class Framing:
         self._protocol = Protocol(side, state=OPEN, max_size=self._longest, logger=quiet)
         self._mask_in = MASKED if side is Side.SERVER and masked else 0
         self._mask_out = MASKED if side is Side.CLIENT and masked else 0
-        self._is_stranger = first_limit is not None
-        self._first_frames = FIRST_FRAMES
+        self._at_a_time = FRAMES_AT_A_TIME if first_limit is None else 1
+        self._is_watched = first_limit is not None
+        self._strange_frames = 0
         self._budget = Budget(CONTROLS_PER_SECOND, CONTROLS_PER_SECOND, clock)
         self._tail = bytearray()
         self._rest = _NOTHING
@@ -77,6 +78,10 @@ class Framing:
         self._controls: list[Frame] = []
         self._is_direct = True  # a whole message may come: not within a fragmented one
         self._refusal: ProtocolError | None = None
+        self.has_rest = False
+        """Whether frames have been received that were not dealt with yet."""
+        self.has_news = False
+        """Whether there may be controls, output or a failure, since the last call of `controls`."""
         self.is_over = False
         """Whether the other side has closed, or broken the protocol: whatever follows is discarded."""
 
@@ -88,29 +93,24 @@ class Framing:
         While `has_rest` is true, go on with `receive_rest` instead.
         """
         messages: list[bytes] = []
+        position = self._complete_tail(data, messages) if self._tail else 0
         if self.is_over:
             return messages
-        position = self._complete_tail(data, messages) if self._tail else 0
-        if position < len(data):
-            rest = self._step(data, position, messages)
-            if rest:
-                self._rest = memoryview(bytes(rest))
+        rest = self._cut(data, position, messages)
+        if rest:
+            self._rest, self.has_rest = memoryview(bytes(rest)), True
         return messages
-
-    @property
-    def has_rest(self) -> bool:
-        """Whether frames have been received that were not dealt with yet."""
-        return bool(self._rest)
 
     def receive_rest(self) -> list[bytes]:
         """The next whole messages of what was received before."""
         messages: list[bytes] = []
-        self._rest = self._step(self._rest, 0, messages)
+        self._rest = self._cut(self._rest, 0, messages)
+        self.has_rest = bool(self._rest)
         return messages
 
     def controls(self) -> list[Frame]:
         """The pings, pongs and closes received since the last call."""
-        controls, self._controls = self._controls, []
+        controls, self._controls, self.has_news = self._controls, [], False
         return controls
 
     @property
@@ -124,23 +124,11 @@ class Framing:
         received = self._protocol.close_rcvd
         return received.reason if received else ""
 
-    def _step(self, data: memoryview, position: int, messages: list[bytes]) -> memoryview:
+    def _cut(self, data: memoryview, position: int, messages: list[bytes]) -> memoryview:
         """Deal with the next frames from `position` on: what is left of `data` for another step."""
-        if not self._is_stranger:
-            return self._cut(data, position, FRAMES_AT_A_TIME, messages)
-        self._first_frames -= 1
-        if self._first_frames < 0:
-            self._refuse(CloseCode.POLICY_VIOLATION, "too many frames before the first message")
-        rest = self._cut(data, position, 1, messages)
-        if messages:
-            self._is_stranger = False
-            self._longest = self._protocol.max_message_size = MAX_MESSAGE
-        return rest
-
-    def _cut(self, data: memoryview, position: int, most: int, messages: list[bytes]) -> memoryview:
         size, mask_in, longest = len(data), self._mask_in, self._longest
-        for _ in range(most):
-            if position == size or self.is_over:
+        for _ in range(self._at_a_time):
+            if position == size:
                 return _NOTHING
             start, end = _bounds(data, position, longest)
             if end > size:
@@ -153,7 +141,22 @@ class Framing:
             else:
                 self._pass_frame(data[position:end], messages)
             position = end
-        return _NOTHING if self.is_over else data[position:]
+            if self._is_watched and not self._may_go_on(messages):
+                return _NOTHING
+        return data[position:]
+
+    def _may_go_on(self, messages: list[bytes]) -> bool:
+        """Whether what follows is looked at, after a frame of a stranger, or one that has ended everything."""
+        if self.is_over:
+            return False
+        self._strange_frames += 1
+        if messages:  # who sent a whole one is no stranger any more, or the owner hangs up
+            self._is_watched = False
+            self._longest = self._protocol.max_message_size = MAX_MESSAGE
+            self._at_a_time = FRAMES_AT_A_TIME
+        elif self._strange_frames >= FIRST_FRAMES:
+            self._refuse(CloseCode.POLICY_VIOLATION, "too many frames before the first message")
+        return not self.is_over
 
     def _complete_tail(self, data: memoryview, messages: list[bytes]) -> int:
         """Add to an incomplete frame what it lacks, and deal with it once it is whole; how much of `data` that took."""
@@ -168,7 +171,7 @@ class Framing:
                     return taken
             elif _bounds(tail, 0, self._longest) == (start, end):
                 self._tail = bytearray()
-                self._step(memoryview(tail), 0, messages)
+                self._cut(memoryview(tail), 0, messages)
                 return taken
 
     def _pass_frame(self, data: memoryview, messages: list[bytes]) -> None:
@@ -176,6 +179,7 @@ class Framing:
         if not self._is_affordable(data):
             self._refuse(CloseCode.POLICY_VIOLATION, "too many control frames or small fragments")
             return
+        self.has_news = True
         self._protocol.receive_data(bytes(data))
         for frame in cast("list[Frame]", self._protocol.events_received()):  # once open, all events are frames
             if frame.opcode is Opcode.TEXT:
@@ -189,6 +193,7 @@ class Framing:
                 self._controls.append(frame)
         self._is_direct = self._protocol.current_size is None
         self.is_over = self.failure is not None or self._protocol.close_rcvd is not None
+        self._is_watched = self._is_watched or self.is_over
 
     def _is_affordable(self, data: memoryview) -> bool:
         """Whether the budget allows a frame; a fragment pays for itself by what it carries."""
@@ -201,7 +206,7 @@ class Framing:
     def _refuse(self, code: CloseCode, why: str) -> None:
         self._refusal = ProtocolError(why)
         self._protocol.fail(code, why)
-        self.is_over = True
+        self.is_over = self._is_watched = self.has_news = True
 
     # Out.
 

@@ -235,6 +235,13 @@ class Link:
             messages = framing.receive_rest()
         else:
             messages = framing.receive(self._read())
+        if framing.has_news:
+            self._heed_news()
+        return messages
+
+    def _heed_news(self) -> None:
+        """Something other than messages has come."""
+        framing = self._framing
         for frame in framing.controls():
             self._handle(frame)
         if framing.has_output:
@@ -243,7 +250,6 @@ class Link:
                 self._end("the other side sends pings and does not read the answers")
         if framing.failure is not None:
             self._give_up(f"the other side broke the WebSocket protocol: {framing.failure}")
-        return messages
 
     def _read(self) -> memoryview:
         """The next bytes to arrive, until the next read of any link. Raises OSError, or LinkClosed at the end."""
