@@ -10,11 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import gevent
-from gevent import socket
 from gevent.event import Event
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Side
@@ -24,12 +22,13 @@ from hubble.base.slices import others_first
 from hubble.protocol.fairqueue import Caps, FairQueue, Lane, LaneFull, QueueFull, Total
 from hubble.transport.addresses import Socket
 from hubble.transport.framing import Framing
+from hubble.transport.linkoptions import Keepalive as Keepalive
+from hubble.transport.linkoptions import keep_queue_short, limit_silence
 from hubble.transport.stream import open_stream
 
 RECEIVE_SIZE = 256 * 1024
 BATCH_SIZE = 128 * 1024
 """Bytes that the writer hands to the kernel at a time: what waits behind them waits this long."""
-UNSENT_IN_KERNEL = 128 * 1024
 FIRST_PINGS = 8
 """Pings that follow one another when a link is new: the fastest shows what its path takes."""
 CLOSE_TIMEOUT = 1.0
@@ -41,26 +40,12 @@ DRAIN_INTERVAL = 0.01
 """Seconds between two reads of what comes behind a close, or behind a breach of the protocol."""
 FIRST_MESSAGE = 16 * 1024
 """Bytes that a stranger's first message may have: a Handshake with a long key, or what answers it."""
-TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
 
 # One for all links of a process: a greenlet fills it and empties it without a switch in between.
 _receive_buffer = memoryview(bytearray(RECEIVE_SIZE))
 
 queued_in_process = Total()
 """What waits to be sent on all links of the process. The owner of the process may set how much that may be."""
-
-
-@dataclass(frozen=True)
-class Keepalive:
-    """Seconds between pings, and of silence after which a link is dead."""
-
-    interval: float = 20.0
-    silence: float = 40.0
-
-    @classmethod
-    def every(cls, interval: float | None) -> Keepalive:
-        """Pings every `interval` seconds, or as usual if that is None. Two must fit into the silence."""
-        return cls() if interval is None else cls(interval, max(cls.silence, 2 * interval))
 
 
 class Link:
@@ -111,7 +96,7 @@ class Link:
         self._heard_at = clock()
         self._slice_end = self._heard_at + SLICE
         self._reading = False
-        keep_queue_short(sock)
+        keep_queue_short(sock, BATCH_SIZE)
         limit_silence(sock, self._keepalive.silence)
         self._writer = gevent.spawn(self._write)
         # The silence is looked at more often than pings are sent: it would else be noticed up to an interval late.
@@ -406,21 +391,3 @@ class Link:
         self._rest = b""
         self._start_writer()
         self._stream.close()
-
-
-def keep_queue_short(sock: Socket) -> None:
-    """Have the kernel take no more than it can soon send, so that urgent messages are not stuck behind megabytes.
-
-    But a whole batch: what it does not take at once costs a switch to the writer.
-    """
-    if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL)
-    elif sock.family == socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * BATCH_SIZE)
-
-
-def limit_silence(sock: Socket, seconds: float) -> None:
-    """Have the kernel give up what is not acknowledged in time, where it would go on for a quarter of an hour."""
-    if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
