@@ -5,7 +5,6 @@ service    all workers' answers together, and the actions
 lists      sorting and cutting what they answer
 endpoints  every endpoint in one table: where it is, what it takes and gives, what answers it
 queries    the parameters and bodies of requests, checked
-schemas    JSON Schemas of what the API takes and gives
 openapi    the API's description, made from the table
 app        the WSGI application: token, pages, endpoints, JSON
 stream     the page's live view, as server-sent events

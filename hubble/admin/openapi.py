@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hubble import __version__
-from hubble.admin.endpoints import ENDPOINTS, Endpoint
-from hubble.admin.schemas import SCHEMAS, Schema, ref
+from hubble.admin.endpoints import ENDPOINTS, SCHEMAS, Endpoint, Schema, ref
 
 UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 SESSION_ID = {

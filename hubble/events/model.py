@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -140,19 +141,12 @@ class ProxyStopping(Event):
     node: str
 
 
-KINDS: tuple[type[Event], ...] = (
-    OpenSession,
-    CloseSession,
-    SessionSuspended,
-    SessionResumed,
-    AuthorizationDenied,
-    GatewayRegistration,
-    GatewayUnregistration,
-    RegistrationRefused,
-    ScriptError,
-    ProxyStarted,
-    ProxyStopping,
-)
+def _kinds(found: Iterable[object]) -> tuple[type[Event], ...]:
+    kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, Event)]
+    return tuple(kind for kind in kinds if kind is not Event and not kind.__name__.startswith("_"))
+
+
+KINDS = _kinds(list(globals().values()))
 """Every kind of event there is."""
 
 

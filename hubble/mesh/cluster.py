@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from hubble.base.errors import ListenError, UsageError
 from hubble.directory import Directory
+from hubble.directory.choose import open_directory
 from hubble.mesh.tls import MeshTLS
 from hubble.transport.addresses import Socket
 from hubble.transport.endpoint import endpoint
@@ -52,13 +53,7 @@ class Cluster:
     def open_directory(self) -> Directory:
         """The directory that the machines share. Raises UsageError."""
         assert self.directory is not None
-        try:
-            from hubble.directory.redis import RedisDirectory
-        except ModuleNotFoundError as error:
-            if error.name != "redis":
-                raise
-            raise UsageError("--cluster needs the Python package redis: pip install 'hubble-tunnel[cluster]'") from None
-        return RedisDirectory(self.directory)
+        return open_directory(self.directory)
 
     def listen(self) -> tuple[Socket, str]:
         """A socket for the links of other machines, and the address to publish. Raises ListenError."""

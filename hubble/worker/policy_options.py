@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import fields
 from typing import Any
 
 from hubble.base.errors import UsageError
@@ -28,13 +29,7 @@ def policy(options: Namespace) -> Authorizer:
 
 def abuse_limits(options: Namespace) -> AbuseLimits:
     """The limits on everybody."""
-    given = _given(
-        sessions=options.max_sessions,
-        sessions_per_second=options.max_rate,
-        registrations_per_minute=options.max_registrations,
-        strangers=options.max_strangers,
-    )
-    return AbuseLimits(**given)
+    return AbuseLimits(**_given(**{one.name: getattr(options, one.metadata["option"]) for one in fields(AbuseLimits)}))
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 
 LEAST = 20
 """What each worker allows at least of that which is counted across workers."""
@@ -21,25 +21,22 @@ REMEMBERED = 100_000
 class AbuseLimits:
     """For one gateway: sessions at once, and new ones a second. For one address: registrations a minute.
 
-    strangers: links in all that have not said yet who they are.
+    strangers: links in all that have not said yet who they are. The metadata name the option that sets a limit, and say
+    whether it is `shared`: counted across the workers.
     """
 
-    sessions: int = 10_000
-    sessions_per_second: int = 500
-    registrations_per_minute: int = 120
-    strangers: int = 5_000
+    sessions: int = field(default=10_000, metadata={"option": "max_sessions"})
+    sessions_per_second: int = field(default=500, metadata={"option": "max_rate"})
+    registrations_per_minute: int = field(default=120, metadata={"option": "max_registrations", "shared": True})
+    strangers: int = field(default=5_000, metadata={"option": "max_strangers", "shared": True})
 
     def share(self, workers: int) -> AbuseLimits:
         """What one of several workers may allow of that which is counted across them.
 
         Chance spreads what is few unevenly: a share that would be very small is LEAST, or the whole if that is less.
         """
-        return AbuseLimits(
-            self.sessions,
-            self.sessions_per_second,
-            _share(self.registrations_per_minute, workers),
-            _share(self.strangers, workers),
-        )
+        shared = (one.name for one in fields(self) if one.metadata.get("shared"))
+        return replace(self, **{name: _share(getattr(self, name), workers) for name in shared})
 
 
 def _share(whole: int, workers: int) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
-from hubble.events import (
+from hubble.events.feed import Events
+from hubble.events.model import (
     AuthorizationDenied,
     CloseSession,
-    Events,
     GatewayRegistration,
     GatewayUnregistration,
     OpenSession,
