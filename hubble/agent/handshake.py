@@ -10,12 +10,15 @@ from websockets.protocol import Side
 
 from hubble.agent.identity import Identity
 from hubble.agent.options import AgentOptions
-from hubble.base.errors import DialError, LinkClosed, ProtocolError, RegistrationInvalid, RegistrationRefused
+from hubble.base.errors import DialError, LinkClosed, ProtocolError, ProxyBusy, RegistrationInvalid, RegistrationRefused
 from hubble.protocol.codec import decode, encode
 from hubble.protocol.messages import RESUMABLE, Ack, Refusal
 from hubble.transport.dial.answer import printable
 from hubble.transport.dial.dial import Target, open_websocket
 from hubble.transport.link import Link
+
+REFUSALS = {Refusal.BAD_REQUEST: RegistrationInvalid, Refusal.BUSY: ProxyBusy}
+"""Refusals that are no plain denial."""
 
 
 class Registered(NamedTuple):
@@ -53,8 +56,9 @@ def say_hello(link: Link, target: Target, identity: Identity, timeout: float) ->
         if not isinstance(answer, Ack):
             raise ProtocolError(f"{target} answered the registration with {type(answer).__name__}")
         if not answer.ok:
-            kind = RegistrationInvalid if answer.code is Refusal.BAD_REQUEST else RegistrationRefused
-            raise kind(printable(answer.message) or "no reason was given", answer.code)
+            raise REFUSALS.get(answer.code, RegistrationRefused)(
+                printable(answer.message) or "no reason was given", answer.code
+            )
     except BaseException:
         link.abort("the registration failed")
         raise

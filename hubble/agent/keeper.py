@@ -21,7 +21,14 @@ from gevent.event import Event
 from hubble.agent.handshake import Registered
 from hubble.agent.options import AgentOptions
 from hubble.base.backoff import Backoff
-from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, RegistrationInvalid, RegistrationRefused
+from hubble.base.errors import (
+    HubbleError,
+    LinkClosed,
+    ProtocolError,
+    ProxyBusy,
+    RegistrationInvalid,
+    RegistrationRefused,
+)
 from hubble.transport.dial.dial import Target
 from hubble.transport.link import Link
 
@@ -78,6 +85,10 @@ TRANSITIONS: dict[tuple[State, Change], State] = {
 """What follows; whatever is not named changes nothing."""
 
 
+BUSY_ATTEMPTS = 5
+"""Answers in a row that the proxy is busy, after which `exit_on_failure` takes that for a failure."""
+
+
 class Keeper:
     """Registers as `name` with one of `targets`, and again whenever the link is lost, until `stop`.
 
@@ -110,6 +121,7 @@ class Keeper:
         self._current: Registered | None = None
         self._since = 0.0
         self._ever_registered = False
+        self._busy_answers = 0
         self._mover: gevent.Greenlet | None = None
 
     def run(self) -> None:
@@ -154,15 +166,20 @@ class Keeper:
         error = self._try_all()
         if error is None:
             self._failures.succeeded()
+            self._busy_answers = 0
             self._ever_registered = True
             self._change(Change.REGISTERED)
             return
-        is_final = isinstance(error, RegistrationInvalid) or self._options.exit_on_failure
+        self._busy_answers = self._busy_answers + 1 if isinstance(error, ProxyBusy) else 0
+        has_failed = not 0 < self._busy_answers < BUSY_ATTEMPTS
+        is_final = isinstance(error, RegistrationInvalid) or (self._options.exit_on_failure and has_failed)
         if is_final and not self._ever_registered:
             self.gave_up = error
             self._change(Change.GAVE_UP)
             return
         self._delay = self._failures.next_delay()
+        if self._busy_answers:
+            self._delay = min(self._delay, self._options.retry_most_busy * random.uniform(0.5, 1.0))
         self._change(Change.FAILED)
 
     def _try_all(self) -> HubbleError | None:
@@ -171,6 +188,9 @@ class Keeper:
         for target in random.sample(self.targets, len(self.targets)):
             try:
                 self._current = self._register(target)
+            except ProxyBusy as busy:
+                log.warning("%s has not registered %s yet: %s", target, self._name, busy)
+                error = busy
             except RegistrationRefused as refused:
                 log.error("%s refused the registration as %s: %s", target, self._name, refused)
                 error = refused

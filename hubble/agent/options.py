@@ -20,7 +20,7 @@ class AgentOptions:
     resume_timeout: how long a session waits for its path. hello_timeout: how long the proxy may take to answer the
     registration. waiting_sessions, waiting_bytes: how many sessions may wait for their path, keeping how much; those
     that keep most are given up first. retry_most: the longest pause between attempts to reach the proxy;
-    retry_most_waiting: the same while sessions wait.
+    retry_most_waiting: the same while sessions wait; retry_most_busy: the same after a proxy was busy.
     """
 
     link_wait: float = 10.0
@@ -32,6 +32,7 @@ class AgentOptions:
     hello_timeout: float = 10.0
     retry_first: float = 0.5
     retry_most: float = 30.0
+    retry_most_busy: float = 5.0
     retry_most_waiting: float = 2.0
     initial_window: int = credit.INITIAL_WINDOW
     largest_window: int = credit.LARGEST_WINDOW

@@ -50,5 +50,9 @@ class RegistrationInvalid(RegistrationRefused):
     status = 2
 
 
+class ProxyBusy(RegistrationRefused):
+    """The proxy is too busy to decide on this agent's registration: trying again soon helps."""
+
+
 class PatchingMissing(HubbleError):
     """gevent's monkey-patching, which the named feature needs, has not been done."""

@@ -140,3 +140,10 @@ ADMIN = Group(
 PROXY = (SERVING, POLICY, LIMITS, TLS, CLUSTER, EVENTS, ADMIN, LOGGING)
 POLICIES = ("authgrant", "authdeny", "authlua", "auth-rules", "auth-python")
 """Options of which at most one may be given."""
+
+HASH_KEY = (
+    Group(
+        "Key",
+        (Option("generate", "Make a random key, and print it once with its hash, which is fast to verify.", FLAG),),
+    ),
+)

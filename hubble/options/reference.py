@@ -25,6 +25,7 @@ def reference() -> str:
     parts = [HEAD, *_program("hubble-agent [OPTION...] [RULE...]", agent.AGENT)]
     parts += _program("hubble-agent check [OPTION...]", agent.CHECK)
     parts += _program("hubble-proxy [OPTION...]", proxy.PROXY)
+    parts += _program("hubble-proxy hash-key [OPTION...]", proxy.HASH_KEY)
     for name, command in admin.COMMANDS.items():
         usage = " ".join(filter(None, ["hubble-proxy", name, "[OPTION...]", command.argument]))
         parts += [f"\n## `{usage}`\n\n{command.summary}\n", *_table(command.options)]

@@ -19,10 +19,12 @@ from hubble.policy.cached import Cached
 from hubble.policy.digest import key_digest, set_digest_secret
 from hubble.policy.request import (
     AUTHORIZATION_ERROR,
+    BUSY,
     UNAUTHORIZED,
     ConnectionRequest,
     Decision,
     RegistrationRequest,
+    busy,
     denied,
     failed,
     granted,
@@ -43,6 +45,7 @@ _LATER = {
 
 __all__ = [
     "AUTHORIZATION_ERROR",
+    "BUSY",
     "UNAUTHORIZED",
     "Authorizer",
     "Cached",
@@ -56,6 +59,7 @@ __all__ = [
     "LuaPolicy",
     "RegistrationRequest",
     "RulesPolicy",
+    "busy",
     "denied",
     "failed",
     "granted",

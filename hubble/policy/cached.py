@@ -69,7 +69,7 @@ class Cached(Wrapper):
             return decision
         generation = self._generation
         decision = method(request)
-        if decision.cache_seconds > 0 and not decision.error and generation == self._generation:
+        if decision.cache_seconds > 0 and not (decision.error or decision.busy) and generation == self._generation:
             self._keep(entry, decision)
         return decision
 

@@ -1,4 +1,4 @@
-"""Keys of identities: hashed for the rules file, and verified without holding the hub."""
+"""Keys of identities, and what the rules file holds of them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections import OrderedDict
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-
-from gevent.threadpool import ThreadPool
-
-from hubble.policy.digest import secret_digest
 
 COST = 14  # log2 of scrypt's N: 16 MiB, about 40 ms
 BLOCK = 8
@@ -22,20 +18,37 @@ SALT_BYTES = 16
 HASH_BYTES = 32
 MAX_COST = 18
 MAX_KEY = 1024  # characters
-THREADS = 2
-MAX_WAITING = 64
-MAX_KNOWN = 10_000
+RANDOM_BYTES = 32
+"""Bytes of a generated key: 256 bits, which nobody guesses, however fast its hash is."""
 
+HINT = "make one with: hubble-proxy hash-key"
 _FORM = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
+_RANDOM_FORM = re.compile(r"\$blake2b-random\$([A-Za-z0-9+/]{43})")
+_GENERATED = re.compile(r"hubble_[A-Za-z0-9_-]{43}")
 
 
-class Overload(Exception):
-    """More keys wait to be verified than makes sense; the text says so."""
+class KeyHash(ABC):
+    """A line of hash_key or generate_key, parsed."""
+
+    text: str
+    is_fast: bool
+    """Whether `fits` costs microseconds rather than tens of milliseconds."""
+
+    @staticmethod
+    def parse(text: str) -> KeyHash:
+        """Raises ValueError, without the text."""
+        if text.startswith("$blake2b-random$"):
+            return RandomKeyHash.parse(text)
+        return ScryptHash.parse(text)
+
+    @abstractmethod
+    def fits(self, key: str) -> bool:
+        """Whether `key` was hashed."""
 
 
 @dataclass(frozen=True, slots=True)
-class KeyHash:
-    """A parsed line of hash_key."""
+class ScryptHash(KeyHash):
+    """The hash of a key that somebody may have chosen. Verifying costs tens of milliseconds, without the GIL."""
 
     text: str
     cost: int
@@ -43,28 +56,46 @@ class KeyHash:
     parallel: int
     salt: bytes
     digest: bytes
+    is_fast = False
 
     @classmethod
-    def parse(cls, text: str) -> KeyHash:
-        """Raises ValueError, without the text."""
+    def parse(cls, text: str) -> ScryptHash:
         found = _FORM.fullmatch(text)
         if not found:
-            raise ValueError("not a hashed key; make one with: hubble-proxy hash-key")
+            raise ValueError(f"not a hashed key; {HINT}")
         cost, block, parallel = (int(part) for part in found.group(1, 2, 3))
         if not (1 <= cost <= MAX_COST and 1 <= block <= BLOCK * 2 and 1 <= parallel <= 4):
-            raise ValueError("a hashed key that would cost too much to verify; make one with: hubble-proxy hash-key")
+            raise ValueError(f"a hashed key that would cost too much to verify; {HINT}")
         try:
-            salt, digest = (base64.b64decode(part + "=" * (-len(part) % 4)) for part in found.group(4, 5))
+            salt, digest = (_decoded(part) for part in found.group(4, 5))
         except binascii.Error:
-            raise ValueError("a hashed key that is cut off; make one with: hubble-proxy hash-key") from None
+            raise ValueError(f"a hashed key that is cut off; {HINT}") from None
         if len(digest) < 16:
-            raise ValueError("a hashed key that is cut off; make one with: hubble-proxy hash-key")
+            raise ValueError(f"a hashed key that is cut off; {HINT}")
         return cls(text, cost, block, parallel, salt, digest)
 
     def fits(self, key: str) -> bool:
-        """Whether `key` was hashed. Costs tens of milliseconds of CPU, with the interpreter's lock released."""
         computed = _scrypt(key, self.salt, self.cost, self.block, self.parallel, len(self.digest))
         return hmac.compare_digest(computed, self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class RandomKeyHash(KeyHash):
+    """The hash of a generated key (BLAKE2b, RFC 7693). No key of another form fits, whatever its hash is."""
+
+    text: str
+    digest: bytes
+    is_fast = True
+
+    @classmethod
+    def parse(cls, text: str) -> RandomKeyHash:
+        found = _RANDOM_FORM.fullmatch(text)
+        if not found:
+            raise ValueError("a hashed key that is cut off; make one with: hubble-proxy hash-key --generate")
+        return cls(text, _decoded(found[1]))
+
+    def fits(self, key: str) -> bool:
+        return bool(_GENERATED.fullmatch(key)) and hmac.compare_digest(_blake2b(key), self.digest)
 
 
 def _scrypt(key: str, salt: bytes, cost: int, block: int, parallel: int, size: int) -> bytes:
@@ -74,12 +105,20 @@ def _scrypt(key: str, salt: bytes, cost: int, block: int, parallel: int, size: i
     )
 
 
+def _blake2b(key: str) -> bytes:
+    return hashlib.blake2b(key.encode(), digest_size=HASH_BYTES, person=b"hubble key").digest()
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4))
+
+
 def _unpadded(raw: bytes) -> str:
     return base64.b64encode(raw).decode("ascii").rstrip("=")
 
 
 def hash_key(key: str) -> str:
-    """A line for the rules file that proves `key` and does not tell it: "$scrypt$ln=14,r=8,p=1$SALT$HASH".
+    """Return a line for the rules file that proves `key` and does not tell it: "$scrypt$ln=14,r=8,p=1$SALT$HASH".
 
     Raises ValueError for a key that is empty or longer than 1024 characters.
     """
@@ -90,31 +129,7 @@ def hash_key(key: str) -> str:
     return f"$scrypt$ln={COST},r={BLOCK},p={PARALLEL}${_unpadded(salt)}${_unpadded(digest)}"
 
 
-class KeyVerifier:
-    """Verifies keys in threads of its own, and remembers by a keyed digest which ones were right."""
-
-    def __init__(self) -> None:
-        self._threads = ThreadPool(THREADS)
-        self._waiting = 0
-        self._known: OrderedDict[bytes, None] = OrderedDict()
-
-    def verify(self, hashed: KeyHash, key: str) -> bool:
-        """Whether `key` is the hashed one. Blocks the greenlet, not the hub. Raises Overload."""
-        if not 0 < len(key) <= MAX_KEY:
-            return False
-        entry = secret_digest(f"{hashed.text} {key}")
-        if entry in self._known:
-            self._known.move_to_end(entry)
-            return True
-        if self._waiting >= MAX_WAITING:
-            raise Overload(f"more than {MAX_WAITING} keys wait to be verified")
-        self._waiting += 1
-        try:
-            right = bool(self._threads.apply(hashed.fits, (key,)))
-        finally:
-            self._waiting -= 1
-        if right:
-            self._known[entry] = None
-            if len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
-        return right
+def generate_key() -> tuple[str, str]:
+    """Return a new random key ("hubble_" and 43 characters), and its line for the rules file."""
+    key = f"hubble_{secrets.token_urlsafe(RANDOM_BYTES)}"
+    return key, f"$blake2b-random${_unpadded(_blake2b(key))}"

@@ -10,6 +10,7 @@ from hubble.policy.digest import key_digest
 
 UNAUTHORIZED = "Unauthorized"
 AUTHORIZATION_ERROR = "Authorization error."
+BUSY = "busy, try again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Decision:
 
     reason: what the agent may be told, "" if allowed. detail: why, for logs and events only; never holds a key.
     cache_seconds: how long the same request may get the same answer without asking again.
-    error: the authorizer failed, and so denies.
+    error: the authorizer failed, and so denies. busy: it has not decided, and should be asked again later.
     identity: whom a granted registration proved the agent to be; the proxy puts it into its ConnectionRequests.
     """
 
@@ -64,6 +65,7 @@ class Decision:
     error: bool = False
     detail: str = ""
     identity: str = ""
+    busy: bool = False
 
 
 DETAIL = 500  # characters
@@ -85,6 +87,11 @@ def denied(detail: str = "", *, cache_seconds: float = 0.0) -> Decision:
 def failed(detail: str) -> Decision:
     """A denial because the authorizer could not decide."""
     return Decision(False, AUTHORIZATION_ERROR, error=True, detail=_shown(detail))
+
+
+def busy(detail: str) -> Decision:
+    """No decision, because there is too much to do: the agent is asked to try again."""
+    return Decision(False, BUSY, busy=True, detail=_shown(detail))
 
 
 def _shown(detail: str) -> str:

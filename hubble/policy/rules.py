@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hubble.policy.authorizer import Authorizer
-from hubble.policy.keys import KeyHash, KeyVerifier, Overload
-from hubble.policy.request import ConnectionRequest, Decision, RegistrationRequest, denied, failed, granted
+from hubble.policy.keys import KeyHash
+from hubble.policy.request import ConnectionRequest, Decision, RegistrationRequest, busy, denied, granted
 from hubble.policy.rulesfile import Identity, Rules, SessionRule, parse
+from hubble.policy.verifier import KeyVerifier, Overload
 from hubble.policy.watched import WatchedFile
+
+Verify = Callable[[Sequence[KeyHash], str, str], bool]
 
 
 class RulesPolicy(Authorizer):
     """Registration by hashed keys and certificates; sessions by rules of which the first that matches decides.
 
-    What nothing allows is denied. Decision.detail names the rule. Raises UsageError for a file that cannot be used.
+    What nothing allows is denied. Decision.detail names the rule. Several workers share what they know of keys in
+    `runtime_dir`. Raises UsageError for a file that cannot be used.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, runtime_dir: Path | None = None) -> None:
         self._path = Path(path)
         self._rules = Rules()
-        self._verifier = KeyVerifier()
+        self._verifier = KeyVerifier(runtime_dir)
         self._file = WatchedFile(self._path, "rules", self._load)
 
     def register(self, request: RegistrationRequest) -> Decision:
         candidates = [identity for identity in self._rules.identities if identity.gateways.match(request.name)]
         try:
-            for identity in candidates:
-                if self._proves(identity, request):
-                    return granted(f'"{identity.name}" may register "{request.name}"', identity=identity.name)
+            for verify in (self._verifier.recognizes, self._verifier.verify):  # what costs nothing first
+                for identity in candidates:
+                    if _proves(identity, request, verify):
+                        return granted(f'"{identity.name}" may register "{request.name}"', identity=identity.name)
         except Overload as overload:
-            return failed(str(overload))
+            return busy(str(overload))
         if candidates:
             return denied(f'neither key nor certificate prove an identity that may register "{request.name}"')
         return denied(f'no identity may register "{request.name}"')
@@ -47,7 +52,7 @@ class RulesPolicy(Authorizer):
                     detail = f'{rule.title} {verb} "{request.identity}" {target}'
                     return granted(detail) if rule.allow else denied(detail)
         except Overload as overload:
-            return failed(str(overload))
+            return busy(str(overload))
         return denied(f'no rule allows "{request.identity}" {target}')
 
     def reload(self) -> None:
@@ -59,14 +64,6 @@ class RulesPolicy(Authorizer):
     def _load(self, contents: bytes) -> None:
         self._rules = parse(contents, str(self._path))
 
-    def _proves(self, identity: Identity, request: RegistrationRequest) -> bool:
-        certificate = identity.certificate
-        if certificate is not None and not (
-            request.certificate_subject and certificate.match(request.certificate_subject)
-        ):
-            return False
-        return not identity.keys or self._fits(identity.keys, request.key)
-
     def _matches(self, rule: SessionRule, request: ConnectionRequest) -> bool:
         return (
             rule.identities.match(request.identity)
@@ -74,8 +71,12 @@ class RulesPolicy(Authorizer):
             and rule.gateways.match(request.gateway)
             and rule.hosts.match(request.host, tunnels=not rule.allow)
             and rule.ports.match(request.port)
-            and (not rule.keys or self._fits(rule.keys, request.key))
+            and (not rule.keys or self._verifier.verify(rule.keys, request.key, request.source_ip))
         )
 
-    def _fits(self, hashes: Iterable[KeyHash], key: str) -> bool:
-        return any(self._verifier.verify(hashed, key) for hashed in hashes)
+
+def _proves(identity: Identity, request: RegistrationRequest, verify: Verify) -> bool:
+    certificate = identity.certificate
+    if certificate is not None and not (request.certificate_subject and certificate.match(request.certificate_subject)):
+        return False
+    return not identity.keys or verify(identity.keys, request.key, request.address)

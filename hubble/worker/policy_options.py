@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from hubble.base.errors import UsageError
@@ -12,7 +13,7 @@ from hubble.policy import Authorizer, DenyAll, GrantAll, Limits, LuaPolicy, Rule
 from hubble.proxy.gateways.limits import AbuseLimits
 
 
-def policy(options: Namespace) -> Authorizer:
+def policy(options: Namespace, runtime_dir: Path | None = None) -> Authorizer:
     """The authorizer that the options name. Raises UsageError for more than one, and for one that does not load."""
     named = [name for name in POLICIES if getattr(options, name.replace("-", "_"))]
     if len(named) > 1:
@@ -21,7 +22,7 @@ def policy(options: Namespace) -> Authorizer:
         limits = _given(total=options.lua_time, cpu=options.lua_cpu, memory=options.lua_memory)
         return LuaPolicy(options.authlua, Limits(**limits), unsafe=options.lua_unsafe)
     if options.auth_rules:
-        return RulesPolicy(options.auth_rules)
+        return RulesPolicy(options.auth_rules, runtime_dir)
     if options.auth_python:
         return load_python_authorizer(options.auth_python)
     return DenyAll() if options.authdeny else GrantAll()

@@ -109,7 +109,7 @@ class _Worker:
         self._drain = options.drain
         self._proxy = proxy = Proxy(
             options.listen,
-            policy(options),
+            policy(options, Path(start.runtime_dir)),
             options=proxy_options(options, start.workers),
             listener=socket.socket(fileno=start.listener),
             runtime_dir=Path(start.runtime_dir),

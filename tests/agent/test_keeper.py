@@ -73,6 +73,15 @@ class TestHostileProxies:
         with started(fake.url, "agent", linked=False, options=SLOW):
             assert count_calls(fake, lambda call: call.refuse("no", Refusal.BUSY), 1.3) <= 3
 
+    def test_a_busy_proxy_is_tried_again_soon(self, fake: FakeProxy) -> None:
+        """Being busy is no failure, also for an agent that is to end at the first."""
+        slow = {"retry_first": PATIENCE * 3, "retry_most": PATIENCE * 3, "retry_most_busy": 0.1}
+        with started(fake.url, "agent", linked=False, options={"exit_on_failure": True, **slow}) as running:
+            for _ in range(keeper.BUSY_ATTEMPTS - 1):
+                fake.call().refuse("busy, try again", Refusal.BUSY)
+            fake.accept()
+            running.wait_linked()
+
     def test_a_proxy_that_goes_away_at_once_each_time_is_paced(self, fake: FakeProxy) -> None:
         with started(fake.url, "agent", linked=False, options=SLOW):
             assert count_calls(fake, lambda call: call.accept().say(GoAway(10)), 1.3) <= 3

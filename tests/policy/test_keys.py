@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
-import time
 
-import gevent
 import pytest
 
 from hubble.policy import keys
-from hubble.policy.keys import KeyHash, KeyVerifier, Overload, hash_key
-
-SMALL = "$scrypt$ln=4,r=8,p=1$c2FsdHNhbHRzYWx0c2FsdA$"
+from hubble.policy.keys import KeyHash, generate_key, hash_key
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +44,8 @@ def test_a_key_has_a_length(key: str) -> None:
         "$scrypt$ln=30,r=8,p=1$c2FsdA$" + "A" * 43,
         "$scrypt$ln=14,r=99,p=1$c2FsdA$" + "A" * 43,
         "$scrypt$ln=14,r=8,p=1$c2FsdA$" + "A" * 41,
+        "$blake2b-random$",
+        "$blake2b-random$" + "A" * 42,
     ],
 )
 def test_what_is_no_hash(text: str) -> None:
@@ -55,65 +54,22 @@ def test_what_is_no_hash(text: str) -> None:
     assert not text or text not in str(caught.value)
 
 
-class TestVerifier:
-    def test_right_and_wrong(self, hashed: KeyHash) -> None:
-        verifier = KeyVerifier()
-        assert verifier.verify(hashed, "the key")
-        assert not verifier.verify(hashed, "another")
-        assert not verifier.verify(hashed, "")
-        assert not verifier.verify(hashed, "x" * 5000)
+class TestGeneratedKeys:
+    def test_a_generated_key_fits_its_hash_only(self) -> None:
+        (key, hashed), (other, _) = generate_key(), generate_key()
+        assert re.fullmatch(r"hubble_[A-Za-z0-9_-]{43}", key)
+        assert re.fullmatch(r"\$blake2b-random\$[A-Za-z0-9+/]{43}", hashed)
+        assert key not in hashed
+        parsed = KeyHash.parse(hashed)
+        assert parsed.is_fast
+        assert parsed.fits(key)
+        assert not parsed.fits(other)
+        assert not parsed.fits("")
 
-    def test_a_right_key_is_computed_once(self, hashed: KeyHash, monkeypatch: pytest.MonkeyPatch) -> None:
-        verifier = KeyVerifier()
-        assert verifier.verify(hashed, "the key")
-        monkeypatch.setattr(keys, "_scrypt", None)
-        assert verifier.verify(hashed, "the key")
-        with pytest.raises(TypeError):
-            verifier.verify(hashed, "the kex")
+    @pytest.mark.parametrize("key", ["secret", "hubble_secret", "hubble_" + "a" * 42, "hubble_" + "a" * 43 + "\n"])
+    def test_no_key_of_another_form_fits_whatever_its_hash(self, key: str) -> None:
+        digest = base64.b64encode(keys._blake2b(key)).decode().rstrip("=")
+        assert not KeyHash.parse(f"$blake2b-random${digest}").fits(key)
 
-    def test_what_is_remembered_is_no_key(self, hashed: KeyHash) -> None:
-        verifier = KeyVerifier()
-        verifier.verify(hashed, "the key")
-        assert "the key" not in repr(vars(verifier))
-
-    def test_another_hash_of_the_key_is_computed(self, hashed: KeyHash) -> None:
-        verifier = KeyVerifier()
-        assert verifier.verify(hashed, "the key")
-        assert not verifier.verify(KeyHash.parse(hash_key("x")), "the key")
-
-    def test_the_hub_goes_on(self, hashed: KeyHash) -> None:
-        """While eight wrong keys are verified, other greenlets run all the time."""
-        verifier = KeyVerifier()
-        started = time.perf_counter()
-        assert not hashed.fits("alone")
-        alone = time.perf_counter() - started
-        turns = 0
-
-        def count() -> None:
-            nonlocal turns
-            while True:
-                gevent.sleep(alone / 20)
-                turns += 1
-
-        counter = gevent.spawn(count)
-        tasks = [gevent.spawn(verifier.verify, hashed, f"wrong {n}") for n in range(8)]
-        gevent.joinall(tasks, timeout=20, raise_error=True)
-        counter.kill()
-        assert [task.value for task in tasks] == [False] * 8
-        assert turns > 20
-
-    def test_too_many_at_once_are_refused(self, hashed: KeyHash, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(keys, "MAX_WAITING", 2)
-        verifier = KeyVerifier()
-        tasks = [gevent.spawn(verifier.verify, hashed, f"wrong {n}") for n in range(3)]
-        gevent.joinall(tasks, timeout=20)
-        assert [type(task.exception) for task in tasks] == [type(None), type(None), Overload]
-        assert verifier.verify(hashed, "the key")
-
-    def test_what_is_remembered_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(keys, "MAX_KNOWN", 2)
-        monkeypatch.setattr(KeyHash, "fits", lambda *_: True)
-        verifier, any_hash = KeyVerifier(), KeyHash.parse(SMALL + "A" * 43)
-        for n in range(5):
-            verifier.verify(any_hash, f"key {n}")
-        assert len(verifier._known) == 2
+    def test_scrypt_is_not_fast(self, hashed: KeyHash) -> None:
+        assert not hashed.is_fast

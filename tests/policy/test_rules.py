@@ -10,7 +10,7 @@ import pytest
 
 from hubble.base.errors import UsageError
 from hubble.policy import ConnectionRequest, RegistrationRequest, RulesPolicy
-from hubble.policy.keys import hash_key
+from hubble.policy.keys import generate_key, hash_key
 from hubble.policy.rulesfile import literal_address
 
 Make = Callable[[str], RulesPolicy]
@@ -195,9 +195,31 @@ class TestRegistration:
         assert detail("bob", "wrong") == 'neither key nor certificate prove an identity that may register "bob"'
         assert detail("nobody", "bob-key") == 'no identity may register "nobody"'
 
-    def test_too_many_keys_at_once_deny(self, policy: RulesPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hubble.policy.keys.MAX_WAITING", 0)
-        assert policy.register(RegistrationRequest("bob", "bob-key")).error
+    def test_too_many_keys_at_once_are_no_denial(self, policy: RulesPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hubble.policy.verifier.PATIENCE", 0)
+        monkeypatch.setattr(policy._verifier._turns, "_free", 0)
+        decision = policy.register(RegistrationRequest("bob", "bob-key"))
+        assert decision.busy and not decision.allowed and not decision.error
+        assert decision.reason == "busy, try again"
+
+    def test_a_generated_key(self, make: Make, hashes: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is found at once, also behind an identity whose key would be slow to verify."""
+        key, hashed = generate_key()
+        monkeypatch.setattr("hubble.policy.keys._scrypt", None)
+        policy = make(
+            f"""
+            [[identity]]
+            name = "slow"
+            key = "{hashes["bob-key"]}"
+            register = "*"
+
+            [[identity]]
+            name = "fast"
+            key = "{hashed}"
+            register = "*"
+            """
+        )
+        assert policy.register(RegistrationRequest("x", key)).identity == "fast"
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class Admission:
         refusal = self._refusal(gateway, hello, caller)
         if refusal is not None:
             self._flood_log.log(
-                logging.WARNING, "registrations refused", gateway.address,
+                logging.WARNING, f"registrations refused ({refusal.code.name.lower()})", gateway.address,
                 "gateway %s from %s: refused: %s", shown(hello.name), gateway.address, refusal.message,
             )  # fmt: skip
             self._subscriber.registration_refused(gateway, refusal)
@@ -120,6 +120,8 @@ class Admission:
         request = RegistrationRequest(hello.name, hello.key, caller.address, caller.certificate_subject, caller.headers)
         decision = self._authorizer.register(request)
         if not decision.allowed:
+            if decision.busy:
+                return Ack(b"", False, decision.reason, Refusal.BUSY)
             if decision.error:
                 self._subscriber.policy_failed("", gateway.name, decision.detail)
                 return Ack(b"", False, decision.reason or AUTHORIZATION_ERROR, Refusal.POLICY_ERROR)

@@ -259,6 +259,8 @@ class Opener:
         self._subscriber.decided(request, decision, time.monotonic() - started)
         if decision.allowed:
             return None
+        if decision.busy:
+            return Refusal.BUSY, decision.reason
         log.warning(
             "session %s: %s to %s:%s:%d denied: %s",
             request.session, request.source, request.gateway, request.host, request.port,

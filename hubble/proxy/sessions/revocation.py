@@ -8,14 +8,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from hubble.policy import Authorizer
+import gevent
+
+from hubble.policy import Authorizer, Decision
 from hubble.protocol.messages import ResetReason
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.sessions.routes import Route, Routes
 
 log = logging.getLogger(__name__)
 
+ATTEMPTS, PAUSE = 10, 1.0
+"""How often a policy that is busy is asked again, after so many seconds. Then it counts as a denial."""
+
+AnyRequest = TypeVar("AnyRequest")
 EndRoute = Callable[[Route, ResetReason, str], None]
 
 
@@ -43,7 +50,7 @@ class Revocation:
     def _gateways_again(self) -> int:
         revoked = 0
         for gateway in self._gateways:
-            if gateway.request is None or self._authorizer.register(gateway.request).allowed:
+            if gateway.request is None or _is_allowed(self._authorizer.register, gateway.request):
                 continue
             if not gateway.link.closed:
                 revoked += 1
@@ -54,7 +61,7 @@ class Revocation:
     def _sessions_again(self) -> int:
         revoked = 0
         for route in self._routes.all():
-            if route.request is None or self._authorizer.connect(route.request).allowed:
+            if route.request is None or _is_allowed(self._authorizer.connect, route.request):
                 continue
             if self._routes.get(route.session) is route:  # it may have ended while the policy was asked
                 revoked += 1
@@ -63,3 +70,13 @@ class Revocation:
                 )
                 self._end(route, ResetReason.REVOKED, "revoked by the policy")
         return revoked
+
+
+def _is_allowed(ask: Callable[[AnyRequest], Decision], request: AnyRequest) -> bool:
+    """The policy's decision. Being busy is none, and must not end what is live; nor may it go on for good."""
+    for _ in range(ATTEMPTS):
+        decision = ask(request)
+        if not decision.busy:
+            break
+        gevent.sleep(PAUSE)
+    return decision.allowed

@@ -77,9 +77,9 @@ class Reporter(Subscriber):
     # Policy.
 
     def decided(self, request: ConnectionRequest, decision: Decision, seconds: float) -> None:
-        name = "failed" if decision.error else "granted" if decision.allowed else "denied"
+        name = "failed" if decision.error else "granted" if decision.allowed else "busy" if decision.busy else "denied"
         self.metrics.authorization.labels(name).observe(seconds)
-        if decision.allowed:
+        if decision.allowed or decision.busy:
             return
         reason = decision.detail or decision.reason
         if decision.error:

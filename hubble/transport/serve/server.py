@@ -203,8 +203,8 @@ class LinkServer(StrictServer):
         }
         super().__init__(listener, application, handler_class=LinkHandler, environ=environ)
         self._doorkeeper = Doorkeeper(answers=self.options.tls is None)
+        self.max_accept = 1  # links that are open have their turn before the next connection is upgraded
         if load is not None:
-            self.max_accept = 1
             load.set(0)
 
     def do_read(self) -> Any:

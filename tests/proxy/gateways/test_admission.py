@@ -7,7 +7,16 @@ import gevent
 import pytest
 
 from hubble.base.errors import UsageError
-from hubble.policy import Authorizer, ConnectionRequest, Decision, FunctionPolicy, RegistrationRequest, denied, granted
+from hubble.policy import (
+    Authorizer,
+    ConnectionRequest,
+    Decision,
+    FunctionPolicy,
+    RegistrationRequest,
+    busy,
+    denied,
+    granted,
+)
 from hubble.protocol.messages import RESUMABLE, Ack, Data, GoAway, Handshake, Initiator, Refusal
 from hubble.proxy.gateways.admission import Caller
 from hubble.proxy.gateways.limits import AbuseLimits
@@ -59,6 +68,11 @@ class TestAdmission:
     def test_a_key_with_a_control_character_is_refused_and_not_shown(self, proxy: Proxy) -> None:
         ack = refused(proxy, our_hello("agent", key="sek\nret"))
         assert (ack.message, ack.code) == ("the key contains a control character", Refusal.BAD_REQUEST)
+
+    def test_a_policy_that_is_busy_denies_nothing(self) -> None:
+        proxy = Proxy(authorizer=FunctionPolicy(lambda request: True, lambda request: busy("too much to do")))
+        ack = refused(proxy, our_hello("agent"))
+        assert (ack.message, ack.code) == ("busy, try again", Refusal.BUSY)
 
     def test_a_malformed_handshake_is_answered_with_a_refusal(self, proxy: Proxy) -> None:
         speaker = Speaker(proxy)
