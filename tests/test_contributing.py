@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 from pathlib import Path
@@ -58,3 +59,24 @@ def test_each_metric_of_the_proxy_is_documented() -> None:
     }
     page = (ROOT / "docs" / "metrics.md").read_text().split("## The agent")[0]
     assert names == set(re.findall(r"`(hubble_\w+?)(?:\{[\w,]+\})?`", page)) and len(names) > 15
+
+
+@pytest.mark.parametrize("package", sorted((ROOT / "hubble").rglob("__init__.py")), ids=lambda path: path.parent.name)
+def test_a_package_s_docstring_is_its_map(package: Path) -> None:
+    if package.parent.name != "hubble":
+        text = ast.get_docstring(ast.parse(package.read_text())) or ""
+        modules = {path.stem for path in package.parent.glob("*.py")} - {"__init__"}
+        assert {name for name in modules if not re.search(rf"\b{name}\b", text)} == set()
+
+
+LONG = {ROOT / "hubble" / "protocol" / "session.py", ROOT / "hubble" / "transport" / "link.py"}
+"""Still too long."""
+
+
+@pytest.mark.parametrize("path", sorted({*(ROOT / "hubble").rglob("*.py")} - LONG), ids=lambda path: path.stem)
+def test_modules_and_functions_fit_in_the_eye(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None and node.end_lineno - node.lineno < 40, node.name

@@ -1,8 +1,14 @@
 """Which worker holds which gateway: one interface, so that a worker need not know how far the proxy reaches.
 
-A worker joins with an address at which the others reach it, and renews its lease. A name is claimed by a registration
-and belongs to it until it is released, or its worker's lease has run out. An entry may be stale: who finds out heals
+A worker joins with an address at which the others reach it, and renews its lease. A registration claims a name, and
+keeps it until it is released or its worker's lease has run out. An entry may be stale: a worker that finds it so heals
 it.
+
+sqlite         the directory of several workers on one machine
+redis          the directory of several machines
+redis_scripts  its atomic steps, in Lua
+redis_server   what is asked of the server itself
+choose         the directory that a URL means
 """
 
 from __future__ import annotations

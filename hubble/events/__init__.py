@@ -3,8 +3,9 @@
 model    the events
 text     events as JSON
 feed     the queue and the greenlet of each logger
-files, sqlite, webhook, syslog, python
+files, sqlite, webhook, syslog
          the loggers that --events names
+spool    batches that wait on disk for the webhook's receiver
 choose   from the text of an --events option to a logger
 """
 

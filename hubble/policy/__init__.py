@@ -1,6 +1,16 @@
 """Policy: who may register, who may open which session. See docs/policy.md.
 
 `guarded` is what a proxy puts around any authorizer. The Lua and TOML policies are imported when they are first used.
+
+authorizer  the interface, the authorizers that need no file, and failing closed
+request     what an authorizer is asked, and its answer
+cached      remembers decisions as long as they allow
+digest      names for keys that logs and events may show
+rules       the authorizer that goes by a file of identities and rules
+rulesfile   parses that file
+keys        hashed keys, and verifying them
+watched     a file that is read again when it has changed
+lua/        the authorizer that runs a script
 """
 
 from __future__ import annotations

@@ -4,6 +4,5 @@ supervisor  starts the workers, restarts those that die or hang, forwards what i
 process     one worker, as a process
 channel     what the supervisor and a worker say to each other
 load        how many connections each worker has, in memory that all of them share
-runtime     the private directory of what the workers share
 takeover    handing the listeners over to a successor
 """

@@ -1,1 +1,5 @@
-"""What the proxy's port answers over HTTP: the upgrade to a link, and everything else."""
+"""What the public listener answers to HTTP requests.
+
+app       upgrades are links; health checks; everything else
+fallback  what is served to anybody but an agent: a directory, or another server's answers
+"""
