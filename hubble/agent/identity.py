@@ -37,4 +37,4 @@ def check_identity(name: str, key: str) -> None:
         raise UsageError(f"the gateway name {shown(name)} {problem}; choose another with -name")
     problem = key_problem(key)
     if problem is not None:
-        raise UsageError(f"the key {problem}; give it on one line, without any")
+        raise UsageError(f"the key {problem}; write it on one line, in UTF-8")

@@ -7,6 +7,7 @@ import unicodedata
 
 MAX_NAME = 255
 """The longest gateway name, in characters."""
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # what bytes that are not UTF-8 become on the command line
 _LONGEST_SHOWN = 60
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -43,7 +44,9 @@ def name_problem(name: str) -> str | None:
 
 def key_problem(key: str) -> str | None:
     """Return what makes `key` unfit for the wire, as the end of a sentence that does not show it, or None."""
-    return "contains a control character" if CONTROL.search(key) else None
+    if CONTROL.search(key):
+        return "contains a control character"
+    return "contains bytes that are not UTF-8" if _SURROGATE.search(key) else None
 
 
 def scripts(name: str) -> frozenset[str]:

@@ -58,6 +58,7 @@ def test_a_name_that_cannot_is_refused(name: str, problem: str) -> None:
 def test_a_key_has_no_control_characters(character: str) -> None:
     assert key_problem(f"a{character}b") == "contains a control character"
     assert key_problem("aücò:@ \u202e") is None
+    assert key_problem("a\udcff") == "contains bytes that are not UTF-8"
 
 
 @pytest.mark.parametrize(

@@ -39,13 +39,11 @@ def handshakes(*, port: int, seconds: float, large: bool) -> dict[str, int]:
     """Strangers begin with an expensive Handshake each, and come again."""
     bodies = list((BODIES if large else SMALL).values())
     sent = 0
-    pause = 0.1 if large else 0.0  # this is about the time of decoding: a link that closes keeps its message for 1 s
 
     def attack(link: RawLink, until: float) -> None:
         nonlocal sent
         link.say(bytes([HANDSHAKE]) + bodies[sent % len(bodies)])
         sent += 1
-        time.sleep(pause)
         with suppress(OSError):
             for _ in link.frames():
                 pass
