@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from collections.abc import Sequence
@@ -14,9 +13,8 @@ from gevent.threadpool import ThreadPool
 
 from hubble.base.errors import UsageError
 from hubble.events.model import Event
+from hubble.events.outage import Outage
 from hubble.events.text import lines
-
-log = logging.getLogger(__name__)
 
 
 class LineLogger:
@@ -27,13 +25,16 @@ class LineLogger:
     """
 
     def __init__(self, descriptor: int, what: str) -> None:
-        self.dropped = 0
         self._descriptor = descriptor
-        self._what = what
+        self._outage = Outage(what)
         self._torn = False
-        self._failing = False
         self._thread = ThreadPool(1)
         self._lock = RLock()
+
+    @property
+    def dropped(self) -> int:
+        """Events that were not written."""
+        return self._outage.lost
 
     def log(self, event: Event) -> None:
         """Write one event."""
@@ -44,8 +45,10 @@ class LineLogger:
         data = lines(events)
         with self._lock:
             written, error = self._thread.apply(self._write, (data,))
-        self.dropped += len(data) - written
-        self._say(error)
+        if error is None:
+            self._outage.over()
+        else:
+            self._outage.failed(error.strerror, len(data) - written)
 
     def close(self) -> None:
         """Nothing is held back that would have to be written now."""
@@ -65,14 +68,6 @@ class LineLogger:
             self._torn = (self._torn and not done) or (done > 0 and rest[done - 1] != ord("\n"))
             return _whole(data, done - lead), error
         return len(data), None
-
-    def _say(self, error: OSError | None) -> None:
-        """A line in the log when it begins to fail, and when that is over."""
-        if error is not None and not self._failing:
-            log.error("events cannot be written to %s: %s", self._what, error.strerror)
-        elif error is None and self._failing:
-            log.warning("events are written to %s again; %d were lost so far", self._what, self.dropped)
-        self._failing = error is not None
 
 
 class StdoutLogger(LineLogger):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,8 +13,7 @@ from pathlib import Path
 
 from hubble.base.errors import UsageError
 from hubble.base.files import write_atomically
-
-log = logging.getLogger(__name__)
+from hubble.events.outage import Outage
 
 MAX_BYTES = 256 * 1024 * 1024
 UNSEEN = 64
@@ -30,8 +29,11 @@ class Spool:
     def __init__(self, directory: Path, max_bytes: int = MAX_BYTES) -> None:
         self._directory = directory
         self._max_bytes = max_bytes
+        self._outage = Outage(f"the spool {directory}")
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=directory):  # it may be in a read-only place
+                pass
             self._measure()
         except OSError as error:
             raise UsageError(f"the spool directory {directory} cannot be used: {error.strerror}") from error
@@ -49,8 +51,9 @@ class Spool:
         try:
             write_atomically(self._directory / f"{name}.json", batch)
         except OSError as error:
-            log.error("a batch of events cannot be kept in %s: %s", self._directory, error.strerror)
+            self._outage.failed(error.strerror, 0)
             return False
+        self._outage.over()
         self._size += len(batch)
         self._added += len(batch)
         return True

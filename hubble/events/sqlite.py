@@ -11,7 +11,9 @@ from gevent.threadpool import ThreadPool
 
 from hubble.base.errors import UsageError
 from hubble.base.slices import in_slices
+from hubble.base.threads import in_thread
 from hubble.events.model import Event, as_dict
+from hubble.events.outage import Outage
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a writer waits for the other workers' writes."""
@@ -43,28 +45,34 @@ class SQLiteLogger:
     """
 
     def __init__(self, path: Path) -> None:
-        self.dropped = 0
         self._thread = ThreadPool(1)
+        self._outage = Outage(str(path))
         try:
-            self._database: sqlite3.Connection = self._thread.apply(_opened, (path,))
+            self._database: sqlite3.Connection = in_thread(self._thread, _opened, path)
         except sqlite3.Error as error:
             raise UsageError(f"the event database {path} cannot be used: {error}") from error
+
+    @property
+    def dropped(self) -> int:
+        """Events that were not written."""
+        return self._outage.lost
 
     def log(self, event: Event) -> None:
         """Write one event."""
         self.log_all([event])
 
     def log_all(self, events: Sequence[Event]) -> None:
-        """Write events, all of them or none. Raises sqlite3.Error."""
+        """Write events, all of them or none."""
         try:
-            self._thread.apply(self._insert, ([_row(event) for event in in_slices(events)],))
-        except sqlite3.Error:
-            self.dropped += len(events)
-            raise
+            in_thread(self._thread, self._insert, [_row(event) for event in in_slices(events)])
+        except sqlite3.Error as error:
+            self._outage.failed(error, len(events))
+        else:
+            self._outage.over()
 
     def close(self) -> None:
         """Let go of the file."""
-        self._thread.apply(self._database.close)
+        in_thread(self._thread, self._database.close)
 
     def _insert(self, rows: list[tuple[object, ...]]) -> None:
         with self._database:

@@ -16,6 +16,7 @@ from gevent.threadpool import ThreadPool
 
 from hubble.base.fairturns import Crowded, FairTurns
 from hubble.base.networks import network_of
+from hubble.base.threads import in_thread
 from hubble.policy.keys import MAX_KEY, KeyHash
 from hubble.policy.knownkeys import KnownKeys
 
@@ -84,7 +85,7 @@ class KeyVerifier:
         right: bool | None = None
         try:
             with self._turns.of(network_of(address), PATIENCE):
-                right = bool(self._threads.apply(hashed.fits, (key,)))
+                right = bool(in_thread(self._threads, hashed.fits, key))
         except Crowded:
             raise _overload() from None
         finally:

@@ -151,3 +151,27 @@ def test_what_happens_while_batches_wait_goes_behind_them(receiver: Receiver, tm
     eventually(lambda: len(receiver.accepted) == 2, "both are delivered")
     assert receiver.kinds() == [EVENTS[0].name, EVENTS[1].name]
     logger.close()
+
+
+def test_a_spool_in_a_read_only_place_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("hubble.events.spool.tempfile.TemporaryFile", read_only)
+    with pytest.raises(UsageError, match="cannot be used: Read-only file system"):
+        Spool(tmp_path)
+
+
+def test_a_full_disk_under_a_spool_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool = Spool(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("hubble.events.spool.write_atomically", full)
+        assert not any(spool.add(b"batch") for _ in range(10))
+    assert spool.add(b"batch")
+    assert len(caplog.records) == 2

@@ -46,10 +46,9 @@ class Gate:
     def __init__(self, verifier: KeyVerifier, monkeypatch: pytest.MonkeyPatch) -> None:
         self.order: list[str] = []
         self.open = Event()
-        monkeypatch.setattr(verifier, "_threads", self)
+        monkeypatch.setattr("hubble.policy.verifier.in_thread", self._verify)
 
-    def apply(self, work: Callable[..., bool], arguments: tuple[str]) -> bool:
-        (key,) = arguments
+    def _verify(self, pool: object, work: Callable[..., bool], key: str) -> bool:
         self.order.append(key)
         self.open.wait(PATIENCE)
         gevent.sleep(0)
