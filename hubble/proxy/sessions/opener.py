@@ -10,7 +10,7 @@ import time
 import gevent
 
 from hubble.mesh.peer import WorkerPeer
-from hubble.policy import Authorizer, ConnectionRequest, Decision
+from hubble.policy import Authorizer, ConnectionRequest
 from hubble.protocol.codec import InvalidInitiator, encode, session_text
 from hubble.protocol.direction import TO_ENTRY, TO_EXIT
 from hubble.protocol.legacy.words import AUTHORIZATION_ERROR, NO_GATEWAY, UNAUTHORIZED
@@ -255,7 +255,8 @@ class Opener:
         if initiator.session in self._kicks:
             return Refusal.UNAUTHORIZED, "ended by the operator"
         started = time.monotonic()
-        decision = self._ask(request)
+        ask = self._authorizer.resume if request.resumes else self._authorizer.connect
+        decision = ask(request)  # an authorizer that raises denies: see FailClosed
         self._subscriber.decided(request, decision, time.monotonic() - started)
         if decision.allowed:
             return None
@@ -270,14 +271,6 @@ class Opener:
         if decision.error:
             return Refusal.POLICY_ERROR, decision.reason or AUTHORIZATION_ERROR
         return Refusal.UNAUTHORIZED, decision.reason or UNAUTHORIZED
-
-    def _ask(self, request: ConnectionRequest) -> Decision:
-        """The policy's decision; a policy that raises denies."""
-        try:
-            return self._authorizer.resume(request) if request.resumes else self._authorizer.connect(request)
-        except Exception as error:  # an operator's own code: whatever it raises, the session is not granted
-            log.exception("session %s: the policy failed", request.session)
-            return Decision(False, AUTHORIZATION_ERROR, error=True, detail=f"{type(error).__name__}: {error}")
 
     def _refuse(
         self, entry: Peer, initiator: Initiator, code: Refusal, text: str, record: Record | None = None
