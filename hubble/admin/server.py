@@ -15,6 +15,7 @@ from hubble.admin.service import Admin, BeginDrain
 from hubble.admin.views import Views
 from hubble.proxy.proxy import Proxy
 from hubble.transport.addresses import Socket
+from hubble.transport.bind import begin_to_listen
 from hubble.transport.serve.strict import StrictHandler, StrictServer
 
 CONNECTIONS = 100
@@ -81,10 +82,12 @@ class AdminServer:
 
     def __init__(self, listener: Socket, admin: Admin, token: str) -> None:
         self._application = AdminApplication(admin, token)
+        self._listener = listener
         self._server = StrictServer(listener, self._application, handler_class=AdminHandler, spawn=Pool(CONNECTIONS))
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve. Raises ListenError."""
+        begin_to_listen(self._listener)
         self._server.start()
 
     def stop(self) -> None:

@@ -93,11 +93,13 @@ class Connection:
     def receive(self, message: Message) -> None:
         """A message of the session has come over the link."""
         self.session.receive(message, time.monotonic())
+        if type(message) is Data:  # many small ones come together: the writer takes them at once
+            self.turn()
+            self._hold_back()
+            return
         if not self._writing and not self._rest:
             self._write_now()
         self.turn()
-        if type(message) is Data:
-            self._hold_back()
 
     @property
     def is_client_gone(self) -> bool:
@@ -252,10 +254,12 @@ class Connection:
                 self.resumed_at = time.monotonic()
                 self._owner.meters.resumptions += 1
                 log.info("%s: resumed after %.1f s", self.label, seconds, extra=self._fields)
-            case Ended(reason, text):
+            case Ended(reason, text, cut):
                 self._owner.meters.connection_closed(self, "closed" if reason is None else reason.name.lower())
                 if reason is None:
                     log.debug("%s: closed", self.label, extra=self._fields)
+                    if cut:
+                        self._reset()
                 else:
                     what = text or reason.name.lower().replace("_", " ")
                     log.info("%s: reset: %s", self.label, what, extra=self._fields)

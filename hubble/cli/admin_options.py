@@ -20,7 +20,9 @@ def admin_listen(options: Namespace) -> str:
 
 def admin_socket(options: Namespace) -> socket.socket | None:
     """What the admin listener listens on, or None if there is to be none. Raises UsageError, ListenError."""
-    return bind_listener(*admin_address(options.admin, "--admin")) if options.admin else None
+    if not options.admin:
+        return None
+    return bind_listener(*admin_address(options.admin, "--admin"), listen=False)
 
 
 def admin_token(options: Namespace, known: str = "") -> str:

@@ -54,7 +54,7 @@ class _Server:
         host, port = parse_listen(options.listen)
         listener = None
         if port == 0 and not options.takeover:
-            listener = bind_listener(host, port)
+            listener = bind_listener(host, port, listen=False)
             port = listener.getsockname()[1]
         self._directory = RuntimeDir(
             Path(options.runtime_dir) if options.runtime_dir else default_directory(host, port)
@@ -159,7 +159,7 @@ def _bind(host: str, port: int, patience: float) -> socket.socket:
     deadline = time.monotonic() + patience
     while True:
         try:
-            return bind_listener(host, port)
+            return bind_listener(host, port, listen=False)
         except ListenError:
             if time.monotonic() > deadline:
                 raise

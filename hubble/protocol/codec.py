@@ -17,6 +17,7 @@ from hubble.base.errors import ProtocolError
 from hubble.base.names import CONTROL, REPLACEMENT
 from hubble.protocol import binary
 from hubble.protocol.binary import Buffer
+from hubble.protocol.legacy.data import read_data
 from hubble.protocol.legacy.words import SUCCESS
 from hubble.protocol.messages import (
     Ack,
@@ -300,6 +301,9 @@ def _encode_data(message: Data) -> bytes:
 
 
 def _decode_data(data: Buffer) -> Data:
+    message = read_data(data)
+    if message is not None:
+        return message
     fields = _unpack(data)
     payload = fields.get(b"Data")
     if payload is None:

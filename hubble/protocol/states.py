@@ -66,10 +66,15 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The session is over: well (`reason` is None), or by a reset which the application must see as one."""
+    """The session is over: well (`reason` is None), or by a reset which the application must see as one.
+
+    cut: it ended well, but what the other side might have sent is lost: an application that still reads must see a
+    reset. Protocol 0.1 ends both streams at once.
+    """
 
     reason: ResetReason | None = None
     text: str = ""
+    cut: bool = False
 
 
 Event = Opened | Suspended | Resumed | Ended

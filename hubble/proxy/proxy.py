@@ -44,7 +44,7 @@ from hubble.proxy.sessions.routes import Routes
 from hubble.proxy.subscriber import Subscriber
 from hubble.proxy.watch.watch import Watch
 from hubble.transport.addresses import Socket
-from hubble.transport.bind import parse_listen
+from hubble.transport.bind import begin_to_listen, parse_listen
 from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
@@ -167,6 +167,7 @@ class Proxy:
             self._greenlets.append(keep_running("balancing the workers", balance.run))
         server, fallback = self._options.server, self._options.fallback
         application = Application(self.serve_link, self.trouble, path=server.path, fallback=fallback)
+        begin_to_listen(listener)
         self._server = LinkServer(listener, application, server, self._load)
         self._server.start()
         self._subscriber.started(self.gateways, self.sessions, self.routes)

@@ -19,9 +19,10 @@ def parse_listen(text: str) -> tuple[str, int]:
     return match["host"].strip("[]"), int(match["port"])
 
 
-def bind_listener(host: str, port: int) -> socket.socket:
+def bind_listener(host: str, port: int, *, listen: bool = True) -> socket.socket:
     """A socket that listens on `host` (a name or an address; "" for every address of both families) and `port`.
 
+    Unless it is to `listen`, whoever serves it has to call `begin_to_listen`: until then connections are refused.
     Raises ListenError, one line that names the address and what is wrong.
     """
     where = endpoint(host, port)
@@ -35,11 +36,24 @@ def bind_listener(host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
         listener.bind(address)
-        listener.listen(BACKLOG)
+        if listen:
+            listener.listen(BACKLOG)
+        else:  # so that nobody else can bind there meanwhile
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
         listener.close()
         raise ListenError(f"cannot listen on {where}: {error.strerror}") from error
     return listener
+
+
+def begin_to_listen(listener: socket.socket) -> None:
+    """Accept connections from now on, if `listener` does not yet. Raises ListenError."""
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        where = endpoint(*listener.getsockname()[:2])
+        raise ListenError(f"cannot listen on {where}: {error.strerror}") from error
 
 
 def _where(host: str, port: int) -> tuple[int, tuple[object, ...]]:

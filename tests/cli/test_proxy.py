@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 from gevent import socket
 
 from hubble import __version__
-from hubble.cli import commands
+from hubble.base.errors import ListenError
+from hubble.cli import commands, proxy
 from hubble.cli.proxy_arguments import COMMANDS, is_unpoliced, parser
 from hubble.policy import DenyAll, GrantAll
 from hubble.proxy.gateways.limits import AbuseLimits
+from hubble.supervisor.takeover import Handover
+from hubble.transport.bind import begin_to_listen, bind_listener
 from hubble.worker.policy_options import abuse_limits, policy
 from tests.cli.programs import complaint, run
 
@@ -76,6 +82,32 @@ def test_what_a_worker_finds_wrong_ends_the_start_with_its_words(capfd: pytest.C
     """The supervisor imports no policy: only a worker can know."""
     status, line = complaint("proxy", *BASE, "-auth-rules", "/nowhere/rules.toml", capfd=capfd)
     assert status == 2 and "/nowhere/rules.toml" in line
+
+
+def test_connections_are_refused_until_a_worker_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else a proxy whose policy is broken would accept them, and never answer."""
+    tried: list[int] = []
+
+    class NoWorkers:
+        def __init__(self, program: object, count: int, handover: Handover, control: Path, **options: object) -> None:
+            assert handover.admin_listener is not None
+            self._listeners = handover.listener, handover.admin_listener
+
+        def run(self, *callbacks: object) -> None:
+            for listener in self._listeners:
+                with socket.socket() as client:
+                    tried.append(client.connect_ex(listener.getsockname()))
+
+    monkeypatch.setattr(proxy, "Supervisor", NoWorkers)
+    proxy.main([*BASE, "-authgrant", "--admin", "127.0.0.1:0", "--runtime-dir", str(tmp_path / "run")])
+    assert tried == [errno.ECONNREFUSED] * 2
+
+
+def test_nobody_else_binds_before_a_worker_serves() -> None:
+    with bind_listener("127.0.0.1", 0, listen=False) as bound:
+        with pytest.raises(ListenError, match="Address already in use"):
+            bind_listener("127.0.0.1", bound.getsockname()[1])
+        begin_to_listen(bound)
 
 
 def test_there_are_as_many_workers_as_cores_unless_told_otherwise() -> None:

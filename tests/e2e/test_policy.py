@@ -95,7 +95,7 @@ def test_a_gateway_may_not_have_more_sessions_than_allowed(stage: Stage) -> None
     tunnel = stage.tunnel(stage.add(Service(echo)).port, proxy_options=["--max-sessions", "1"])
     with connect(tunnel.port()) as first, connect(tunnel.port()) as second:
         assert echoed(first, b"x") == b"x"
-        assert_reset(second, within=10)
+        assert_reset(second, within=20)
         assert echoed(first, b"y") == b"y"
     tunnel.entry.log.wait_for("has 1 sessions already")
 

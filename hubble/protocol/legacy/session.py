@@ -158,7 +158,14 @@ class LegacySession:
 
     def next_bytes(self, most: int = SEND_AT_MOST) -> Chunk | None:
         """The next bytes for the local socket, or None for now; then call `consumed`."""
-        return self._chunks.popleft() if self._chunks else None
+        if not self._chunks:
+            return None
+        parts = [self._chunks.popleft()]
+        size = len(parts[0])
+        while self._chunks and size + len(self._chunks[0]) <= most:
+            parts.append(self._chunks.popleft())
+            size += len(parts[-1])
+        return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def consumed(self, amount: int, now: float) -> None:
         """`amount` bytes have reached the local socket; the end of the stream counts as 1."""
@@ -214,13 +221,15 @@ class LegacySession:
             return
         if self._peer_finished:
             self._end(None)
+        elif self._finished and not self._outbox:  # the answer to our own end, which cuts the other side's stream
+            self._end(None, cut=True)
         else:
             self._end(ResetReason.UNSPECIFIED, "terminated before the other side's end of stream")
 
-    def _end(self, reason: ResetReason | None, text: str = "") -> None:
+    def _end(self, reason: ResetReason | None, text: str = "", *, cut: bool = False) -> None:
         if self.path is PathState.ENDED:
             return
         self.path = PathState.ENDED
         self.deadline = None
         self._chunks.clear()
-        self._events.append(Ended(reason, text))
+        self._events.append(Ended(reason, text, cut))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import gevent
 
 from hubble.base.errors import LinkClosed
 from hubble.transport.peer import Peer
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 40
 """Seconds in a row of refusals beyond the bound, after which the link is closed.
@@ -49,6 +52,7 @@ class Excess:
         if self._refused < self._most:
             return
         self._was_held = True
+        log.warning("gateway %s: %d sessions refused in a second, its link waits: %s", self._peer.name, self._most, why)
         if self._seconds >= PATIENCE:
             self._peer.link.close(1008, why)
             self._peer.link.wait_closed(2.0)

@@ -240,10 +240,10 @@ class Opener:
         resumes has a meter of its own.
         """
         table = self._routes.of(entry)
-        if table.has_other_sessions(initiator.session, self._limits.sessions):
-            return Refusal.LIMIT, f"{entry.name} has {self._limits.sessions} sessions already"
         terms, unanswered = initiator.terms, table.unanswered
-        code = Refusal.LIMIT if terms is None or terms.attempt <= 1 else Refusal.BUSY
+        code = Refusal.LIMIT if terms is None or terms.attempt <= 1 else Refusal.BUSY  # it was told of at the first
+        if table.has_other_sessions(initiator.session, self._limits.sessions):
+            return code, f"{entry.name} has {self._limits.sessions} sessions already"
         if unanswered.count >= MOST_UNANSWERED or unanswered.size + _size(initiator) > MOST_UNANSWERED_BYTES:
             return code, f"{entry.name} waits for the answers to {unanswered.count} others"
         if self._rate.allows((entry.name, terms is not None and terms.resume)):

@@ -95,6 +95,34 @@ def test_the_other_side_ends_first() -> None:
     assert session.finished
 
 
+def test_the_answer_to_our_own_end_is_a_normal_one_though_it_cuts_the_other_stream() -> None:
+    session = opened()
+    session.receive(data(1, b"all there was"), NOW)
+    session.finish()
+    while session.next_message():
+        pass
+    session.receive(Terminator(SESSION), NOW)
+    assert delivered(session) == b"all there was"
+    assert session.events() == [Ended(cut=True)]
+
+
+def test_a_terminator_that_crosses_our_own_end_is_a_reset() -> None:
+    session = opened()
+    session.finish()
+    session.receive(Terminator(SESSION), NOW)
+    (ended,) = session.events()
+    assert isinstance(ended, Ended) and ended.reason is ResetReason.UNSPECIFIED
+
+
+def test_small_pieces_are_delivered_together() -> None:
+    session = opened()
+    for order in range(1, 11):
+        session.receive(data(order, b"x" * 1000), NOW)
+    assert len(session.next_bytes(4500) or b"") == 4000
+    session.consumed(4000, NOW)
+    assert len(session.next_bytes() or b"") == 6000
+
+
 def test_what_arrived_before_the_terminator_is_delivered_first() -> None:
     session = opened(from_exit=True)
     for message in (data(1, b"hello "), data(2, b"world"), data(3), Terminator(SESSION)):
