@@ -29,6 +29,7 @@ from hubble.protocol.interface import SessionInterface
 from hubble.protocol.legacy import limits
 from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
 from hubble.protocol.states import Ended, Opened, Resumed, Suspended
+from hubble.protocol.streams import Chunk
 from hubble.transport.addresses import Socket
 from hubble.transport.link import Link
 from hubble.transport.liveness import is_client_gone
@@ -78,7 +79,7 @@ class Connection:
         self._owner = owner
         self._sock = sock
         self._stream = open_stream(sock)
-        self._rest: bytes | memoryview = b""
+        self._rest: Chunk = b""
         self._on_suspended = on_suspended
         self._readable = Event()
         self._writable = Event()

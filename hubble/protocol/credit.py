@@ -8,6 +8,8 @@ SMALLEST_WINDOW = 16 * 1024
 """What a session gets where the budgets have nothing left: it always moves."""
 LONGEST_ROUND_TRIP = 0.5
 """Seconds. What seems to take longer is the wait for an application that had nothing to send."""
+LONGEST_PATH = 4.0
+"""Seconds. A path whose ends claim to need longer is treated as if it needed this."""
 LINK_BUDGET = 64 * 1024 * 1024
 PROCESS_BUDGET = 256 * 1024 * 1024
 
@@ -83,7 +85,7 @@ class Window:
 
     def new_path(self, round_trip: float | None) -> None:
         """The bytes come another way from now on; its round trip in seconds if it is known."""
-        self._round_trip = round_trip
+        self._round_trip = None if round_trip is None else min(round_trip, LONGEST_PATH)
         self._probe = None
 
     def grant(self, consumed: int, now: float) -> int:

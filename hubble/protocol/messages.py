@@ -136,7 +136,7 @@ class Stream:
     session: bytes
     from_exit: bool
     offset: int
-    payload: bytes | memoryview = field(repr=False)
+    payload: bytes | bytearray | memoryview = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,34 @@ from __future__ import annotations
 from collections import deque
 
 from hubble.base.errors import ProtocolError
-from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
+from hubble.protocol.credit import INITIAL_WINDOW, SMALLEST_WINDOW, Budget, Window
 
-Chunk = bytes | memoryview
+Chunk = bytes | bytearray | memoryview
+
+SMALL = 1024
+"""Bytes below which a chunk is joined with its neighbours while it is kept: an object of its own takes some 200."""
+MANY = 64
+"""Chunks that are kept as they are: fewer need no joining."""
+JOINED = 16 * 1024
+"""Bytes that joined chunks have at most, about."""
+SHARE_KEPT = 4
+"""One session may keep this fraction of the budget for all, however much credit the other side gives it."""
+
+
+class _Joined(bytearray):
+    """Small chunks that were joined. While it is in a queue, nobody else has it, and it may grow."""
+
+
+def _append(chunks: deque[Chunk], chunk: Chunk) -> None:
+    """Append a chunk, joined with the one before if both are small."""
+    if len(chunk) >= SMALL or len(chunks) < MANY:
+        chunks.append(chunk)
+        return
+    last = chunks[-1]
+    if type(last) is _Joined and len(last) < JOINED:
+        last += chunk
+    else:
+        chunks.append(_Joined(chunk))
 
 
 class OutOfStep(ProtocolError):
@@ -23,6 +48,7 @@ class Outgoing:
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
+        self._most_kept = max(budget.total // SHARE_KEPT, INITIAL_WINDOW)
         self.acknowledged = 0
         """Everything before this offset was consumed by the other side."""
         self.sent = 0
@@ -40,7 +66,7 @@ class Outgoing:
         """How many bytes may be written now."""
         if self.finished:
             return 0
-        allowed = self.limit - self.end
+        allowed = min(self.limit - self.end, self._most_kept - self.kept)
         if self._budget.exhausted:
             allowed = min(allowed, SMALLEST_WINDOW - self.kept)
         return max(0, allowed)
@@ -81,9 +107,20 @@ class Outgoing:
             chunk = whole[:most]
             self._unsent.appendleft(whole[most:])
         offset = self.sent
-        self._sent_chunks.append((offset, chunk))
         self.sent += len(chunk)
+        self._keep(offset, chunk)
         return offset, chunk
+
+    def _keep(self, offset: int, chunk: Chunk) -> None:
+        """Keep what is being sent, joined with what was sent before if both are small."""
+        kept = self._sent_chunks
+        if len(chunk) < SMALL and len(kept) >= MANY:
+            last = kept[-1][1]
+            if type(last) is _Joined and len(last) < JOINED:
+                last += chunk
+                return
+            chunk = _Joined(chunk)
+        kept.append((offset, chunk))
 
     def next_end(self) -> int | None:
         """The offset of the end of the stream if it is its turn to be sent, or None."""
@@ -112,6 +149,8 @@ class Outgoing:
             raise ProtocolError(f"resumption from offset {received}; {self.acknowledged} to {self.sent} is possible")
         while self._sent_chunks and _end_of(self._sent_chunks[-1]) > received:
             offset, chunk = self._sent_chunks.pop()
+            if type(chunk) is _Joined:
+                chunk = bytes(chunk)
             if offset < received:
                 whole = memoryview(chunk)
                 self._sent_chunks.append((offset, whole[: received - offset]))
@@ -185,7 +224,7 @@ class Incoming:
             raise ProtocolError(f"bytes up to offset {end} after the stream's end at {self.end}")
         if end <= self.expected:
             return
-        self._chunks.append(payload[self.expected - offset :] if offset < self.expected else payload)
+        _append(self._chunks, payload[self.expected - offset :] if offset < self.expected else payload)
         self.expected = end
         self._window.arrived(end, now)
 

@@ -36,12 +36,12 @@ class SocketStream:
         """Wait for bytes, and read at most `most`; b"" at the end of the stream. Raises OSError."""
         return self._sock.recv(most)
 
-    def send_now(self, data: bytes | memoryview) -> int:
+    def send_now(self, data: bytes | bytearray | memoryview) -> int:
         """Write what the kernel takes without waiting: how many bytes, 0 if none. Raises OSError."""
         self._check_open()
         return 0
 
-    def sendall(self, data: bytes | memoryview) -> None:
+    def sendall(self, data: bytes | bytearray | memoryview) -> None:
         """Write all, waiting as long as it takes. Raises OSError."""
         self._sock.sendall(data)
 
@@ -113,7 +113,7 @@ class _PlainStream(_Watched):
             with suppress(BlockingIOError):
                 return os.read(self._fd, most)
 
-    def send_now(self, data: bytes | memoryview) -> int:
+    def send_now(self, data: bytes | bytearray | memoryview) -> int:
         self._check_open()
         try:
             return os.write(self._fd, data)
@@ -160,7 +160,7 @@ class _TLSStream(_Watched):
         buffer = bytearray(most)
         return bytes(buffer[: self.recv_into(memoryview(buffer))])
 
-    def send_now(self, data: bytes | memoryview) -> int:
+    def send_now(self, data: bytes | bytearray | memoryview) -> int:
         # What the kernel does not take of what is encrypted already waits here. It is reported as taken when it is
         # written, so that the caller comes back; what was not taken must be offered again as it is.
         self._check_open()
@@ -187,7 +187,7 @@ class _TLSStream(_Watched):
         self._unsent = memoryview(self._unsent)[count:] if count < len(self._unsent) else b""
         return not self._unsent
 
-    def sendall(self, data: bytes | memoryview) -> None:
+    def sendall(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)
         while rest := rest[self.send_now(rest) :]:
             self._hub.wait(self._writable)
