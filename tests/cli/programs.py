@@ -52,7 +52,7 @@ def complaint(program: str, *arguments: str, capfd: pytest.CaptureFixture[str]) 
 def serving(*arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Runs an agent; what it has written to its ports file. In the end it is stopped, as by a signal."""
     stop: list[Callable[[], None]] = []
-    monkeypatch.setattr(agent, "stop_on_signals", stop.append)
+    monkeypatch.setattr(agent, "stop_on_signals", lambda end, within: stop.append(end))
     monkeypatch.setattr(agent, "spare_the_collector", lambda: None)
     file = tmp_path / "agent.json"
     running = gevent.spawn(agent.main, [*arguments, "--ports-file", str(file)])

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gevent
-from gevent.server import StreamServer
 from websockets.protocol import Side
 
 from hubble.agent.agent import Agent
-from hubble.agent.identity import check_identity
+from hubble.agent.check.throughput import PATIENCE, Sink
+from hubble.agent.handshake import say_hello
+from hubble.agent.identity import Identity, check_identity
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import LOOPBACK, Rule
-from hubble.base.errors import DialError, HubbleError, LinkClosed, ProtocolError, RegistrationRefused
-from hubble.protocol.codec import decode, encode
-from hubble.protocol.messages import RESUMABLE, Ack, Handshake, Refusal
+from hubble.base.errors import HubbleError, LinkClosed, RegistrationRefused
+from hubble.protocol.messages import Refusal
 from hubble.transport.addresses import Socket, connect, resolve
 from hubble.transport.dial.dial import parse_url, reach, secure, upgrade
 from hubble.transport.dial.outproxy import choose
@@ -29,12 +27,9 @@ from hubble.transport.link import Link
 
 log = logging.getLogger(__name__)
 
-THROUGHPUT_SECONDS = 2.0
-PATIENCE = 15.0
 PINGS = 5
-BLOCK = bytes(64 * 1024)
 
-ADVICE = {
+ADVICE: dict[int, str] = {
     Refusal.UNSPECIFIED: "ask who runs the proxy",
     Refusal.UNAUTHORIZED: "are -name and -key (or the certificate) right? Who runs the proxy sees why in its log",
     Refusal.NAME_TAKEN: "an agent of this name is running: check with a name of its own, or stop that agent",
@@ -136,23 +131,15 @@ class Check:
         assert self._sock is not None
         keepalive = self._options.keepalive
         self._link = link = Link(self._sock, Side.CLIENT, leftover=self._leftover, keepalive=keepalive)
-        messages = link.messages()
         if not self._name:
-            gevent.spawn(_read_on, messages)
+            gevent.spawn(_read_on, link.messages())
             raise _LeftOut("not tried without -name (and -key)")
-        instance, epoch = secrets.token_bytes(16), int(time.time() * 1000)
-        hello = Handshake(self._name, self._key, features=frozenset({RESUMABLE}), instance=instance, epoch=epoch)
-        link.send(encode(hello))
-        seconds = self._options.hello_timeout
-        with gevent.Timeout(seconds, DialError(f"no answer within {seconds:g} s: is it a Hubble proxy?")):
-            answer = decode(next(messages))
-        if not isinstance(answer, Ack):
-            raise ProtocolError(f"answered with {type(answer).__name__}: is it a Hubble proxy?")
-        if not answer.ok:
-            advice = ADVICE.get(answer.code, ADVICE[Refusal.UNSPECIFIED])
-            raise RegistrationRefused(f"{answer.message or 'refused'}: {advice}")
-        gevent.spawn(_read_on, messages)
-        self._resumable = RESUMABLE in answer.features
+        try:
+            registered = say_hello(link, self._target, Identity(self._name, self._key), self._options.hello_timeout)
+        except RegistrationRefused as error:
+            raise RegistrationRefused(f"{error}: {ADVICE.get(error.code, ADVICE[Refusal.UNSPECIFIED])}") from error
+        gevent.spawn(_read_on, registered.messages)
+        self._resumable = registered.resumable
         generation = "sessions survive the loss of a link" if self._resumable else "protocol 0.1: no session survives"
         return f"as {self._name}; {generation}"
 
@@ -170,7 +157,7 @@ class Check:
         if not self._resumable:
             raise _LeftOut("not measured: at a proxy of protocol 0.1 no agent can reach itself")
         self._hang_up()
-        with _Sink() as sink:
+        with Sink() as sink:
             rule = Rule(0, self._name, LOOPBACK, sink.port)
             options = replace(self._options, link_wait=PATIENCE)
             agent = Agent(self._url, self._name, [rule], key=self._key, options=options)
@@ -197,48 +184,6 @@ class Check:
         elif self._sock is not None:
             self._sock.close()
         self._link = self._sock = None
-
-
-class _Sink:
-    """Counts what is sent to it."""
-
-    def __init__(self) -> None:
-        self._received = 0
-        self._server = StreamServer((LOOPBACK, 0), self._count)
-
-    def __enter__(self) -> _Sink:
-        self._server.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._server.stop(timeout=0)
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_port)
-
-    def measure(self, sock: Socket) -> float:
-        """Bytes a second that arrive of what `sock`, which it closes, is given. Raises OSError if none do."""
-        with sock:
-            sock.settimeout(PATIENCE)
-            self._begin(sock)
-            before, started = self._received, time.monotonic()
-            with gevent.Timeout(THROUGHPUT_SECONDS, False):
-                while True:
-                    sock.sendall(BLOCK)
-            return (self._received - before) / (time.monotonic() - started)
-
-    def _begin(self, sock: Socket) -> None:
-        """Have one byte answered: the session is there."""
-        sock.sendall(b"?")
-        if not sock.recv(1):
-            raise ConnectionError("the session was closed")
-
-    def _count(self, sock: Socket, _: object) -> None:
-        with sock, suppress(OSError):  # the session's end
-            sock.sendall(sock.recv(1))
-            while data := sock.recv(1 << 18):
-                self._received += len(data)
 
 
 def _timed(name: str, phase: Callable[[], str]) -> Step:

@@ -9,7 +9,7 @@ import pytest
 from gevent import socket
 
 from hubble.agent.agent import Agent
-from hubble.agent.check import check as check_module
+from hubble.agent.check import throughput
 from hubble.agent.check.check import Check, Step
 from hubble.agent.options import AgentOptions
 from hubble.base.errors import UsageError
@@ -36,7 +36,7 @@ class Locked(GrantAll):
 
 @pytest.fixture(autouse=True)
 def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_module, "THROUGHPUT_SECONDS", 0.2)
+    monkeypatch.setattr(throughput, "SECONDS", 0.2)
 
 
 @pytest.fixture
