@@ -69,8 +69,12 @@ class Directory(ABC):
     on_taken: Callable[[Registration], None]
     """Called, in a greenlet of its own, where the directory can tell that another worker has got one of our names."""
 
+    is_linked: Callable[[str], bool]
+    """Tells whether this worker has a live link to another: then that one lives, whatever has become of its lease."""
+
     def __init__(self) -> None:
         self.on_taken = lambda registration: None
+        self.is_linked = lambda worker_id: False
 
     @property
     def trouble(self) -> str:

@@ -64,7 +64,7 @@ class RedisDirectory(Directory):
         self._lately = Lately()
         self._me = ""
         self._unconfirmed: set[str] = set()
-        """Workers that were known before the server went away, and have not joined again since it is back."""
+        """Workers that are known, but not to the server: since it is back, or because it is out of their reach."""
         self._confirm_by = 0.0
         self._must_join = False
         self._claiming = 0
@@ -124,7 +124,7 @@ class RedisDirectory(Directory):
         if self._trouble:
             return True  # nothing can be said: the worker joins when the server is back
         if self._unconfirmed and time.monotonic() > self._confirm_by:
-            for worker_id in list(self._unconfirmed):
+            for worker_id in [one for one in self._unconfirmed if not self.is_linked(one)]:
                 self._forget_worker(worker_id)
         known = "" if self._claiming else str(len(self._mine))
         try:
@@ -157,6 +157,9 @@ class RedisDirectory(Directory):
         return name in self._lately or self.find(name) is not None
 
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
+        known = self._names.get(registration.name)
+        if known and known.registration.worker in self._unconfirmed and known.registration != replaces:
+            return known.registration  # the server has dropped it, but its worker lives
         self._claiming += 1
         try:
             outcome, text = self._ask(lambda: self._claim(args=_fields(registration) + _fields(replaces)))
@@ -176,7 +179,8 @@ class RedisDirectory(Directory):
 
     def learn(self, registration: Registration) -> None:
         known = self._names.get(registration.name)
-        if self._trouble and (known is None or registration.outdoes(known.registration)):
+        is_needed = self._trouble or registration.worker in self._unconfirmed
+        if is_needed and (known is None or registration.outdoes(known.registration)):
             self._names[registration.name] = _Entry(registration)
             if self._mine.pop(registration.name, None) is not None:
                 gevent.spawn(self.on_taken, registration)
@@ -228,6 +232,9 @@ class RedisDirectory(Directory):
                 if which in self._unconfirmed:
                     self._forget_worker(which)  # what it has now follows
                 self._workers[which] = _worker(which, entry)
+            elif which in self._workers and self.is_linked(which):
+                log.warning("worker %s is cut off from the directory at %s; its names stay", which, self._where)
+                self._unconfirmed.add(which)
             else:
                 self._workers.pop(which, None)
             return
@@ -236,6 +243,8 @@ class RedisDirectory(Directory):
             return  # older than what an answer has told already
         mine = self._mine.get(which)
         if not entry:
+            if known is not None and known.registration.worker in self._unconfirmed:
+                return  # it was dropped with the lease of a worker that lives
             if mine is None:  # a name of ours that was dropped there is told again by the next join
                 self._names.pop(which, None)
                 self._lately.add(which)

@@ -72,6 +72,8 @@ class Mesh:
         self._secret = secret
         self._tls = tls
         self._keepalive = keepalive
+        directory.is_linked = self.is_linked
+        self._served: set[WorkerPeer] = set()
         self._peers: dict[str, WorkerPeer] = {}
         self._dialling = KeyedLock()
         self._unreachable: dict[str, float] = {}
@@ -220,12 +222,18 @@ class Mesh:
         link.abort(why)
         self._links.discard(link)
 
+    def is_linked(self, worker_id: str) -> bool:
+        """Whether there is a live link to another worker, whoever dialled it."""
+        return any(peer.worker == worker_id and not peer.link.closed for peer in self._served)
+
     def _run(self, peer: WorkerPeer, messages: Iterator[bytes]) -> None:
+        self._served.add(peer)
         try:
             self._serve(peer, self._without_calls(peer, messages))
         except (LinkClosed, ProtocolError) as error:
             log.debug("the link to %s ended: %s", peer.name, error)
         finally:
+            self._served.discard(peer)
             self._drop(peer.link, "the link between the workers has ended")
             self._peers = {worker_id: other for worker_id, other in self._peers.items() if other is not peer}
             for asked, answer in list(self._calls.values()):

@@ -396,3 +396,62 @@ def test_a_server_found_through_sentinels(tmp_path: Path) -> None:
         sentinel.kill()
         sentinel.wait()
         server.close()
+
+
+class TestAWorkerThatIsCutOff:
+    """From the server, and not from the other workers: a live link to it says that it lives."""
+
+    @pytest.fixture
+    def links(self) -> set[str]:
+        """The workers that worker one has a live link to."""
+        return {"two"}
+
+    @pytest.fixture
+    def cut_off(self, pair: tuple[RedisDirectory, RedisDirectory], links: set[str]) -> RedisDirectory:
+        """The directory of worker one, after the lease of worker two has run out."""
+        here, _ = pair
+        here.is_linked = links.__contains__
+        here._redis.zadd("hubble:seen", {"two": 0})
+        here.renew(ONE)
+        here._redis.publish("hubble:changes", '["name", "last", "", 1000000]')
+        wait_until(lambda: here.was_held("last"))  # whatever was told before has been heard
+        return here
+
+    def test_keeps_its_names_while_it_is_linked(self, cut_off: RedisDirectory, links: set[str]) -> None:
+        for _ in range(3):
+            cut_off.renew(ONE)
+        assert cut_off.find("yours") == YOURS and cut_off.worker("two") == TWO
+        links.clear()
+        cut_off._confirm_by = 0.0  # the directory was opened just now
+        cut_off.renew(ONE)
+        assert cut_off.find("yours") is None and cut_off.workers() == [ONE]
+
+    def test_does_not_lose_a_name_to_another_without_a_word(self, cut_off: RedisDirectory) -> None:
+        another = Registration("yours", "one", 2, "another owner")
+        assert cut_off.claim(another) == YOURS
+        assert cut_off.claim(another, replaces=YOURS) is None
+        assert cut_off.find("yours") == another
+
+    def test_is_heard_when_it_tells_of_a_name(self, cut_off: RedisDirectory) -> None:
+        told = Registration("told", "two", 1, "an owner")
+        cut_off.learn(told)
+        assert cut_off.find("told") == told
+
+    def test_returns(
+        self, cut_off: RedisDirectory, pair: tuple[RedisDirectory, RedisDirectory], links: set[str]
+    ) -> None:
+        _, there = pair
+        there.join(TWO, [YOURS])
+        wait_until(lambda: cut_off._names["yours"].version > 0 and not cut_off._unconfirmed)
+        links.clear()
+        cut_off.renew(ONE)
+        assert cut_off.find("yours") == YOURS
+
+
+def test_a_worker_that_is_linked_to_nobody_loses_its_names_with_its_lease(
+    pair: tuple[RedisDirectory, RedisDirectory],
+) -> None:
+    here, _ = pair
+    here._redis.zadd("hubble:seen", {"two": 0})
+    here.renew(ONE)
+    wait_until(lambda: here.find("yours") is None and here.workers() == [ONE])

@@ -48,6 +48,15 @@ def test_a_call_is_answered(start: Start) -> None:
     assert one.mesh.call("one", "name") == {"worker": "one"}
 
 
+def test_a_link_is_known_at_both_ends_while_it_lives(start: Start) -> None:
+    one, two = start("one"), start("two")
+    assert not one.mesh.is_linked("two")
+    one.mesh.call("two", "name")
+    assert one.mesh.is_linked("two") and two.mesh.is_linked("one")
+    one.stop()
+    poll(lambda: not two.mesh.is_linked("one"), 5, "the end of the link is noticed")
+
+
 def test_a_call_that_fails_there_fails_here(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     one, two = start("one"), start("two")
 
