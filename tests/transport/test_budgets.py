@@ -223,6 +223,17 @@ class TestTurns:
             counts.append(len(ours.receive_rest()))
         assert max(counts) == FRAMES_AT_A_TIME and sum(counts) == 1000
 
+    def test_others_have_theirs_between_tiny_records(self, all_pairs: Pairs) -> None:
+        pair = all_pairs.make("tls")
+        for at in range(len(message := binary(bytes(2000), masked=True))):
+            pair.client.sendall(message[at : at + 1])
+        owner, turns = Owner(Link(pair.server, SERVER, clock=Clock(step=0.01))), 0
+        while not owner.received:
+            gevent.idle(priority=1)
+            turns += 1
+        assert turns > len(message) // RECORDS_AT_A_TIME
+        owner.link.abort("the test is over")
+
     def test_tiny_records_of_tls(self, all_pairs: Pairs) -> None:
         pair = all_pairs.make("tls")
         assert isinstance(pair.server, TLSSocket)
