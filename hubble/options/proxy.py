@@ -53,7 +53,7 @@ POLICY = Group(
         Option("auth-python", "Let a Python class decide.", metavar="MODULE:CLASS"),
         Option("lua-time", "Stop a run of the script after this long, waiting included.", SECONDS, default=10.0),
         Option("lua-cpu", "Stop a run of the script that computes for this long.", SECONDS, default=0.05),
-        Option("lua-memory", "Stop a run of the script that needs more memory.", SIZE, default=64 << 20),
+        Option("lua-memory", "Stop a run of the script that needs more memory.", SIZE, default=16 << 20),
         Option("lua-unsafe", "Let the script reach files and processes.", FLAG),
         Option(
             "reauthorize", "Ask the policy again about everything that is live, this often.", SECONDS,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qs
 
 import gevent
@@ -143,6 +144,17 @@ class RecordingServer:
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+def _head(stream: BinaryIO) -> bytes:
+    """The head of a request with its blank line; empty at the end of the connection."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        line = stream.readline()
+        if not line:
+            return b""
+        head += line
+    return head
+
+
 @contextmanager
 def recording(respond: Callable[[bytes], bytes] = lambda _target: OK) -> Iterator[RecordingServer]:
     """Serves requests without looking at them more than it must: their heads end with a blank line, bodies have a
@@ -150,9 +162,9 @@ def recording(respond: Callable[[bytes], bytes] = lambda _target: OK) -> Iterato
 
     def handle(sock: socket.socket, _address: object) -> None:
         with sock.makefile("rb") as stream:
-            while head := b"".join(iter(stream.readline, b"\r\n")):
+            while head := _head(stream):
                 length = [line.partition(b":")[2] for line in head.lower().split(b"\r\n") if b"content-length:" in line]
-                server.heads.append(head + b"\r\n" + stream.read(int(length[0]) if length else 0))
+                server.heads.append(head + stream.read(int(length[0]) if length else 0))
                 sock.sendall(respond(server.targets[-1]))
 
     stream_server = StreamServer(("127.0.0.1", 0), handle)

@@ -17,6 +17,7 @@ from hubble.policy.lua import jsontext
 from hubble.policy.lua.bytecode import BytecodeError, rewritten
 from hubble.policy.lua.http import HttpClient, HttpFailure, HttpRequest, parse_duration
 from hubble.policy.lua.limits import Limits
+from hubble.policy.lua.shared import LineAllowance, MemoryPool
 from hubble.policy.request import printable
 
 logger = logging.getLogger("hubble.policy.lua")
@@ -38,6 +39,9 @@ class Runtime(Protocol):
 
     def set_max_memory(self, max_memory: int) -> None:
         """Sets the bytes that Lua may use, 0 for no limit."""
+
+    def get_memory_used(self) -> int:
+        """Returns the bytes that Lua uses."""
 
 
 _collected: defaultdict[int, float] = defaultdict(float)  # CPU seconds, by thread
@@ -114,11 +118,13 @@ class Host:
         deadline: float,
         hide: Callable[[str], str],
         rest: Callable[[], None],
+        memory: MemoryPool,
+        lines: LineAllowance,
         offline: bool = False,
     ) -> None:
         """label names the script in the log; deadline is by time.monotonic; hide blots secrets out of a text.
 
-        rest: returns after everything else had its turn.
+        rest: returns after everything else had its turn. memory, lines: what all runs share.
         offline: an HTTP request stops the run, and nothing is logged (the check at start).
         """
         self.stopped: str | None = None
@@ -136,10 +142,15 @@ class Host:
         self._staged: list[HttpRequest] = []
         self._lines = 0
         self._runtime: Runtime | None = None
+        self._memory = memory
+        self._held = 0  # bytes that the pool knows of
+        self._log_allowance = lines
 
     def attach(self, runtime: Runtime | None) -> None:
         """Tells the runtime whose memory is limited; None once it has run, for each holds the other."""
         self._runtime = runtime
+        if runtime is None:
+            self._hold(0)
 
     def stop(self, why: str, failure: BaseException | None = None) -> None:
         """Ends the run as soon as Lua looks; the first reason stays."""
@@ -149,13 +160,22 @@ class Host:
     def lift_memory_limit(self) -> None:
         if self._runtime is not None:
             self._runtime.set_max_memory(0)
+            self._hold(self._runtime.get_memory_used())
+
+    def _hold(self, size: int) -> None:
+        self._memory.change(self._held, size)
+        self._held = size
+
+    def _limit_memory(self) -> None:
+        if self._runtime is not None:
+            self._hold(self._runtime.get_memory_used())
+            self._runtime.set_max_memory(self._memory.allowance(self._held, self._limits.memory))
 
     # Called by Lua. ------------------------------------------------------------------------------------------------
 
     def enter(self) -> bool:
         """Lua goes on: the clock runs, memory is limited. True: the run is stopped."""
-        if self._runtime is not None:
-            self._runtime.set_max_memory(self._limits.memory)
+        self._limit_memory()
         self._meter.resume()
         return self.stopped is not None
 
@@ -180,10 +200,12 @@ class Host:
 
     def _let_others_run(self) -> None:
         self._meter.pause()
+        self._limit_memory()  # what this run holds, before others take of the pool
         try:
             self._rest()
         except BaseException as error:  # as in _crossing: raised again when Lua has unwound
             self.stop(f"{type(error).__name__} while computing", error)
+        self._limit_memory()
         self._meter.resume()
 
     def _too_long(self) -> str:
@@ -197,11 +219,14 @@ class Host:
     @_crossing
     def log(self, level: int, line: bytes) -> None:
         """Logs a line; the level counts from 1."""
+        number = LEVELS[int(level) - 1]
         self._lines += 1
-        if self._offline or self._lines > self._limits.log_lines:
+        if self._offline or self._lines > self._limits.log_lines or not logger.isEnabledFor(number):
+            return
+        if not self._log_allowance.take():
             return
         text = self._hide(line[: LINE * 4].decode("utf-8", "replace")[:LINE])
-        logger.log(LEVELS[int(level) - 1], "%s: %s", self._label, printable(text))
+        logger.log(number, "%s: %s", self._label, printable(text))
 
     @_crossing
     def rewrite(self, code: bytes) -> tuple[bytes | None, bytes | None]:

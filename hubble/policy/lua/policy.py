@@ -20,6 +20,7 @@ from hubble.policy.lua.host import OFFLINE, SLICE, Host
 from hubble.policy.lua.http import HttpClient
 from hubble.policy.lua.limits import Limits
 from hubble.policy.lua.runtime import Outcome, Script, ScriptError, compiled, run
+from hubble.policy.lua.shared import LineAllowance, MemoryPool
 from hubble.policy.request import ConnectionRequest, Decision, RegistrationRequest, denied, failed, granted, printable
 from hubble.policy.watched import WatchedFile
 
@@ -63,6 +64,8 @@ class LuaPolicy(Authorizer):
         self._client = HttpClient(self._limits.body, ca_file)
         self._slots = BoundedSemaphore(self._limits.concurrency)
         self._pacer = Pacer()
+        self._memory = MemoryPool(self._limits.total_memory)
+        self._log_allowance = LineAllowance(self._limits.log_rate)
         self._script = Script(b"", "", b"")
         self._file = WatchedFile(self._path, "authorization script", self._load)
 
@@ -127,6 +130,8 @@ class LuaPolicy(Authorizer):
             deadline=time.monotonic() + self._limits.total,
             hide=functools.partial(without_key, key=key),
             rest=self._pacer.take,
+            memory=self._memory,
+            lines=self._log_allowance,
             offline=offline,
         )
 

@@ -37,7 +37,7 @@ setfenv(1, sealed)
 local INSTRUCTIONS = 50       -- between two looks at the limits; a look costs about 0.2 microseconds
 local LONG = 16384            -- bytes of text from which on a C function is worth a look of its own
 local MAX_TEXT = 1048576      -- bytes of one text
-local MAX_SOURCE = 65536      -- bytes of Lua that a script may load
+local MAX_SOURCE = 16384      -- bytes of Lua that a script may load
 local DEEP = 200              -- levels of the stack from which on no traceback is written
 local MAX_WORD = 4000         -- bytes of one argument of a log function
 local STEPS = 1000000         -- that one search for a pattern may take in C, about 5 ms

@@ -16,6 +16,7 @@ import pytest
 from lupa import lua51
 
 from hubble.policy import AUTHORIZATION_ERROR, Decision, FailClosed
+from hubble.policy.lua.shared import LineAllowance
 from tests.policy.lua.conftest import REQUEST, Decide, Make
 from tests.support.httpservers import dripping
 
@@ -129,8 +130,8 @@ class TestCpu:
         ("lua", "wrong"),
         [
             ("os.date(string.rep('%c', 1000))", "the format of os.date is too long"),
-            ("assert(loadstring(string.rep('x = 1 ', 20000)))", "more than 65536 bytes of Lua"),
-            ("assert(load(function() return string.rep('x = 1 ', 1000) end))", "more than 65536 bytes of Lua"),
+            ("assert(loadstring(string.rep('x = 1 ', 20000)))", "more than 16384 bytes of Lua"),
+            ("assert(load(function() return string.rep('x = 1 ', 1000) end))", "more than 16384 bytes of Lua"),
         ],
     )
     def test_what_c_would_take_long_for(self, decide: Decide, lua: str, wrong: str) -> None:
@@ -225,6 +226,51 @@ class TestMemory:
         policy = make("function connect() return true end")
         policy._limits = type(policy._limits)(memory=1000)
         assert_denied(FailClosed(policy).connect(REQUEST), "")
+
+
+class TestShared:
+    def test_memory_of_all_runs_is_bounded(self, make: Make) -> None:
+        """Each run fills 4 MB and waits; together they may hold no more than 10 MB."""
+        with dripping([]) as server:
+            policy = make(
+                f"""{HTTP}
+                function connect()
+                  local t = {{}}
+                  for i = 1, 40 do t[i] = string.rep("x", 100000) .. i end
+                  http.get("{server.url}", {{ timeout = 0.5 }})
+                  return #t == 40
+                end""",
+                total_memory=10_000_000,
+                cpu=1.0,
+            )
+            tasks = [gevent.spawn(policy.connect, REQUEST) for _ in range(6)]
+            decisions = [task.get() for task in tasks]
+        assert {decision.detail for decision in decisions if not decision.allowed} == {MEMORY}
+        assert [decision.allowed for decision in decisions].count(True) == 2
+
+    def test_memory_comes_back(self, make: Make) -> None:
+        policy = make(
+            "function connect() local t = {} for i = 1, 40 do t[i] = string.rep('x', 100000) .. i end return true end",
+            total_memory=6_000_000,
+            cpu=1.0,
+        )
+        assert [policy.connect(REQUEST).detail for _ in range(20)] == [""] * 20
+
+    def test_lines_of_all_runs_are_bounded(self, make: Make, caplog: pytest.LogCaptureFixture) -> None:
+        policy = make("function connect() for i = 1, 10 do log.info('line', i) end return true end", log_rate=25)
+        with caplog.at_level(logging.INFO, "hubble.policy.lua"):
+            for _ in range(20):
+                policy.connect(REQUEST)
+        assert 25 <= len(caplog.records) <= 80  # a few seconds at most
+
+    def test_lines_beyond_are_told(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        now = 100.0
+        monkeypatch.setattr("hubble.policy.lua.shared.time.monotonic", lambda: now)
+        allowance = LineAllowance(3)
+        assert [allowance.take() for _ in range(5000)].count(True) == 3
+        now += 1
+        assert allowance.take()
+        assert "scripts logged 4,997 more lines than the 3 a second that are written" in caplog.text
 
 
 class TestTime:
