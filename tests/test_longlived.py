@@ -28,7 +28,7 @@ from hubble.directory.sqlite import SQLiteDirectory
 from hubble.events import feed, webhook
 from hubble.events.spool import Spool
 from hubble.policy import GrantAll
-from hubble.proxy import proxy
+from hubble.proxy import lease, proxy
 from hubble.proxy.gateways import balance
 from hubble.proxy.proxy import Proxy
 from hubble.proxy.sessions import registry
@@ -152,7 +152,7 @@ def following(tmp_path: Path) -> Iterator[None]:
 Running = Callable[[Path], AbstractContextManager[None]]
 GREENLETS: dict[str, tuple[Running, Any, str]] = {
     "the lease": (running_proxy, SQLiteDirectory, "renew"),
-    "tidying": (running_proxy, proxy, "remove_dead"),
+    "tidying": (running_proxy, lease, "remove_dead"),
     "the policy": (running_proxy, GrantAll, "reload_if_changed"),
     "balance": (balancing, balance.Balance, "rebalance"),
     "history": (running_proxy, history.History, "sample"),
@@ -174,7 +174,7 @@ GREENLETS: dict[str, tuple[Running, Any, str]] = {
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
-        (keepalive, "RETRY_FIRST"), (keepalive, "RETRY_MOST"), (proxy, "RENEW_INTERVAL"), (proxy, "POLICY_INTERVAL"),
+        (keepalive, "RETRY_FIRST"), (keepalive, "RETRY_MOST"), (lease, "RENEW_INTERVAL"), (proxy, "POLICY_INTERVAL"),
         (balance, "INTERVAL"), (base_metrics, "LAG_INTERVAL"), (registry, "EXPIRY_INTERVAL"), (worker, "BEAT_INTERVAL"),
         (agent, "TICK"),
     ):  # fmt: skip

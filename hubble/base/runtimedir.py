@@ -8,6 +8,8 @@ import re
 import socket
 import stat
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from hubble.base.errors import UsageError
@@ -15,6 +17,8 @@ from hubble.base.errors import UsageError
 VARIABLE = "HUBBLE_RUNTIME_DIR"
 LONGEST = 85
 """Bytes of its path: a socket's address has at most 107, and the names within it have up to 21."""
+LOCK_PATIENCE = 0.2
+"""Seconds for which a lock that is held may be that of a program which only looks."""
 LOCK, CONTROL, SLOTS = "lock", "control.sock", "slots"
 DIRECTORY = "directory.sqlite"
 """Which worker holds which gateway (hubble.directory)."""
@@ -66,8 +70,23 @@ def default_directory(host: str, port: int) -> Path:
 
 
 def running() -> list[Path]:
-    """The directories below `base` in which a proxy runs, or has been killed."""
-    return sorted(path.parent for path in base().glob(f"*/{CONTROL}"))
+    """Return the directories below `base` in which a proxy runs now."""
+    return sorted(path.parent for path in base().glob(f"*/{LOCK}") if is_locked(path.parent))
+
+
+def is_locked(directory: Path) -> bool:
+    """Return whether a proxy runs with this runtime directory: it holds the lock, which the system frees at its end."""
+    try:
+        descriptor = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 class RuntimeDir:
@@ -103,7 +122,7 @@ class RuntimeDir:
         False if another proxy has it. Raises UsageError.
         """
         try:
-            while (descriptor := self._try_to_lock()) is None:
+            while (descriptor := self._patiently_lock()) is None:
                 continue
         except BlockingIOError:
             return False
@@ -111,6 +130,17 @@ class RuntimeDir:
             raise UsageError(f"the runtime directory {self.path} cannot be locked: {error.strerror}") from error
         self._lock = descriptor
         return True
+
+    def _patiently_lock(self) -> int | None:
+        """The same as `_try_to_lock`, but for a moment: `is_locked` takes the lock for an instant."""
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            try:
+                return self._try_to_lock()
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def _try_to_lock(self) -> int | None:
         """The locked file; None if a proxy that has ended removes the directory just now."""
@@ -132,6 +162,22 @@ class RuntimeDir:
             raise
         os.close(descriptor)
         return None
+
+    def restore(self) -> bool:
+        """Make the directory and its lock again if they were removed while the lock is held; whether they were.
+
+        Raises BlockingIOError if another proxy has the directory by now, and OSError.
+        """
+        with suppress(FileNotFoundError):
+            if (self.path / LOCK).stat().st_ino == os.fstat(self._lock).st_ino:
+                return False
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = self._try_to_lock()
+        if descriptor is None:
+            return False  # removed once more: there is a next time
+        os.dup2(descriptor, self._lock, inheritable=False)  # it keeps its number, which others know
+        os.close(descriptor)
+        return True
 
     @property
     def lock_descriptor(self) -> int:

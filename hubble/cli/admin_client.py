@@ -55,7 +55,7 @@ class Client:
         try:
             answer = self._session.request(method, f"{self._url}/api/{path}", timeout=TIMEOUT, **arguments)
         except requests.RequestException as error:
-            raise ApiError(f"the proxy at {self._url} cannot be reached: {type(error).__name__}") from error
+            raise ApiError(f"the proxy at {self._url} cannot be reached: {_reason(error)}") from error
         if answer.status_code == 401:
             raise ApiError(f"the proxy at {self._url} does not accept this token")
         try:
@@ -196,7 +196,10 @@ def _access(options: Namespace) -> Access:
         return Access(endpoint(*admin_address(options.admin, "--admin")), read_token(Path(options.admin_token_file)))
     if options.admin and not options.runtime_dir:
         raise UsageError("--admin needs --admin-token-file, or --runtime-dir")
-    access = Access.read(_runtime_dir(options))
+    directory = _runtime_dir(options)
+    if not runtime.is_locked(directory) and not (directory / runtime.ADMIN).exists():
+        raise UsageError(f"no proxy runs with the runtime directory {directory}")
+    access = Access.read(directory)
     return Access(endpoint(*admin_address(options.admin, "--admin")), access.token) if options.admin else access
 
 
@@ -206,10 +209,32 @@ def _runtime_dir(options: Namespace) -> Path:
     if given:
         return Path(given)
     found = runtime.running()
-    if len(found) == 1:
-        return found[0]
-    which = f"which of {', '.join(map(str, found))} is meant?" if found else f"no proxy runs in {runtime.base()}:"
-    raise UsageError(f"{which} give --runtime-dir, or --admin and --admin-token-file")
+    with_api = [path for path in found if (path / runtime.ADMIN).exists()]
+    if len(with_api) == 1:
+        return with_api[0]
+    if not found:
+        raise UsageError(
+            f"no proxy runs in {runtime.base()}: start one, or give --runtime-dir, or --admin and --admin-token-file"
+        )
+    if not with_api:
+        raise UsageError(f"the proxy of {_listed(found)} has no API: start it with --admin")
+    raise UsageError(f"several proxies run, with {_listed(with_api)}: choose one with --runtime-dir")
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Return what the system said beneath the library's errors."""
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {TIMEOUT:g} s"
+    beneath: BaseException | None = error
+    while beneath is not None:
+        if isinstance(beneath, OSError) and beneath.errno:
+            return os.strerror(beneath.errno)
+        beneath = beneath.__cause__ or beneath.__context__
+    return "the connection broke off"
 
 
 def _page(options: Namespace, sort: str) -> Row:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hubble.admin.access import new_token, read_token
 from hubble.base.errors import UsageError
 from hubble.cli.arguments import admin_address
-from hubble.transport.bind import bind_listener
+from hubble.transport.bind import bind_patiently
 from hubble.transport.endpoint import endpoint
 
 
@@ -22,7 +22,7 @@ def admin_socket(options: Namespace) -> socket.socket | None:
     """What the admin listener listens on, or None if there is to be none. Raises UsageError, ListenError."""
     if not options.admin:
         return None
-    return bind_listener(*admin_address(options.admin, "--admin"), listen=False)
+    return bind_patiently(*admin_address(options.admin, "--admin"), listen=False)
 
 
 def admin_token(options: Namespace, known: str = "") -> str:

@@ -7,14 +7,13 @@ import os
 import signal
 import socket
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from hubble.admin.access import Access
 from hubble.base.errors import HubbleError, ListenError, UsageError
-from hubble.base.runtimedir import RuntimeDir, default_directory
+from hubble.base.runtimedir import ADMIN, RuntimeDir, default_directory
 from hubble.cli import logs
 from hubble.cli.admin_options import admin_listen, admin_socket, admin_token
 from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
@@ -22,14 +21,12 @@ from hubble.cli.running import run, write_ports
 from hubble.supervisor.process import Program
 from hubble.supervisor.supervisor import Supervisor
 from hubble.supervisor.takeover import Handover, Successor
-from hubble.transport.bind import bind_listener, parse_listen
+from hubble.transport.bind import bind_listener, bind_patiently, parse_listen
 from hubble.transport.endpoint import endpoint
 
 log = logging.getLogger(__name__)
 
 WORKER = (sys.executable, "-P", str(Path(__file__).parents[1] / "worker" / "start.py"))
-BIND_TIMEOUT = 3.0
-"""Seconds that the workers of a proxy that was killed may take to let go of its address."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,7 +75,7 @@ class _Server:
                 drain=self._options.drain,
                 whole=self._successor is not None,
             )
-            supervisor.run(self._publish, self._ready)
+            supervisor.run(self._publish, self._ready, self._restore)
         finally:
             self._directory.leave()
 
@@ -92,6 +89,17 @@ class _Server:
         else:
             Access.forget(self._directory.path)
         write_ports(self._options.ports_file, ports)
+
+    def _restore(self) -> None:
+        """Make again what was removed from the runtime directory. Raises OSError, UsageError."""
+        try:
+            if self._directory.restore():
+                log.warning("the runtime directory %s was removed: it is there again", self._directory.path)
+        except BlockingIOError:
+            raise UsageError("another proxy has it now: give each a --runtime-dir of its own") from None
+        access = self._access()
+        if access is not None and not (self._directory.path / ADMIN).exists():
+            access.write(self._directory.path)
 
     def _ready(self) -> None:
         """Nothing can fail any more: a predecessor may go."""
@@ -122,7 +130,7 @@ class _Server:
     def _bound(self, host: str, port: int) -> socket.socket:
         """What is listened on where nothing can be taken over. Raises ListenError."""
         try:
-            return _bind(host, port, BIND_TIMEOUT if self._directory.was_left else 0)
+            return bind_patiently(host, port, listen=False)
         except ListenError as error:
             if not self._options.takeover:
                 raise
@@ -152,15 +160,3 @@ class _Server:
 
 def _address(listener: socket.socket) -> str:
     return endpoint(*listener.getsockname()[:2])
-
-
-def _bind(host: str, port: int, patience: float) -> socket.socket:
-    """A listener, at the latest after `patience` seconds. Raises ListenError."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return bind_listener(host, port, listen=False)
-        except ListenError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.05)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gevent
+from gevent import socket
 from gevent.event import AsyncResult
 from gevent.server import StreamServer
 from websockets.protocol import Side
@@ -89,6 +90,13 @@ class Mesh:
             server = StreamServer(listener, self._accept)
             self._servers.append(server)
             server.start()
+
+    def replace_local(self, listener: Socket) -> None:
+        """Accept links on this Unix socket instead of the one whose name is gone."""
+        for server in [each for each in self._servers if each.socket.family == socket.AF_UNIX]:
+            self._servers.remove(server)
+            server.close()
+        self.start(listener)
 
     def stop(self) -> None:
         """Accept no more, and close all links."""

@@ -23,7 +23,7 @@ from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
 from hubble.directory.sqlite import SQLiteDirectory
 from hubble.mesh.cluster import Cluster
 from hubble.mesh.mesh import Mesh
-from hubble.mesh.sockets import listen_on_path, remove_dead
+from hubble.mesh.sockets import listen_on_path
 from hubble.policy import Authorizer, GrantAll, guarded
 from hubble.protocol.codec import encode
 from hubble.protocol.messages import GoAway
@@ -34,6 +34,7 @@ from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.limits import AbuseLimits
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.http.app import Application, Environ, WSGIApplication
+from hubble.proxy.lease import Lease
 from hubble.proxy.sessions.ending import end
 from hubble.proxy.sessions.kicks import Kicks
 from hubble.proxy.sessions.opener import Opener
@@ -58,8 +59,6 @@ POLICY_INTERVAL = 1.0
 """Seconds between looks at whether the policy's file has changed."""
 CLOSING = 0.1
 """Seconds in which all workers that drain together stop accepting: an agent would else move to the next of them."""
-RENEW_INTERVAL = 2.0
-"""Seconds between a worker's signs of life in the directory."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +155,10 @@ class Proxy:
         listener = self._listener or open_listener(*self._address)
         if self.mesh is not None:
             self.mesh.start(*self._listen_for_workers())
-        self._join()
+        lease = Lease(self.me, self._directory, self.gateways, self.blocks, self.mesh, self._runtime_dir)
+        lease.join()
         self._greenlets = [
-            keep_running("the lease in the directory", self._renew_lease),
+            keep_running("the lease in the directory", lease.keep),
             keep_running("watching the policy", self._watch_policy),
             keep_running("expiring sessions", self.sessions.expire_regularly),
         ]
@@ -347,29 +347,6 @@ class Proxy:
             self.me = dataclasses.replace(self.me, remote=remote)
             listeners.append(listener)
         return listeners
-
-    def _join(self) -> None:
-        for holder in self._directory.join(self.me, self.gateways.registrations()):
-            self.gateways.taken(holder)
-
-    def _renew_lease(self) -> None:
-        while True:
-            gevent.sleep(RENEW_INTERVAL)
-            try:
-                if not self._directory.renew(self.me):
-                    log.warning("the directory has lost what this worker told it: it tells it again")
-                    self._join()
-            except DirectoryError as error:
-                log.error("%s", error)
-            self._tidy()
-
-    def _tidy(self) -> None:
-        if self._runtime_dir is None:
-            return
-        try:
-            remove_dead(self._runtime_dir, {worker.id for worker in self._directory.workers()})
-        except (DirectoryError, OSError) as error:  # what is left behind does no harm until there are descriptors again
-            log.debug("dead workers' sockets stay: %s", error)
 
 
 def _send_away(gateway: Gateway, seconds: float) -> None:

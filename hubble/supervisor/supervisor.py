@@ -25,6 +25,8 @@ from hubble.supervisor.takeover import Handover, Offer
 log = logging.getLogger(__name__)
 
 TO_END = (signal.SIGTERM, signal.SIGINT)
+RESTORE_INTERVAL = 1.0
+"""Seconds between looks at whether the runtime directory is whole."""
 TAKEOVER_DRAIN = 30.0
 """Seconds in which the agents of a proxy that was taken over may move, unless the operator says otherwise."""
 
@@ -94,15 +96,20 @@ class Supervisor:
         self._was_signalled = False
         self._killing: asyncio.TimerHandle | None = None
 
-    def run(self, prepare: Callable[[], None], on_ready: Callable[[], None]) -> None:
+    def run(
+        self, prepare: Callable[[], None], on_ready: Callable[[], None], restore: Callable[[], None] = lambda: None
+    ) -> None:
         """Until it is told to end. Raises BootError, TakeoverFailed, and what `prepare` raises.
 
         Both are called once every worker has served, or has failed while another serves: `prepare` does what can fail
-        yet, and then a predecessor goes on; `on_ready` comes when a successor may ask.
+        yet, and then a predecessor goes on; `on_ready` comes when a successor may ask. `restore` is called regularly:
+        it makes again what was removed from the runtime directory, and may raise OSError or HubbleError.
         """
-        asyncio.run(self._run(prepare, on_ready))
+        asyncio.run(self._run(prepare, on_ready, restore))
 
-    async def _run(self, prepare: Callable[[], None], on_ready: Callable[[], None]) -> None:
+    async def _run(
+        self, prepare: Callable[[], None], on_ready: Callable[[], None], restore: Callable[[], None]
+    ) -> None:
         loop = asyncio.get_running_loop()
         self._ending = asyncio.Event()
         self._booting = set(range(self._start.workers))
@@ -122,11 +129,25 @@ class Supervisor:
                     self._booted.result()
                 if not self._ending.is_set():
                     prepare()
-                    async with Offer(self._control, self._handover, self._give_way):
+                    async with Offer(self._control, self._handover, self._give_way) as offer:
                         on_ready()
-                        await ended
+                        await self._watch(offer, restore)
             finally:
                 await self._end(keepers)
+
+    async def _watch(self, offer: Offer, restore: Callable[[], None]) -> None:
+        """Make again what was removed from the runtime directory, until the end."""
+        said = ""
+        while not self._ending.is_set():
+            try:
+                restore()
+                await offer.restore()
+                said = ""
+            except Exception as error:  # a full disk, no descriptor: there is a next time
+                if _reason(error) != said:
+                    said = _reason(error)
+                    log.error("the runtime directory %s cannot be made again: %s", self._control.parent, said)
+            await self._unless_ending(RESTORE_INTERVAL)
 
     # One worker after the other, in each place.
 

@@ -105,21 +105,31 @@ class Offer:
     """
 
     def __init__(self, path: Path, handover: Handover, on_taken: Callable[[], None]) -> None:
+        self._path = path
         self._handover = handover
         self._on_taken = on_taken
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.setblocking(False)
         try:
-            listen_at(self._socket, path, 128)  # in place of a predecessor's, which is told next
+            self._socket = _listen(path)  # in place of a predecessor's, which is told next
         except OSError as error:
-            self._socket.close()
             raise TakeoverFailed(f"no successor could ask at {path}: {error.strerror}") from error
+
+    async def restore(self) -> None:
+        """Listen again if the socket's name was removed. Raises OSError."""
+        if self._path.exists():
+            return
+        listener = _listen(self._path)
+        await self._end()
+        self._socket = listener
+        self._serving = asyncio.create_task(self._serve())
 
     async def __aenter__(self) -> Offer:
         self._serving = asyncio.create_task(self._serve())
         return self
 
     async def __aexit__(self, *failure: object) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
         self._serving.cancel()
         # Not before the loop has forgotten the socket: it would mistake the next one with its number for this one.
         await asyncio.gather(self._serving, return_exceptions=True)
@@ -151,3 +161,14 @@ class Offer:
                 log.warning("the proxy that was to take over has ended: this one goes on")
         except OSError as error:
             log.warning("a takeover was broken off: %s", error.strerror or "it asked for nothing")
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.setblocking(False)
+    try:
+        listen_at(listener, path, 128)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
+import time
 
 from hubble.base.errors import ListenError, UsageError
 from hubble.transport.endpoint import endpoint
 
 BACKLOG = 4096
+PATIENCE = 2.0
+"""Seconds for which an address in use may be that of a process which was just killed."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -54,6 +58,20 @@ def begin_to_listen(listener: socket.socket) -> None:
     except OSError as error:
         where = endpoint(*listener.getsockname()[:2])
         raise ListenError(f"cannot listen on {where}: {error.strerror}") from error
+
+
+def bind_patiently(host: str, port: int, *, listen: bool = True) -> socket.socket:
+    """Call `bind_listener`, again for PATIENCE seconds while a process that was killed may have the address."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return bind_listener(host, port, listen=listen)
+        except ListenError as error:
+            cause = error.__cause__
+            in_use = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+            if not in_use or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def _where(host: str, port: int) -> tuple[int, tuple[object, ...]]:

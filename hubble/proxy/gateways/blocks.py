@@ -19,6 +19,7 @@ class Blocks:
         self._path = path
         self._names: set[str] = set()
         self._signature: Signature | None = None
+        self._unwritten = False
 
     def __contains__(self, name: str) -> bool:
         self._read_if_changed()
@@ -35,15 +36,22 @@ class Blocks:
         if self._path is not None:
             self._write(self._path)
 
+    def keep(self) -> None:
+        """Write the file again if it was removed, or could not be written."""
+        if self._path is not None and (self._unwritten or (self._names and not self._path.exists())):
+            self._write(self._path)
+
     def _write(self, path: Path) -> None:
+        self._unwritten = True
         try:
             write_atomically(path, json.dumps(sorted(self._names)).encode())
             self._signature = signature(path)
+            self._unwritten = False
         except OSError as error:
             log.error("the blocked gateways cannot be written to %s: %s", path, error.strerror)
 
     def _read_if_changed(self) -> None:
-        if self._path is None:
+        if self._path is None or self._unwritten:
             return
         try:
             current = signature(self._path)

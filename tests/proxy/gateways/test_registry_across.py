@@ -17,7 +17,7 @@ from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.directory import LocalDirectory, Registration, sqlite
 from hubble.directory import Worker as DirectoryWorker
-from hubble.proxy import proxy as proxy_module
+from hubble.proxy import lease
 from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.gateways.registry import Gateways, NameTaken
 from hubble.proxy.proxy import Proxy
@@ -91,7 +91,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(proxy_module, "RENEW_INTERVAL", RENEWAL)
+    monkeypatch.setattr(lease, "RENEW_INTERVAL", RENEWAL)
     site = Site(tmp_path)
     yield site
     site.close()
