@@ -18,9 +18,9 @@ from gevent.event import Event
 from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, UsageError
 from hubble.base.floodlog import FloodLog
 from hubble.base.keepalive import keep_running
-from hubble.base.runtimedir import BLOCKED, DIRECTORY, worker_socket
+from hubble.base.runtimedir import BLOCKED, worker_socket
 from hubble.directory import Directory, DirectoryError, LocalDirectory, Worker
-from hubble.directory.sqlite import SQLiteDirectory
+from hubble.directory.steady import SteadyDirectory
 from hubble.mesh.cluster import Cluster
 from hubble.mesh.mesh import Mesh
 from hubble.mesh.sockets import listen_on_path
@@ -363,4 +363,4 @@ def _new_worker(runtime_dir: Path | None, node: str) -> Worker:
 def _open_directory(runtime_dir: Path | None, cluster: Cluster) -> Directory:
     if cluster.directory is not None:
         return cluster.open_directory()
-    return SQLiteDirectory(runtime_dir / DIRECTORY) if runtime_dir else LocalDirectory()
+    return SteadyDirectory(runtime_dir) if runtime_dir else LocalDirectory()

@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from hubble.directory.sqlite import SQLiteDirectory
 from tests.support.commands import hubble
 from tests.support.processes import ProxyProcess
 from tests.support.services import Service, echo
@@ -110,3 +113,58 @@ class TestACommand:
     def _proxy(self, stage: Stage, base: Path, name: str) -> ProxyProcess:
         base.mkdir(exist_ok=True)
         return stage.proxy("--runtime-dir", str(base / name), "--admin", "127.0.0.1:0", name=name)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 KiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=755", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount: {mounted.stderr.decode()}")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1024))
+
+
+class TestAFullDisk:
+    def test_under_the_runtime_directory_stops_nobody(self, tiny_disk: Path, stage: Stage) -> None:
+        service = stage.add(Service(echo))
+        tunnel = stage.tunnel(
+            service.port,
+            proxy_options=("--workers", "2", "--runtime-dir", str(tiny_disk / "run"), "--max-rate", "1000"),
+        )
+        filler = tiny_disk / "filler"
+        fill(filler)
+        tunnel.proxy.log.wait_for("what is known here serves on")
+        late = stage.agent(tunnel.proxy.url, "late")
+        tunnel.exit.stop()
+        tunnel.exit.start()
+        poll(lambda: echoes(tunnel.port()), AGAIN, "the exit is back")
+        for worker in tunnel.proxy.children():
+            mark = tunnel.proxy.log.mark()
+            os.kill(worker, signal.SIGKILL)
+            tunnel.proxy.log.wait_for("it serves", after=mark)
+            poll(lambda: echoes(tunnel.port()), AGAIN, "sessions work after a worker's death")
+        filler.unlink()
+        tunnel.proxy.log.wait_for("the directory can be written again", times=2)
+        directory = SQLiteDirectory(tiny_disk / "run" / "directory.sqlite")
+        names = ("exit", "entry", "late")
+        poll(lambda: all(directory.find(name) for name in names), AGAIN, "all names are written")
+        directory.close()
+        assert late.running and echoes(tunnel.port())
+
+
+def echoes(port: int) -> bool:
+    """Whether a session works now."""
+    try:
+        assert_echo(port, 2)
+    except (OSError, EOFError):
+        return False
+    return True
