@@ -117,7 +117,7 @@ def test_what_cannot_be_meant(arguments: list[str], complaint: str) -> None:
 
 def test_a_client_that_cannot_know_where_the_proxy_is(directory: Path) -> None:
     result = hubble("hubble-proxy", "status", "--runtime-dir", str(directory))
-    assert result.returncode == 2 and "admin.json cannot be read: No such file" in result.stderr
+    assert result.returncode == 2 and "no proxy runs with the runtime directory" in result.stderr
     result = hubble("hubble-proxy", "status", "--admin", ":8081")
     assert result.returncode == 2 and "--admin needs --admin-token-file" in result.stderr
     (directory / "token").write_text("short")
