@@ -62,7 +62,7 @@ class Opener:
         limits: AbuseLimits,
     ) -> None:
         self._limits = limits
-        self._rate = Meter(limits.sessions_per_second, 2 * limits.sessions_per_second)
+        self._rate = Meter(limits.sessions_per_second, limits.sessions_per_second)
         self._gateways = gateways
         self._routes = routes
         self._authorizer = authorizer
