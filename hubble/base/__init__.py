@@ -14,6 +14,8 @@ backoff      how long to wait before the next attempt
 keepalive    greenlets that go on after any error
 keyedlock    one greenlet at a time for each key
 fairslots    a bounded number of things at once, shared out fairly
+fairturns    turns at something scarce, shared out fairly
+threads      work in a thread, whose errors are the caller's
 recent       a set that remembers its latest members only
 slices       long computing in short slices
 logqueue     log lines for a descriptor that may block

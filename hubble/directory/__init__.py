@@ -5,6 +5,7 @@ keeps it until it is released or its worker's lease has run out. An entry may be
 it.
 
 sqlite         the directory of several workers on one machine
+steady         the same, served on from memory while its file cannot be written
 redis          the directory of several machines
 redis_scripts  its atomic steps, in Lua
 redis_server   what is asked of the server itself

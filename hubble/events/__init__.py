@@ -5,6 +5,7 @@ text     events as JSON
 feed     the queue and the greenlet of each logger
 files, sqlite, webhook, syslog
          the loggers that --events names
+outage   one log line when events cannot be written, and one when it is over
 spool    batches that wait on disk for the webhook's receiver
 choose   from the text of an --events option to a logger
 """

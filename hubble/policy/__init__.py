@@ -9,6 +9,8 @@ digest      names for keys that logs and events may show
 rules       the authorizer that goes by a file of identities and rules
 rulesfile   parses that file
 keys        hashed keys, and verifying them
+verifier    checks keys against hashes, fairly and once
+knownkeys   the keys that were right before
 watched     a file that is read again when it has changed
 lua/        the authorizer that runs a script
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from hubble.protocol.messages import Message, Refusal, ResetReason, Terms
-from hubble.protocol.states import Event, PathState
+from hubble.protocol.states import PathState, SessionEvent
 from hubble.protocol.streams import Chunk
 
 SEND_AT_MOST = 64 * 1024
@@ -105,7 +105,7 @@ class SessionInterface(Protocol):
     def consumed(self, amount: int, now: float) -> None:
         """Note that `amount` bytes reached the local socket. The end of the stream counts as 1."""
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[SessionEvent]:
         """Return what happened since the last call."""
 
     @property

@@ -18,7 +18,7 @@ from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.messages import Credit, Done, Eof, Message, Refusal, Reset, ResetReason, Stream, Suspend, Terms
-from hubble.protocol.states import PATHS, Ended, Event, Move, Opened, PathState, Resumed, Suspended
+from hubble.protocol.states import PATHS, Ended, Move, Opened, PathState, Resumed, SessionEvent, Suspended
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
 
 RESUME_TIMEOUT = 60.0
@@ -70,7 +70,7 @@ class Session:
         self._done_sent = False
         self._done_received = False
         self._outbox: deque[Message] = deque()
-        self._events: list[Event] = []
+        self._events: list[SessionEvent] = []
 
     def __repr__(self) -> str:
         return f"<Session {self.id.hex()} {'exit' if self.from_exit else 'entry'} {self.path.value}>"
@@ -311,7 +311,7 @@ class Session:
         """Whether there are events, or messages besides those of the application's stream."""
         return bool(self._outbox or self._events)
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[SessionEvent]:
         """What has happened since the last call."""
         happened, self._events = self._events, []
         return happened

@@ -77,4 +77,4 @@ class Ended:
     cut: bool = False
 
 
-Event = Opened | Suspended | Resumed | Ended
+SessionEvent = Opened | Suspended | Resumed | Ended

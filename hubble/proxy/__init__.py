@@ -1,6 +1,7 @@
 """One worker of the public server: registers gateways, asks the policy about each session, and passes its messages on.
 
 proxy        all of it, as one object to run
+lease        a worker's place among the others: its lease in the directory
 subscriber   what it tells whoever watches it
 gateways     the agents registered here and elsewhere
 sessions     from an Initiator to a route, and what passes over it

@@ -18,7 +18,7 @@ SECRET = re.compile(r"(^|_)(key|secret|token|password)$")
 """Options that would hold a secret itself; those that end in _file name only where it is."""
 
 
-def observe(proxy: Proxy, options: Namespace, admin: Socket | None, token: str, drain: BeginDrain) -> None:
+def attach_watchers(proxy: Proxy, options: Namespace, admin: Socket | None, token: str, drain: BeginDrain) -> None:
     """Install the event loggers, and serve the admin listener if there is one; before the proxy starts.
 
     `drain` begins to drain all workers. Raises UsageError.

@@ -41,7 +41,7 @@ from hubble.transport import resolver
 from hubble.worker.cluster_options import cluster
 from hubble.worker.policy_options import policy
 from hubble.worker.proxy_options import proxy_options
-from hubble.worker.watching import observe
+from hubble.worker.watching import attach_watchers
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class _Worker:
             load=Load(LoadTable(start.workers, start.load), start.number) if start.workers > 1 else None,
         )
         admin = socket.socket(fileno=start.admin) if start.admin is not None else None
-        observe(proxy, options, admin, start.token, lambda seconds: channel.send(Drain(seconds)))
+        attach_watchers(proxy, options, admin, start.token, lambda seconds: channel.send(Drain(seconds)))
         spare_the_collector()
         resolver.install()
         proxy.start()

@@ -6,7 +6,7 @@ from hubble.protocol.codec import decode, encode
 from hubble.protocol.credit import Budget, Window
 from hubble.protocol.messages import Credit, Done, Eof, Message, Reset, Stream, Suspend, Terms
 from hubble.protocol.session import Session
-from hubble.protocol.states import Ended, Event, Opened, Resumed, Suspended
+from hubble.protocol.states import Ended, Opened, Resumed, SessionEvent, Suspended
 
 SESSION = bytes(range(16))
 SECRET = b"a secret of 16 b"
@@ -141,7 +141,7 @@ def side(from_exit: bool) -> str:
     return "exit" if from_exit else "entry"
 
 
-def shown(event: Event) -> str:
+def shown(event: SessionEvent) -> str:
     """An event in a word or two."""
     match event:
         case Opened():

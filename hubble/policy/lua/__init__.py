@@ -5,6 +5,7 @@ runtime      lupa: a fresh runtime for each run
 bytecode     rewrites compiled scripts before they run
 host         what Lua can call
 limits       the bounds of a run
+shared       what all runs of a script share
 http         what stands behind the module http
 connections  its connections
 urls         URLs as the original read them

@@ -2,5 +2,6 @@
 
 session   one session, behind the interface that all sessions share
 words     the texts of its Acks
+data      its Data messages, read without msgpack
 limits    the limits that stand in for credit
 """

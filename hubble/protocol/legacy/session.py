@@ -13,7 +13,7 @@ from hubble.base.errors import ProtocolError
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.legacy import limits
 from hubble.protocol.messages import ConnectionClosed, Data, Message, Refusal, Reset, ResetReason, Terminator, Terms
-from hubble.protocol.states import Ended, Event, Opened, PathState
+from hubble.protocol.states import Ended, Opened, PathState, SessionEvent
 from hubble.protocol.streams import Chunk
 
 
@@ -36,7 +36,7 @@ class LegacySession:
         self._undelivered = 0
         self._chunks: deque[Chunk] = deque()
         self._outbox: deque[Message] = deque()
-        self._events: list[Event] = []
+        self._events: list[SessionEvent] = []
 
     @property
     def resumable(self) -> bool:
@@ -211,7 +211,7 @@ class LegacySession:
         """Whether there are events."""
         return bool(self._events)
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[SessionEvent]:
         """What has happened since the last call."""
         happened, self._events = self._events, []
         return happened
