@@ -31,6 +31,7 @@ NAMES = (
     "mesh",
     "workers",
     "idle",
+    "returning",
     "tls",
     "observing",
 )

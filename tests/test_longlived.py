@@ -183,6 +183,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.Channel, "send", lambda self, message: None)
     monkeypatch.setattr(worker.Channel, "receive", lambda self: gevent.sleep(0.01) or Reload())
     monkeypatch.setattr(worker._Worker, "_reload", lambda self: None)
+    monkeypatch.setattr(gevent, "signal_handler", lambda *arguments: None)  # this process keeps its own
 
 
 @pytest.mark.parametrize("error", ERRORS)

@@ -190,5 +190,11 @@ class TestTheDefault:
 
     def test_those_in_which_a_proxy_runs_are_found(self) -> None:
         one, _ = RuntimeDir(default_directory("", 1)), RuntimeDir(default_directory("", 2))
-        one.control.touch()
+        killed = RuntimeDir(default_directory("", 3))
+        for each in (one, killed):
+            assert each.lock()
+            each.control.touch()
+        os.close(killed.lock_descriptor)
         assert running() == [one.path]
+        one.leave()
+        assert running() == []
