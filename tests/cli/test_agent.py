@@ -11,6 +11,7 @@ from hubble import __version__
 from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.cli import agent
+from hubble.protocol.messages import Initiator
 from tests.cli.programs import complaint, run, serving
 from tests.support.fakeproxy import FakeProxy
 from tests.support.sockets import connect
@@ -96,8 +97,10 @@ def test_serves_its_rules_and_tells_their_ports(
         first, second = ports["rules"]
         assert (first["rule"], first["bind"]) == ("0:***@a:b:1", "127.0.0.1")
         assert (second["rule"], second["bind"]) == ("[::1]:0:c:d:2", "::1")
-        assert fake.accept().hello.name == "agent"  # type: ignore[union-attr]
-        connect(first["port"]).close()
+        call = fake.accept()
+        assert call.hello is not None and call.hello.name == "agent"
+        with connect(first["port"]):
+            call.hear(Initiator)  # so it is registered
     err = capfd.readouterr().err
     assert "s3cret" not in err and "registered as agent" in err
 
