@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hubble.protocol.codec import encode
+from hubble.protocol.direction import TO_ENTRY, Direction
 from hubble.protocol.messages import Message, Reset, ResetReason, Suspend, Terminator
 from hubble.proxy.sessions.routes import Route, Routes
 
@@ -12,17 +13,17 @@ if TYPE_CHECKING:
     from hubble.proxy.sessions.registry import Sessions
 
 
-def lost_message(route: Route, *, of_exit: bool) -> Message:
-    """What one end of a route is told when the other, the exit or the entry, has become unreachable."""
+def lost_message(route: Route, direction: Direction) -> Message:
+    """What the end in this direction is told when the other has become unreachable."""
     if route.resumable:
-        return Suspend(route.session, of_exit)
+        return Suspend(route.session, direction is TO_ENTRY)
     return Terminator(route.session)
 
 
-def reset_message(route: Route, *, of_exit: bool, reason: ResetReason, text: str) -> Message:
-    """What one end of a route is told, in the name of the other, when the proxy ends the session."""
+def reset_message(route: Route, direction: Direction, reason: ResetReason, text: str) -> Message:
+    """What the end in this direction is told, in the name of the other, when the proxy ends the session."""
     if route.resumable:
-        return Reset(route.session, of_exit, reason, text)
+        return Reset(route.session, direction is TO_ENTRY, reason, text)
     return Terminator(route.session)
 
 
@@ -30,7 +31,7 @@ def end(routes: Routes, sessions: Sessions, route: Route, reason: ResetReason, t
     """End a session on both sides by a reset."""
     routes.remove(route)
     sessions.reset(route, reason, text)
-    for of_exit in (False, True):
-        link = route.halves[of_exit].receiver.link
+    for direction in Direction:
+        link = route.halves[direction].receiver.link
         link.discard(route.session)
-        link.send(encode(reset_message(route, of_exit=of_exit, reason=reason, text=text)), route.session)
+        link.send(encode(reset_message(route, direction, reason, text)), route.session)

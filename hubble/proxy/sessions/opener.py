@@ -196,10 +196,10 @@ class Opener:
             return
         route.resumable = ack.terms is not None
         if ack.ok and route.entry.link.closed:
-            exit_peer.link.send(encode(lost_message(route, of_exit=False)), route.session)
+            exit_peer.link.send(encode(lost_message(route, TO_EXIT)), route.session)
             return
         if ack.ok and self._routes.would_steal(route):  # they have opened it since the route was proposed
-            refused = reset_message(route, of_exit=False, reason=ResetReason.REFUSED, text=NOT_YOURS)
+            refused = reset_message(route, TO_EXIT, ResetReason.REFUSED, NOT_YOURS)
             exit_peer.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
         if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer):

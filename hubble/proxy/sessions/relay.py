@@ -18,7 +18,7 @@ from hubble.base.recent import RecentSet
 from hubble.protocol import binary
 from hubble.protocol.binary import FROM_EXIT
 from hubble.protocol.codec import InvalidInitiator, decode, encode, session_text
-from hubble.protocol.direction import TO_ENTRY, Direction
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT, Direction
 from hubble.protocol.legacy import limits
 from hubble.protocol.messages import (
     Ack,
@@ -76,13 +76,13 @@ class Relay:
             return
         match message:
             case Initiator():
-                self._answered.discard((message.session, False))
+                self._answered.discard((message.session, TO_EXIT))
                 if isinstance(self._peer, Gateway):
                     self._opener.ask(self._peer, message, self._excess)
                 else:
                     gevent.spawn(self._opener.pass_in, self._peer, message)
             case Ack():
-                self._answered.discard((message.session, True))
+                self._answered.discard((message.session, TO_ENTRY))
                 self._opener.acknowledge(self._peer, message)
             case Data():
                 self._pass_on_data(message, data)
@@ -102,10 +102,10 @@ class Relay:
         for route in list(self._table.routes.values()):
             self._routes.remove(route)
             self._sessions.path_lost(route, self._peer.link.why or f"the link of {self._peer.name} was lost")
-            of_exit = route.exit is self._peer
-            other = route.halves[of_exit].receiver
+            direction = route.direction_from(self._peer)
+            other = route.halves[direction].receiver
             if other is not self._peer:
-                other.link.send(encode(lost_message(route, of_exit=of_exit)), route.session)
+                other.link.send(encode(lost_message(route, direction)), route.session)
 
     # Sessions that can be resumed.
 
@@ -167,17 +167,17 @@ class Relay:
 
     def _without_route(self, kind: int, session: bytes, data: bytes) -> None:
         """The session is not open here: its sender must resume it, if it still wants it."""
-        from_exit = bool(kind & FROM_EXIT)
+        direction = DIRECTIONS[kind & FROM_EXIT]
         if kind & ~FROM_EXIT == binary.RESET:
             proposal = self._routes.proposed_by(self._peer, session)
-            if proposal is not None and not from_exit:
+            if proposal is not None and direction is TO_EXIT:
                 self._routes.withdraw(proposal)
                 proposal.exit.link.send(data, session)
-        elif from_exit and self._routes.is_proposed_to(self._peer, session):
+        elif direction is TO_ENTRY and self._routes.is_proposed_to(self._peer, session):
             pass  # it will send this again when it has accepted; a Suspend would undo what it is about to set up
-        elif kind & ~FROM_EXIT in (binary.STREAM, binary.EOF) and self._answered.add((session, from_exit)):
+        elif kind & ~FROM_EXIT in (binary.STREAM, binary.EOF) and self._answered.add((session, direction)):
             log.debug("a message of session %s, which is not open here", session_text(session))
-            answer(self._peer.link, Suspend(session, not from_exit), session)
+            answer(self._peer.link, Suspend(session, direction is TO_EXIT), session)
 
     def _lane_drained(self, lane: object) -> None:
         assert isinstance(lane, bytes)
@@ -202,7 +202,7 @@ class Relay:
                 log.debug("Data of session %s, which is not open here", session_text(message.session))
                 answer(self._peer.link, Terminator(message.session), message.session)
             return
-        half = route.halves[route.exit is self._peer]
+        half = route.halves[TO_ENTRY if route.exit is self._peer else TO_EXIT]
         half.passed += len(message.data)
         half.messages += 1
         target = half.receiver

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from gevent.event import Event
 
 from hubble.policy import ConnectionRequest
+from hubble.protocol.direction import TO_ENTRY, TO_EXIT, Direction
 from hubble.protocol.messages import Initiator
 from hubble.transport.peer import Peer
 
@@ -147,6 +148,10 @@ class Route:
 
     def __post_init__(self) -> None:
         self.halves = Half(self.entry, self.exit), Half(self.exit, self.entry)
+
+    def direction_from(self, peer: Peer) -> Direction:
+        """Where the messages of one of its peers travel; of the exit if it is both."""
+        return TO_ENTRY if self.exit is peer else TO_EXIT
 
     def has_same_agents(self, other: Route) -> bool:
         """Whether both are between the same two gateways."""
