@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 class SessionFacts:
     """One session as its entry asked for it.
 
-    session: its id. kind: what it carries. source: the entry gateway. source_ip: its address as the proxy sees it.
+    session: its id. source: the entry gateway. source_ip: its address as the proxy sees it.
     identity: what the entry's registration proved it to be, "" if nothing. gateway: the exit. host, port: the
     destination as the entry named it: a host name or an address, not resolved. key: of the forwarding rule, "" if none.
+    kind: what the session carries.
     """
 
     session: str = ""
-    kind: str = "tcp"
     source: str = ""
     source_ip: str = ""
     identity: str = ""
@@ -26,6 +26,7 @@ class SessionFacts:
     host: str = ""
     port: int = 0
     key: str = field(default="", repr=False)
+    kind: str = "tcp"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ class TestTheStart:
     def test_that_fails_leaves_no_process(self, proxies: Proxies) -> None:
         proxy = proxies.make("die,fail=so,die", workers=3)
         proxy.begin("hubble-proxy: ")
-        assert proxy.wait() == 1
+        assert proxy.wait() in (1, 3)  # of whichever ends first
         assert not any(alive(pid) for number in range(3) for pid in proxy.noops(number))
 
     @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
