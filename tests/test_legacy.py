@@ -256,3 +256,30 @@ class TestOurAgentAtAnOldProxy:
         said = old_proxy.agents["entry"].heard[1:]
         assert legacy.keys(said[0]) == {"GUID", "RemoteHost", "RemotePort", "Gatename", "Key"}
         assert {data[0] for data in said} <= {legacy.INITIATOR, legacy.DATA, legacy.CONNECTION_CLOSED}
+
+    def test_registers_again_after_a_duplicate_took_its_name_and_left(
+        self, old_proxy: LegacyProxy, clean: ExitStack
+    ) -> None:
+        serving = clean.enter_context(service(echo))
+        agent = clean.enter_context(started(old_proxy.url, "exit", options={"self_check": 0.1})).agent
+        first = old_proxy.agents["exit"]
+        poll(lambda: len(first.heard) >= 4, PATIENCE, "it asks for itself, and refuses")
+        check, answer = (legacy.unpack(data) for data in first.heard[1:3])
+        assert (check.kind, check.fields["Gatename"], check.fields["RemotePort"]) == (legacy.INITIATOR, "exit", 0)
+        assert (answer.kind, answer.fields["Ok"]) == (legacy.ACK, False)
+        assert legacy.unpack(first.heard[3]).kind == legacy.CONNECTION_CLOSED
+        assert old_proxy.agents["exit"] is first, "it has registered again for nothing"
+        LegacyAgent(old_proxy.url, "exit").close()
+        poll(lambda: agent._links.meters.registrations == 2, PATIENCE, "it is registered again")
+        entry = clean.enter_context(started(old_proxy.url, "entry", f"0:exit:127.0.0.1:{serving.port}"))
+        with connect(entry.port) as client:
+            client.sendall(b"hello")
+            assert receive_exactly(client, 5) == b"hello"
+
+    def test_keeps_its_link_while_a_duplicate_has_its_name(self, old_proxy: LegacyProxy, clean: ExitStack) -> None:
+        agent = clean.enter_context(started(old_proxy.url, "exit", options={"self_check": 0.1}))
+        link, wire = agent.agent._links.link, old_proxy.agents["exit"]
+        clean.callback(LegacyAgent(old_proxy.url, "exit").close)
+        asked = len(wire.heard)
+        poll(lambda: len(wire.heard) >= asked + 3, PATIENCE, "it has asked, and was refused")
+        assert agent.agent._links.link is link

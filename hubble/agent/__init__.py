@@ -6,6 +6,7 @@ identity     its name and key, and the secret by which it proves that it returns
 handshake    the beginning of a link: dial, say who it is, be accepted or refused
 keeper       keeps a link to a proxy: a state machine that dials, serves, moves and pauses
 links        the link that is there now
+selfcheck    notices that a proxy of protocol 0.1 has forgotten the agent
 dispatch     hands each message to its session, to the entry or to the exit
 
 entry        opens a session for each connection, and resumes those whose path was lost

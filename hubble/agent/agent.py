@@ -19,6 +19,7 @@ from hubble.agent.links import Links
 from hubble.agent.metrics import AgentMetrics
 from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule, parse_rules
+from hubble.agent.selfcheck import SelfCheck
 from hubble.agent.sessions import Sessions
 from hubble.base.errors import LinkClosed, ProtocolError, UsageError
 from hubble.base.keepalive import keep_running
@@ -69,7 +70,8 @@ class Agent:
         self._entry = Entry(parse_rules(rules), self.options, self._links, self._sessions)
         self._exit = Exit(self.options, self._links, forbids, self._sessions)
         self._keeper = Keeper(name, targets, self.options, self._register, self._serve, self._is_any_waiting)
-        self._dispatcher = Dispatcher(self._entry, self._exit, self._keeper.go_away)
+        self._self_check = SelfCheck(name, self._links, self.options.self_check)
+        self._dispatcher = Dispatcher(self._entry, self._exit, self._self_check, self._keeper.go_away)
         self._stopping = False
         self._greenlets: list[gevent.Greenlet] = []
         self._metrics: AgentMetrics | None = None
@@ -87,6 +89,7 @@ class Agent:
         self._greenlets = [
             keep_running("the link to the proxy", self._keeper.run),
             keep_running("watching deadlines", self._watch_deadlines),
+            keep_running("checking the registration", self._self_check.run),
         ]
         return self.listening
 

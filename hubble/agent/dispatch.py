@@ -9,6 +9,7 @@ from hubble.agent.connection import Connection
 from hubble.agent.entry import Entry
 from hubble.agent.exit import Exit
 from hubble.agent.handshake import Registered
+from hubble.agent.selfcheck import SelfCheck
 from hubble.base.errors import ProtocolError
 from hubble.base.recent import RecentSet
 from hubble.protocol.binary import BINARY_TYPES, FROM_EXIT, SESSION_END
@@ -41,9 +42,10 @@ ANSWERED = 1024
 class Dispatcher:
     """Dispatches the messages of one link after the other. `go_away` is told that the proxy will close the link."""
 
-    def __init__(self, entry: Entry, exit_: Exit, go_away: Callable[[int], None]) -> None:
+    def __init__(self, entry: Entry, exit_: Exit, self_check: SelfCheck, go_away: Callable[[int], None]) -> None:
         self._entry = entry
         self._exit = exit_
+        self._self_check = self_check
         self._go_away = go_away
         self._answered = RecentSet(ANSWERED)
 
@@ -90,9 +92,11 @@ class Dispatcher:
                     answer = Reset(message.session, not message.from_exit, ResetReason.UNKNOWN_SESSION)
                     self._answer_once(link, message.session, answer)
             case Ack():
-                self._entry.acknowledge(message)
+                if not self._self_check.answered(message):
+                    self._entry.acknowledge(message)
             case Initiator():
-                self._exit.initiate(message)
+                if not self._self_check.arrived(message):
+                    self._exit.initiate(message)
             case GoAway(seconds):
                 self._go_away(seconds)
             case Handshake():

@@ -20,7 +20,8 @@ class AgentOptions:
     resume_timeout: how long a session waits for its path. hello_timeout: how long the proxy may take to answer the
     registration. waiting_sessions, waiting_bytes: how many sessions may wait for their path, keeping how much; those
     that keep most are given up first. retry_most: the longest pause between attempts to reach the proxy;
-    retry_most_waiting: the same while sessions wait; retry_most_busy: the same after a proxy was busy.
+    retry_most_waiting: the same while sessions wait; retry_most_busy: the same after a proxy was busy. self_check:
+    between checks that a proxy of protocol 0.1 still knows the agent.
     """
 
     link_wait: float = 10.0
@@ -34,6 +35,7 @@ class AgentOptions:
     retry_most: float = 30.0
     retry_most_busy: float = 5.0
     retry_most_waiting: float = 2.0
+    self_check: float = 60.0
     initial_window: int = credit.INITIAL_WINDOW
     largest_window: int = credit.LARGEST_WINDOW
     link_budget: int = credit.LINK_BUDGET
