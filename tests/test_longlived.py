@@ -156,7 +156,7 @@ GREENLETS: dict[str, tuple[Running, Any, str]] = {
     "the policy": (running_proxy, GrantAll, "reload_if_changed"),
     "balance": (balancing, balance.Balance, "rebalance"),
     "history": (running_proxy, history.History, "sample"),
-    "expiry": (running_proxy, registry.Sessions, "expire"),
+    "expiry": (running_proxy, registry.SessionRegistry, "expire"),
     "the proxy's lag": (running_proxy, history.History, "_late"),
     "heartbeat": (working, worker, "Beat"),
     "heeding": (working, worker.Channel, "receive"),

@@ -38,7 +38,7 @@ from hubble.proxy.lease import Lease
 from hubble.proxy.sessions.ending import end
 from hubble.proxy.sessions.kicks import Kicks
 from hubble.proxy.sessions.opener import Opener
-from hubble.proxy.sessions.registry import TAKE_TIMEOUT, Sessions
+from hubble.proxy.sessions.registry import TAKE_TIMEOUT, SessionRegistry
 from hubble.proxy.sessions.relay import Relay
 from hubble.proxy.sessions.revocation import Revocation
 from hubble.proxy.sessions.routes import Routes
@@ -120,7 +120,7 @@ class Proxy:
         self._subscriber = subscriber or Watch(self.me, self._authorizer, runtime_dir)
         self.gateways = Gateways(self.me, self._directory, self.mesh, self._subscriber)
         self.routes = Routes()
-        self.sessions = Sessions(self._subscriber, take_elsewhere=None if alone else self._take_session)
+        self.sessions = SessionRegistry(self._subscriber, take_elsewhere=None if alone else self._take_session)
         self.blocks = Blocks(runtime_dir / BLOCKED if runtime_dir else None)
         self.kicks = Kicks(self.gateways, self.sessions, self.routes, self.blocks)
         self._assemble()

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from hubble.proxy.gateways.gateway import Gateway
     from hubble.proxy.gateways.registry import Gateways
     from hubble.proxy.sessions.record import Record
-    from hubble.proxy.sessions.registry import Sessions
+    from hubble.proxy.sessions.registry import SessionRegistry
     from hubble.proxy.sessions.routes import Route, Routes
 
 
@@ -19,7 +19,7 @@ class Subscriber:
 
     # The proxy.
 
-    def started(self, gateways: Gateways, sessions: Sessions, routes: Routes) -> None:
+    def started(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes) -> None:
         """The proxy serves."""
 
     def reload(self) -> None:

@@ -10,7 +10,7 @@ from hubble.protocol.messages import Message, Reset, ResetReason, Suspend, Termi
 from hubble.proxy.sessions.routes import Route, Routes
 
 if TYPE_CHECKING:
-    from hubble.proxy.sessions.registry import Sessions
+    from hubble.proxy.sessions.registry import SessionRegistry
 
 
 def lost_message(route: Route, direction: Direction) -> Message:
@@ -27,7 +27,7 @@ def reset_message(route: Route, direction: Direction, reason: ResetReason, text:
     return Terminator(route.session)
 
 
-def end(routes: Routes, sessions: Sessions, route: Route, reason: ResetReason, text: str) -> None:
+def end(routes: Routes, sessions: SessionRegistry, route: Route, reason: ResetReason, text: str) -> None:
     """End a session on both sides by a reset."""
     routes.remove(route)
     sessions.reset(route, reason, text)

@@ -8,7 +8,7 @@ from hubble.protocol.messages import ResetReason
 from hubble.proxy.gateways.blocks import Blocks
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.sessions.ending import end
-from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.registry import SessionRegistry
 from hubble.proxy.sessions.routes import Routes
 
 KICKED = 10_000
@@ -18,7 +18,7 @@ KICKED = 10_000
 class Kicks:
     """Ends what is here, and remembers the sessions, which must not be resumed: `session in kicks`."""
 
-    def __init__(self, gateways: Gateways, sessions: Sessions, routes: Routes, blocks: Blocks) -> None:
+    def __init__(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes, blocks: Blocks) -> None:
         self._gateways = gateways
         self._sessions = sessions
         self._routes = routes

@@ -31,7 +31,7 @@ from hubble.proxy.sessions.ending import lost_message, reset_message
 from hubble.proxy.sessions.excess import Excess
 from hubble.proxy.sessions.kicks import Kicks
 from hubble.proxy.sessions.record import Record
-from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.registry import SessionRegistry
 from hubble.proxy.sessions.routes import Half, Route, Routes
 from hubble.proxy.subscriber import Subscriber
 from hubble.transport.link import Link
@@ -55,7 +55,7 @@ class Opener:
         self,
         gateways: Gateways,
         routes: Routes,
-        sessions: Sessions,
+        sessions: SessionRegistry,
         kicks: Kicks,
         authorizer: Authorizer,
         subscriber: Subscriber,

@@ -34,7 +34,7 @@ RETRIED = (Refusal.NO_GATEWAY, Refusal.BUSY)
 TakeElsewhere = Callable[[str], Mapping[str, Any] | None]
 
 
-class Sessions:
+class SessionRegistry:
     """The records of sessions that are open or suspended. `subscriber` is told what becomes of them.
 
     `take_elsewhere` asks the other workers for the record of a session that resumes here (`give_up` at theirs).

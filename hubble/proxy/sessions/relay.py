@@ -35,7 +35,7 @@ from hubble.proxy.gateways.gateway import Gateway
 from hubble.proxy.sessions.ending import end, lost_message
 from hubble.proxy.sessions.excess import Excess
 from hubble.proxy.sessions.opener import Opener, answer
-from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.registry import SessionRegistry
 from hubble.proxy.sessions.routes import Half, Route, Routes
 from hubble.transport.peer import Peer
 
@@ -52,7 +52,7 @@ STREAM_HEADER = binary.STREAM_HEADER.size
 class Relay:
     """Serves one peer: its messages are passed on until its link ends."""
 
-    def __init__(self, peer: Peer, routes: Routes, opener: Opener, sessions: Sessions) -> None:
+    def __init__(self, peer: Peer, routes: Routes, opener: Opener, sessions: SessionRegistry) -> None:
         self._peer = peer
         self._routes = routes
         self._table = routes.of(peer)

@@ -48,7 +48,7 @@ class Unanswered:
 
 
 @dataclass(slots=True)
-class Table:
+class RouteTable:
     """What runs over the link of one peer."""
 
     routes: dict[bytes, Route] = field(default_factory=dict)
@@ -163,7 +163,7 @@ class Routes:
 
     def __init__(self) -> None:
         self._laid: dict[bytes, Route] = {}
-        self._tables: WeakKeyDictionary[Peer, Table] = WeakKeyDictionary()
+        self._tables: WeakKeyDictionary[Peer, RouteTable] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return len(self._laid)
@@ -172,11 +172,11 @@ class Routes:
         """All routes that are laid."""
         return list(self._laid.values())
 
-    def of(self, peer: Peer) -> Table:
+    def of(self, peer: Peer) -> RouteTable:
         """What runs over the peer's link."""
         table = self._tables.get(peer)
         if table is None:
-            table = self._tables[peer] = Table()
+            table = self._tables[peer] = RouteTable()
         return table
 
     def get(self, session: bytes) -> Route | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hubble.base.slices import in_chunks
 from hubble.protocol.direction import Direction
-from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.registry import SessionRegistry
 from hubble.proxy.sessions.routes import Route
 
 
@@ -33,7 +33,7 @@ class Totals:
             self.messages[direction] += half.messages
         self.stalled += route.stalled
 
-    def with_open(self, sessions: Sessions) -> Totals:
+    def with_open(self, sessions: SessionRegistry) -> Totals:
         """These, which are of routes that are gone, and those of the sessions that have a route.
 
         It takes a while. A session that ends meanwhile is counted all the same, and once: here by its route, later

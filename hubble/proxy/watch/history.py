@@ -17,7 +17,7 @@ from hubble.base.slices import in_chunks, in_slices
 from hubble.protocol.direction import TO_ENTRY, TO_EXIT, Direction
 from hubble.proxy.gateways.registry import Gateways
 from hubble.proxy.sessions.record import Record
-from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.registry import SessionRegistry
 from hubble.proxy.watch.counts import Totals
 from hubble.proxy.watch.metrics import Metrics
 
@@ -58,7 +58,7 @@ class History:
         self._counted = [0, 0]
         self._greenlets: list[gevent.Greenlet] = []
 
-    def start(self, gateways: Gateways, sessions: Sessions) -> None:
+    def start(self, gateways: Gateways, sessions: SessionRegistry) -> None:
         """Begin to sample these."""
         sample = partial(self.sample, gateways, sessions)
         self._greenlets = [
@@ -84,7 +84,7 @@ class History:
                 sample(now - last)
                 last = now
 
-    def sample(self, gateways: Gateways, sessions: Sessions, seconds: float) -> None:
+    def sample(self, gateways: Gateways, sessions: SessionRegistry, seconds: float) -> None:
         """Take a point of the last `seconds`, and each session's rate."""
         moment = round(time.time() / INTERVAL) * int(INTERVAL)
         now = self._totals.with_open(sessions)

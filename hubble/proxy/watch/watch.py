@@ -16,7 +16,7 @@ from hubble.events import Event, Events, ProxyStarted, ProxyStopping, as_dict
 from hubble.policy import Authorizer
 from hubble.protocol.direction import TO_ENTRY, TO_EXIT
 from hubble.proxy.gateways.registry import Gateways
-from hubble.proxy.sessions.registry import Sessions
+from hubble.proxy.sessions.registry import SessionRegistry
 from hubble.proxy.sessions.routes import Routes
 from hubble.proxy.watch.history import History
 from hubble.proxy.watch.latest import LatestEvents
@@ -42,7 +42,7 @@ class Watch(Reporter):
         """This worker's number among those of its machine."""
         return self._slot.number
 
-    def started(self, gateways: Gateways, sessions: Sessions, routes: Routes) -> None:
+    def started(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes) -> None:
         self.history.start(gateways, sessions)
         self.metrics.watch(lambda: self._collect(gateways, sessions, routes))
         self.events.log(ProxyStarted(time=time.time(), worker=self._me.id, node=self._me.node, version=__version__))
@@ -58,7 +58,7 @@ class Watch(Reporter):
         self.events.close()
         self._slot.release()
 
-    def _collect(self, gateways: Gateways, sessions: Sessions, routes: Routes) -> Iterable[Metric]:
+    def _collect(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes) -> Iterable[Metric]:
         """What is counted where it happens, or is only there while somebody looks."""
         yield build_info(__version__)
         yield gauge("hubble_gateways", "Agents that are registered.", len(gateways))
@@ -74,7 +74,7 @@ class Watch(Reporter):
         failures = {name: feed.failures for name, feed in feeds.items()}
         yield counters("hubble_event_logger_failures", "How often a logger raised.", "logger", failures)
 
-    def _traffic(self, sessions: Sessions) -> Iterable[Metric]:
+    def _traffic(self, sessions: SessionRegistry) -> Iterable[Metric]:
         totals = self.totals.with_open(sessions)
         yield counters(
             "hubble_session_bytes", "Bytes of sessions' streams that passed, repetitions included.", "direction",
