@@ -42,7 +42,7 @@ from hubble.proxy.sessions.registry import TAKE_TIMEOUT, SessionRegistry
 from hubble.proxy.sessions.relay import Relay
 from hubble.proxy.sessions.revocation import Revocation
 from hubble.proxy.sessions.routes import Routes
-from hubble.proxy.subscriber import Subscriber
+from hubble.proxy.subscriber import Guarded, Subscriber
 from hubble.proxy.watch.watch import Watch
 from hubble.transport.addresses import Socket
 from hubble.transport.bind import begin_to_listen, parse_listen
@@ -117,7 +117,8 @@ class Proxy:
         alone = isinstance(self._directory, LocalDirectory)
         secret, tls = self._cluster.secret, self._cluster.tls
         self.mesh = None if alone else Mesh(self.me, self._directory, self._serve, secret=secret, tls=tls)
-        self._subscriber = subscriber or Watch(self.me, self._authorizer, runtime_dir)
+        self._watch = subscriber or Watch(self.me, self._authorizer, runtime_dir)
+        self._subscriber = Guarded(self._watch)
         self.gateways = Gateways(self.me, self._directory, self.mesh, self._subscriber)
         self.routes = Routes()
         self.sessions = SessionRegistry(self._subscriber, take_elsewhere=None if alone else self._take_session)
@@ -179,8 +180,8 @@ class Proxy:
     @property
     def watch(self) -> Watch:
         """What watches this proxy, unless it was given another subscriber."""
-        assert isinstance(self._subscriber, Watch)
-        return self._subscriber
+        assert isinstance(self._watch, Watch)
+        return self._watch
 
     def attach(self, service: Service) -> None:
         """Start a service, which stops with the proxy."""

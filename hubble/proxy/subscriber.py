@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from hubble.proxy.sessions.record import Record
     from hubble.proxy.sessions.registry import SessionRegistry
     from hubble.proxy.sessions.routes import Route, Routes
+
+log = logging.getLogger(__name__)
 
 
 class Subscriber:
@@ -75,3 +80,19 @@ class Subscriber:
 
     def detached(self, route: Route) -> None:
         """A route's counts do not change any more: it is not its session's way now."""
+
+
+class Guarded(Subscriber):
+    """Tells another subscriber. What that raises is logged, and goes no further."""
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        for name in vars(Subscriber):
+            if not name.startswith("_"):
+                setattr(self, name, partial(_tell, getattr(subscriber, name)))
+
+
+def _tell(method: Callable[..., None], *what: object) -> None:
+    try:
+        method(*what)
+    except Exception:  # whatever a watcher raises, the session it was told of goes on
+        log.exception("a subscriber failed: %s", getattr(method, "__qualname__", method))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hubble.protocol.messages import Ack, Handshake, Refusal, Reset, ResetReason
+from hubble.protocol.messages import Ack, Handshake, Refusal, Reset, ResetReason, Suspend
 from hubble.proxy.proxy import Proxy
 from hubble.proxy.sessions import registry
 from hubble.proxy.subscriber import Subscriber
@@ -54,6 +54,37 @@ def test_a_suspended_session_expires(proxy: Proxy, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(registry, "SUSPENDED_TIMEOUT", 0.0)
     proxy.sessions.expire()
     assert proxy.sessions.suspended == 0
+
+
+class Broken(Subscriber):
+    """Raises, whatever it is told."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return super().__getattribute__(name)
+
+        def told(*what: object) -> None:
+            raise RuntimeError(f"cannot take {name}")
+
+        return told
+
+
+def test_a_subscriber_that_raises_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    proxy = Proxy("127.0.0.1:0", subscriber=Broken())
+    proxy.start()
+    entry, exit_agent = agent(proxy, "entry"), agent(proxy, "exit")
+    session = opened(entry, exit_agent)
+    entry.vanish()
+    exit_agent.hear(Suspend)
+    assert proxy.sessions.suspended == 1
+    entry = agent(proxy, "entry")
+    opened(entry, exit_agent, session=session, attempt=2)
+    assert proxy.kicks.session(session)
+    assert exit_agent.hear(Reset).reason is ResetReason.REVOKED
+    proxy.stop()
+    assert {"started", "registered", "decided", "opened", "suspended", "resumed", "closed", "stopped"} <= {
+        name for name in vars(Subscriber) if f"cannot take {name}" in caplog.text
+    }
 
 
 def test_a_version_that_is_unknown_is_refused(proxy: Proxy) -> None:
