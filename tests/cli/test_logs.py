@@ -41,6 +41,21 @@ class TestText:
         first, *rest = lines(capfd)
         assert first.endswith("ERROR   it failed") and rest[-1] == "ValueError: what was wrong"
 
+    def test_a_long_message_is_cut(self, capfd: pytest.CaptureFixture[str]) -> None:
+        logs.set_up("info", "text")
+        log.info("x" * (logs.LONGEST + 1))
+        (line,) = lines(capfd)
+        assert line.endswith(f" {'x' * logs.LONGEST}... ({logs.LONGEST + 1:,} characters)")
+
+    def test_a_long_traceback_keeps_its_end(self, capfd: pytest.CaptureFixture[str]) -> None:
+        logs.set_up("info", "text")
+        try:
+            raise ValueError("x" * logs.LONGEST_TRACEBACK + " was wrong")
+        except ValueError:
+            log.exception("it failed")
+        _, traceback = lines(capfd)
+        assert len(traceback) == logs.LONGEST_TRACEBACK and traceback.endswith("x was wrong")
+
 
 class TestJSON:
     def test_a_line_is_an_object(self, capfd: pytest.CaptureFixture[str]) -> None:

@@ -282,3 +282,17 @@ class TestTheRateOfOneAddress:
     @pytest.mark.parametrize(("instance", "epoch"), [(b"2" * 16, 6), (b"1" * 16, 5), (b"", 6)])
     def test_who_merely_says_so_is_refused(self, full: Proxy, instance: bytes, epoch: int) -> None:
         assert introduced(full, our_hello("known", instance=instance, epoch=epoch))[1].code is Refusal.LIMIT
+
+
+def test_links_that_have_not_registered_are_limited_in_number() -> None:
+    proxy = Proxy("127.0.0.1:0", options=ProxyOptions(limits=AbuseLimits(strangers=2)))
+    proxy.start()
+    first, second = Speaker(proxy), Speaker(proxy)
+    gevent.idle()  # both are served
+    third = Speaker(proxy)
+    assert third.wait_end()
+    first.say(our_hello("known"))
+    assert first.hear(Ack).ok
+    agent(proxy, "another")
+    second.link.abort("cut by the test")
+    proxy.stop()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from hubble.proxy.gateways import limits as limits_module
 from hubble.proxy.gateways.limits import LEAST, AbuseLimits, Meter
 
 
@@ -28,6 +31,13 @@ def test_a_meter_counts_each_key_for_itself() -> None:
     assert meter.allows("a")
     assert not meter.allows("a")
     assert meter.allows("b")
+
+
+def test_the_keys_of_a_meter_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits_module, "REMEMBERED", 2)
+    meter = Meter(rate=1, burst=1, clock=Clock())
+    assert [meter.allows(key) for key in "aba"] == [True, True, False]
+    assert [meter.allows(key) for key in "cab"] == [True, False, True]
 
 
 def test_workers_share_what_is_counted_across_them() -> None:
