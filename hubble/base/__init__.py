@@ -1,24 +1,24 @@
-"""What every other package stands on. It imports no other part of Hubble.
+"""Code that every other package uses. It imports no other part of Hubble.
 
 errors       every error that Hubble raises on purpose
 version      the version of this release
 facts        what identifies a session
-names        which gateway names and keys are valid
-networks     the network that an address counts for where limits are shared out
+names        the rules for valid gateway names and keys
+networks     the network that an address is counted under where limits are shared
 embedded     the IPv4 addresses inside IPv6 ones
-files        a file's signature, and writing a file atomically
-runtimedir   the private directory that workers share, and every name in it
+files        signatures of files, atomic writes
+runtimedir   the private directory that workers share, and every file name in it
 slots        small numbers for the workers of a machine
 descriptors  descriptors 0 to 2
-backoff      how long to wait before the next attempt
-keepalive    greenlets that go on after any error
-keyedlock    one greenlet at a time for each key
-fairslots    a bounded number of things at once, shared out fairly
-fairturns    turns at something scarce, shared out fairly
-threads      work in a thread, whose errors are the caller's
-recent       a set that remembers its latest members only
-slices       long computing in short slices
+backoff      the delay before the next attempt
+keepalive    greenlets that restart after any error
+keyedlock    a lock for each key
+fairslots    a bounded number of concurrent operations, shared fairly among keys
+fairturns    turns at a scarce resource, least blamed party first
+threads      functions run in a thread pool, with errors raised in the caller
+recent       a set that keeps its latest members only
+slices       long computations in short slices
 logqueue     log lines for a descriptor that may block
-floodlog     log lines about strangers, bounded
-metrics      what every process's metrics share
+floodlog     bounded log lines about strangers
+metrics      metrics that every process has
 """

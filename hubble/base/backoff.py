@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: longer after each failure, and never in step with others."""
+"""The delay before the next attempt: longer after each failure, and randomized."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Backoff:
         self._failures = 0
 
     def next_delay(self) -> float:
-        """The delay before the next attempt."""
+        """Return the delay before the next attempt, in seconds."""
         ceiling = min(self._most, self._first * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return ceiling * (0.5 + 0.5 * self._draw())
 
     def succeeded(self) -> None:
-        """Begin anew: an attempt has succeeded."""
+        """Reset the delay after a successful attempt."""
         self._failures = 0

@@ -1,27 +1,27 @@
-"""Every error Hubble raises on purpose, by class, so that callers match classes and never texts."""
+"""Every error that Hubble raises on purpose. Callers match the class, never the text."""
 
 from __future__ import annotations
 
 
 class HubbleError(Exception):
-    """The root of all errors below; its text is one line meant for a person."""
+    """The base class of all errors below. The text is one line for a person to read."""
 
     status = 1
-    """The exit status of a program that ends because of it. An HTTP status is never in it: see `http_status`."""
+    """The exit status of a program that ends because of this error. Not an HTTP status: see `http_status`."""
 
 
 class UsageError(HubbleError):
-    """What the user asked for cannot be meant: a bad option, rule or file."""
+    """An option, a rule or a file that the user gave is invalid."""
 
     status = 2
 
 
 class ProtocolError(HubbleError):
-    """A message, or a sequence of messages, that the wire protocol does not allow (docs/protocol.md)."""
+    """A message, or a sequence of messages, violates the wire protocol (docs/protocol.md)."""
 
 
 class LinkClosed(HubbleError):
-    """The link is closed, or was lost, and carries nothing any more."""
+    """The link is closed or lost: nothing can be sent or received on it."""
 
 
 class ListenError(HubbleError):
@@ -33,11 +33,11 @@ class DialError(HubbleError):
 
 
 class OutOfDescriptors(DialError):
-    """This process, or its machine, has no file descriptor left for a connection."""
+    """This process or its machine has run out of file descriptors."""
 
 
 class RegistrationRefused(HubbleError):
-    """The proxy refused this agent's name or key; trying again at once would not help. `code` says why (`Refusal`)."""
+    """The proxy refused this agent's name or key. An immediate retry would fail. `code` is the reason (`Refusal`)."""
 
     def __init__(self, text: str, code: int = 0) -> None:
         super().__init__(text)
@@ -45,14 +45,14 @@ class RegistrationRefused(HubbleError):
 
 
 class RegistrationInvalid(RegistrationRefused):
-    """The proxy refuses this agent's name or key as invalid: trying again with the same never helps."""
+    """The proxy refused this agent's name or key as invalid: every retry with the same values fails."""
 
     status = 2
 
 
 class ProxyBusy(RegistrationRefused):
-    """The proxy is too busy to decide on this agent's registration: trying again soon helps."""
+    """The proxy is too busy to decide on this agent's registration: retry soon."""
 
 
 class PatchingMissing(HubbleError):
-    """gevent's monkey-patching, which the named feature needs, has not been done."""
+    """The named feature needs gevent's monkey-patching, which has not been done."""

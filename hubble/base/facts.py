@@ -1,6 +1,6 @@
-"""What identifies a session, in one place: requests, events, records, the API and its description are made from it.
+"""The fields that identify a session. Requests, events, records, the API and its description derive from them.
 
-A field added here is in all of them. It stands below everything because policies and events know nothing of sessions.
+A field added here appears in all of them. The module is in `base` because policies and events do not import sessions.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class SessionFacts:
-    """One session as its entry asked for it.
+    """One session as its entry requested it.
 
-    session: its id. source: the entry gateway. source_ip: its address as the proxy sees it.
-    identity: what the entry's registration proved it to be, "" if nothing. gateway: the exit. host, port: the
-    destination as the entry named it: a host name or an address, not resolved. key: of the forwarding rule, "" if none.
-    kind: what the session carries.
+    session: the session's id. source: the entry gateway. source_ip: the entry's address as the proxy sees it. identity:
+    the identity that the entry proved when it registered, or "". gateway: the exit. host, port: the destination as the
+    entry wrote it, a host name or an address, not resolved. key: the key of the forwarding rule, or "". kind: the kind
+    of traffic.
     """
 
     session: str = ""
@@ -31,4 +31,4 @@ class SessionFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PublicFacts(SessionFacts):
-    """The same, fit to be logged and shown: `key` is a digest (hubble.policy.key_digest), "" standing for no key."""
+    """Session facts that may be logged and shown: `key` is a digest (hubble.policy.key_digest), or "" without a key."""

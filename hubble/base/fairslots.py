@@ -1,8 +1,8 @@
-"""A bounded number of operations at once, and a bounded queue for those that wait, both shared fairly among keys.
+"""A bounded number of concurrent operations and a bounded queue of waiting ones, both shared fairly among keys.
 
-A key is whoever must not crowd out the others: a source address, a gateway. A key may start another operation while it
-runs at most twice as many as there are free slots ("dynamic threshold"): alone it gets two thirds of the slots, and a
-newcomer always finds a free one. Keys take turns.
+A key is a party that must not crowd out others, such as a source address or a gateway. It may start another operation
+while it runs at most twice as many operations as slots are free ("dynamic threshold"). A single key therefore gets two
+thirds of the slots, and a new key always finds a free one. Keys take turns.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 
 SHARE = 2
-"""A key may run this many operations for each slot that is free."""
+"""The operations that a key may run for each free slot."""
 
 
 class FairSlots(Generic[Item]):
-    """`slots` operations at once; at most `capacity` items wait. Does no I/O and starts nothing by itself."""
+    """At most `slots` operations run and at most `capacity` items wait. Does no I/O and starts no operation itself."""
 
     def __init__(self, slots: int, capacity: int) -> None:
         self._slots = slots
@@ -29,18 +29,18 @@ class FairSlots(Generic[Item]):
         self._count = 0
 
     def __len__(self) -> int:
-        """How many items wait."""
+        """Return the number of waiting items."""
         return self._count
 
     @property
     def used(self) -> int:
-        """How many slots are in use."""
+        """The number of slots in use."""
         return self._used
 
     def put(self, key: Hashable, item: Item) -> Item | None:
-        """Queue an item; return the item that a full queue drops for it, which may be the same.
+        """Queue an item. Return the item that a full queue drops, possibly the same one, or None.
 
-        The newest item of the key that has most of them is dropped.
+        A full queue drops the newest item of the key with most items.
         """
         queue = self._waiting.setdefault(key, deque())
         queue.append(item)
@@ -53,7 +53,7 @@ class FairSlots(Generic[Item]):
         return dropped
 
     def take(self) -> tuple[Hashable, Item] | None:
-        """Return the next item that may start, with its key, and give it a slot; None if none may."""
+        """Assign a slot to the next item that may start. Return its key and the item, or None if no item may start."""
         for key in self._waiting:
             if self._used < self._slots and self._running[key] <= SHARE * (self._slots - self._used - 1):
                 item = self._waiting[key].popleft()
@@ -65,14 +65,14 @@ class FairSlots(Generic[Item]):
         return None
 
     def release(self, key: Hashable) -> None:
-        """Give back a slot that `take` gave to `key`."""
+        """Free a slot that `take` assigned to `key`."""
         self._used -= 1
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
 
     def remove(self, is_over: Callable[[Item], bool]) -> list[Item]:
-        """Remove and return the waiting items that are over, each key's oldest first."""
+        """Remove and return the waiting items for which `is_over` is true, oldest first for each key."""
         removed: list[Item] = []
         for key, queue in list(self._waiting.items()):
             verdicts = [(is_over(item), item) for item in queue]

@@ -1,4 +1,4 @@
-"""Turns at something scarce, shared out fairly among those who wait for it."""
+"""Turns at a scarce resource, shared fairly among the parties that wait for it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from gevent.event import Event
 
 REMEMBERED = 10_000
-"""Parties whose blame is remembered; those longest without any are forgotten first."""
+"""Parties whose blame is remembered. The party blamed longest ago is forgotten first."""
 FORGIVEN = 600.0
-"""Seconds after its last blame when a party is as good as new."""
+"""Seconds after its last blame when a party's blame is dropped."""
 
 
 class Crowded(Exception):
-    """There is no turn for this party now; later there may be."""
+    """No turn is available to this party now. A later attempt may succeed."""
 
 
 class _Turn(Event):  # type: ignore[misc]  # the library has no types
-    """One that waits; set when its turn has come, `refused` when another party's needed its place."""
+    """A waiting turn. It is set when its turn has come, or when it is `refused` to make room for another party."""
 
     refused = False
 
 
 class FairTurns:
-    """`at_once` turns at a time, to the party with least blame first; those with the same are served in rotation.
+    """Up to `at_once` turns at a time. The party with least blame is first; parties with equal blame rotate.
 
-    At most `most` wait, of one party at most `most_each`. When all places are taken, a party with less blame, or with
-    the same and fewer places, gets the place of the one with most.
+    At most `most` turns wait, and at most `most_each` of one party. When all places are taken, the newest turn of the
+    worst party gives up its place to a party with less blame, or with equal blame and fewer waiting turns.
     """
 
     def __init__(self, at_once: int, most: int, most_each: int) -> None:
@@ -45,7 +45,7 @@ class FairTurns:
 
     @contextmanager
     def of(self, party: str, timeout: float) -> Iterator[None]:
-        """Wait for a turn, at most `timeout` seconds, and hold it for the block. Raises Crowded."""
+        """Wait up to `timeout` seconds for a turn and hold it for the block. Raises Crowded."""
         turn = self._queued(party)
         try:
             self._grant()
@@ -60,7 +60,7 @@ class FairTurns:
                 self._leave(party, turn)
 
     def blame(self, party: str) -> None:
-        """A turn of this party was wasted."""
+        """Record that this party wasted a turn."""
         self._blame[party] = (self._blamed(party) + 1, time.monotonic())
         self._blame.move_to_end(party)
         if len(self._blame) > REMEMBERED:
@@ -94,18 +94,18 @@ class FairTurns:
 
     def _grant(self) -> None:
         while self._free and self._waiting:
-            party = min(self._waiting, key=self._blamed)  # the first of those with least
+            party = min(self._waiting, key=self._blamed)  # the first in rotation among those with least blame
             turns = self._waiting.pop(party)
             turn = turns.popleft()
             if turns:
-                self._waiting[party] = turns  # behind all others
+                self._waiting[party] = turns  # to the end of the rotation
             self._count -= 1
             self._free -= 1
             turn.set()
 
     def _leave(self, party: str, turn: _Turn) -> None:
         turns = self._waiting.get(party)
-        if turns is None or turn not in turns:  # its place went to another
+        if turns is None or turn not in turns:  # another party has its place
             return
         turns.remove(turn)
         self._count -= 1

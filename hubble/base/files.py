@@ -1,4 +1,4 @@
-"""What every part of Hubble does with small files: see that one has changed, and replace one as a whole."""
+"""Small files: detect a change, and replace a file atomically."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Signature = tuple[int, int, int]
 
 
 def signature(path: Path) -> Signature:
-    """Return what changes with the file: its time of modification, size and inode. Raises OSError."""
+    """Return the modification time, size and inode, which differ once the file has changed. Raises OSError."""
     status = path.stat()
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write a file that readers see either as it was or whole. Raises OSError, and leaves nothing behind then."""
+    """Replace a file at once: readers see the old content or the new. Raises OSError, and then removes the new file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)

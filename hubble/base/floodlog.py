@@ -1,7 +1,7 @@
-"""Log lines about what strangers do: a few for each kind and network in a while, the others counted.
+"""Log lines about strangers: a few for each kind and network in an interval. The rest are counted.
 
-A stranger decides how often such a line is due. So the first few are written, and those that follow within the interval
-are summed up in one line: "and 5,312 more".
+A stranger can cause any number of these lines. The first few are written; further ones within the interval are
+summed up in one line: "and 5,312 more".
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from hubble.base.networks import network_of
 INTERVAL = 10.0
 """Seconds after which lines are written again."""
 BURST = 3
-"""Lines of one kind and network that are written in an interval."""
+"""Lines of one kind and network written in an interval."""
 PER_KIND = 10
-"""Networks that have a line of their own in an interval, for each kind; what others do is only counted."""
-EVERYBODY = ""
-"""The network of a line that has none, and of those beyond PER_KIND."""
+"""Networks with lines of their own in an interval, for each kind. Lines about other networks are only counted."""
+OTHER_NETWORKS = ""
+"""The network of a line without an address, and of lines about networks beyond PER_KIND."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Entry:
 class FloodLog:
     """A logger whose lines have a `kind` (one of a few constant texts) and a source address.
 
-    Memory is bounded: at most PER_KIND entries for each kind, and one for all other networks.
+    Memory is bounded: PER_KIND entries for each kind, and one for all other networks.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class FloodLog:
         self._later = later
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._networks: dict[str, int] = {}
-        """How many networks of each kind have an entry of their own."""
+        """The number of networks of each kind with an entry of their own."""
         self._ends = 0.0
 
     def log(self, level: int, kind: str, address: str, message: str, *arguments: object, **more: Any) -> None:
-        """Write the line, or count it if its kind and network have had one lately. Never raises.
+        """Write the line, or count it if its kind and network have had BURST lines in this interval. Never raises.
 
-        The arguments are formatted only if the line is written; `more` is what a logger's method takes besides.
+        The arguments are formatted only if the line is written. `more` is passed on to the logger.
         """
         if not self._logger.isEnabledFor(level):
             return
@@ -68,7 +68,7 @@ class FloodLog:
             entry.more += 1
 
     def tell(self) -> None:
-        """Write what was counted, and begin a new interval."""
+        """Write one line for each kind and network with counted lines, and start a new interval."""
         entries, self._entries = self._entries, {}
         self._networks.clear()
         for (kind, network), entry in entries.items():
@@ -77,10 +77,10 @@ class FloodLog:
                 self._logger.log(entry.level, "%s: and %s more%s", kind, f"{entry.more:,}", where)
 
     def _entry(self, kind: str, network: str, level: int) -> _Entry:
-        """That of the network, or of all others if too many have one."""
+        """Return the entry of the network, or the one of all other networks beyond PER_KIND."""
         entry = self._entries.get((kind, network))
         if entry is None and self._networks.get(kind, 0) >= PER_KIND:
-            return self._entries.setdefault((kind, EVERYBODY), _Entry(level, written=BURST))
+            return self._entries.setdefault((kind, OTHER_NETWORKS), _Entry(level, written=BURST))
         if entry is None:
             entry = self._entries[kind, network] = _Entry(level)
             self._networks[kind] = self._networks.get(kind, 0) + 1

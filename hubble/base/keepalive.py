@@ -1,4 +1,4 @@
-"""Greenlets that must not end: they go on after any error."""
+"""Greenlets that must not end: they restart after any error."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from hubble.base.backoff import Backoff
 log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_MOST = 0.1, 1.0
-"""Seconds before the function is called again; the pause grows with each failure in a row."""
+"""The pause in seconds before the function is called again. It grows with each consecutive failure."""
 STEADY = 30.0
-"""Seconds without a failure after which the pause is the shortest again."""
+"""Seconds without a failure after which the pause is reset to the shortest."""
 LOG_INTERVAL = 10.0
 """Seconds between log lines about the failures of one greenlet."""
 EXPECTED = (OSError, MemoryError)
-"""What a machine in trouble raises; anything else is a mistake of ours, and its traceback is logged."""
+"""Errors of a machine in trouble. Any other error is a bug, and its traceback is logged."""
 
 
 def keep_running(name: str, function: Callable[..., object], *arguments: object) -> gevent.Greenlet:
-    """Return a greenlet that calls the function, and calls it again after any error until it returns or is killed.
+    """Start and return a greenlet that calls the function, and calls it again after any error, until it returns.
 
-    `name` stands in the log.
+    `name` names the greenlet in log lines.
     """
     return gevent.spawn(run_to_the_end, name, function, *arguments)
 
 
 def run_to_the_end(name: str, function: Callable[..., object], *arguments: object) -> None:
-    """Call the function, and call it again after any error until it returns: what `keep_running` has a greenlet do."""
+    """Call the function, and call it again after any error, until it returns. `keep_running` runs it in a greenlet."""
     failures = _Failures(name)
     while True:
         started = time.monotonic()
@@ -42,7 +42,7 @@ def run_to_the_end(name: str, function: Callable[..., object], *arguments: objec
             return
         except (Exception, gevent.Timeout) as error:
             pause = failures.count(error, time.monotonic() - started)
-        gevent.sleep(pause)  # outside the handler: what the traceback holds is free by now
+        gevent.sleep(pause)  # outside the handler, so that objects the traceback refers to are free
 
 
 class _Failures:
@@ -55,7 +55,7 @@ class _Failures:
         self._logged_at = -LOG_INTERVAL
 
     def count(self, error: BaseException, seconds: float) -> float:
-        """Note a failure that came after so many seconds; returns those to wait."""
+        """Record a failure of a call that ran for `seconds`. Return the pause before the next call, in seconds."""
         if seconds > STEADY:
             self._backoff.succeeded()
         pause = self._backoff.next_delay()
@@ -63,7 +63,7 @@ class _Failures:
         now = time.monotonic()
         if now - self._logged_at >= LOG_INTERVAL:
             self._logged_at = now
-            with suppress(Exception):  # no memory even for the line
+            with suppress(Exception):  # there may be no memory even for the line
                 self._log(error, pause)
                 self._unlogged = 0
         return pause

@@ -1,4 +1,4 @@
-"""One greenlet at a time for each key."""
+"""A lock for each key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gevent.lock import Semaphore
 
 
 class KeyedLock:
-    """A lock for each key, which exists only while somebody wants it."""
+    """A lock for each key. It exists only while a greenlet holds it or waits for it."""
 
     def __init__(self) -> None:
         self._locks: dict[Hashable, Semaphore] = {}
@@ -20,7 +20,7 @@ class KeyedLock:
 
     @contextmanager
     def hold(self, key: Hashable) -> Iterator[None]:
-        """A block that only one greenlet at a time runs for this key."""
+        """Hold the key's lock for the block."""
         lock = self._locks.setdefault(key, Semaphore())
         self._wanted[key] = self._wanted.get(key, 0) + 1
         try:

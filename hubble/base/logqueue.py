@@ -1,8 +1,8 @@
-"""Lines for a descriptor that may block, written by a thread of the operating system.
+"""Log lines for a descriptor that may block, written by a native thread.
 
-Whoever reads standard error may stop reading: a full pipe would then block the process at its next log line. Lines
-wait in a bounded queue instead. A line that does not fit is dropped, and the number of dropped lines is reported as
-soon as the descriptor takes data again.
+The reader of standard error may stop reading: a full pipe would then block the process at its next log line. Lines
+wait in a bounded queue instead. A line that does not fit is dropped. The number of dropped lines is reported once the
+descriptor accepts data again.
 
 No lock is taken: a line may come from a greenlet, a thread, a signal handler or the garbage collector.
 """
@@ -20,21 +20,21 @@ from typing import Any
 MAX_LINES = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 AT_ONCE = 4096
-"""Bytes of one write. A pipe takes so many (PIPE_BUF) as a whole: lines of several processes do not mix."""
+"""Bytes of one write. A pipe takes up to PIPE_BUF bytes atomically, so lines of several processes do not mix."""
 RETRY = 0.05
 """Seconds between attempts to write to a descriptor that another process has made non-blocking."""
-LOOK = 0.002
-"""Seconds between looks at whether everything was written."""
+FLUSH_POLL = 0.002
+"""Seconds between checks in `flush` whether every line is written."""
 
 
 def original(module: str, name: str) -> Any:
-    """Return a function of the standard library as it is without gevent's patches, if gevent has patched it."""
+    """Return a function of the standard library without gevent's patches."""
     monkey = sys.modules.get("gevent.monkey")
     return monkey.get_original(module, name) if monkey is not None else getattr(import_module(module), name)
 
 
 class LogQueue:
-    """A bounded queue of lines towards `descriptor`. `lost(count)` makes the line that reports dropped lines."""
+    """A bounded queue of lines for `descriptor`. `lost(count)` returns the line that reports dropped lines."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class LogQueue:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self.dropped = 0
-        """Lines that did not fit, or could not be written (a full disk)."""
+        """Lines that did not fit or could not be written, for example to a full disk."""
         self._descriptor = descriptor
         self._lost = lost
         self._max_lines = max_lines
@@ -59,7 +59,7 @@ class LogQueue:
         self._sleep = original("time", "sleep")
 
     def put(self, line: bytes) -> None:
-        """Write a line, which ends with a line feed, soon. Never blocks, never raises."""
+        """Queue a line that ends with a line feed. Never blocks, never raises."""
         if self._lines_in - self._lines_out >= self._max_lines or (
             self._bytes_in - self._bytes_out + len(line) > self._max_bytes
         ):
@@ -73,14 +73,14 @@ class LogQueue:
         self._lines.put(line)
 
     def flush(self, timeout: float) -> bool:
-        """Block the whole process until every line was written, at most `timeout` seconds; whether every line was.
+        """Block the whole process for up to `timeout` seconds until every line is written.
 
-        Returns at once if nothing was written since the last flush that failed.
+        Return whether every line is written, immediately if no line was written since the last flush that failed.
         """
-        for _ in range(max(1, round(timeout / LOOK))):
+        for _ in range(max(1, round(timeout / FLUSH_POLL))):
             if self._lines_out >= self._lines_in or self._lines_out == self._stuck_at:
                 break
-            self._sleep(LOOK)
+            self._sleep(FLUSH_POLL)
         done = self._lines_out >= self._lines_in
         self._stuck_at = -1 if done else self._lines_out
         return done
@@ -89,12 +89,12 @@ class LogQueue:
         self._running = True
         try:
             original("_thread", "start_new_thread")(self._run, ())
-        except RuntimeError:  # no more threads for now; the next line tries again
+        except RuntimeError:  # no thread is available; the next line retries
             self._running = False
         return self._running
 
     def _run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # signals are the main thread's
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # the main thread handles signals
         while True:
             lines = self._take()
             written = self._write(b"".join(lines))
@@ -107,7 +107,7 @@ class LogQueue:
                 self._write(self._lost(count))
 
     def _take(self) -> list[bytes]:
-        """Wait for a line; return it, and those behind it that fit into the same write."""
+        """Wait for a line. Return it with the next lines that fit into the same write."""
         lines = [self._lines.get()]
         room = AT_ONCE - len(lines[0])
         while room > 0 and (line := self._next()):
@@ -122,12 +122,12 @@ class LogQueue:
             return b""
 
     def _write(self, data: bytes) -> bool:
-        """Write data, however long that takes; False if it is impossible."""
+        """Write data, however long that takes. Return False if the descriptor fails."""
         while data:
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
                 self._sleep(RETRY)
-            except OSError:  # a full disk, a reader that is gone: nobody can be told
+            except OSError:  # a full disk or a closed pipe: there is nowhere to report it
                 return False
         return True

@@ -1,4 +1,4 @@
-"""What every process's metrics share. prometheus_client is imported only where somebody asks for them."""
+"""Helpers for the metrics of every process. prometheus_client is imported when metrics are first requested."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ _Labelled = TypeVar("_Labelled", "GaugeMetricFamily", "CounterMetricFamily")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds; the bounds of the buckets of every histogram."""
-LAG = "hubble_event_loop_lag_seconds", "By how much a timer of the event loop was late."
+"""The upper bounds of the buckets of every histogram, in seconds."""
+LAG = "hubble_event_loop_lag_seconds", "Delay of a timer of the event loop."
 LAG_INTERVAL = 0.5
 
 
 class Durations:
-    """A histogram that needs no library to be counted."""
+    """A histogram of durations. Counting needs no library."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0.0
 
     def add(self, seconds: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self._counts[bisect_left(BOUNDS, seconds)] += 1
         self._sum += seconds
 
     def family(self, name: str, text: str) -> Metric:
-        """Return the family, each bucket with how many were not above its bound."""
+        """Return the metric family. Each bucket counts the durations up to its bound."""
         from prometheus_client.core import HistogramMetricFamily
 
         total, buckets = 0, []
@@ -70,7 +70,7 @@ def gauges(name: str, text: str, labels: str, values: Mapping[Any, float]) -> Me
 def counters(name: str, text: str, labels: str, values: Mapping[Any, float]) -> Metric:
     """Return a family of counters; `name` without "_total".
 
-    `labels` are separated by spaces; `values` are by the label's value, or by a tuple of the labels' values.
+    `labels` is separated by spaces. `values` maps a label's value, or a tuple of the labels' values, to a number.
     """
     from prometheus_client.core import CounterMetricFamily
 
@@ -84,24 +84,24 @@ def _labelled(family: _Labelled, values: Mapping[Any, float]) -> _Labelled:
 
 
 def build_info(version: str) -> Metric:
-    """Return which version runs."""
+    """Return a metric with the running version as its label."""
     return gauges("hubble_build_info", "Always 1; the version is a label.", "version", {version: 1})
 
 
 class Computed:
-    """A collector for prometheus_client, of families that are computed when they are asked for."""
+    """A collector for prometheus_client whose families are computed for each request."""
 
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
         self.collect = collect
 
     def describe(self) -> Iterable[Metric]:
-        """Return nothing: what cannot be known before it is asked for is not checked for its name."""
+        """Return nothing: the names are unknown until the families are computed, so they are not checked."""
         return []
 
 
-def measure_lag(late: Callable[[float], None]) -> None:
-    """Tell `late`, each LAG_INTERVAL and until killed, by how many seconds a timer was late."""
+def measure_lag(record: Callable[[float], None]) -> None:
+    """Call `record` with a timer's delay in seconds, every LAG_INTERVAL seconds, until killed."""
     while True:
         before = time.monotonic()
         gevent.sleep(LAG_INTERVAL)
-        late(max(0.0, time.monotonic() - before - LAG_INTERVAL))
+        record(max(0.0, time.monotonic() - before - LAG_INTERVAL))

@@ -1,4 +1,4 @@
-"""Which gateway names and keys are valid: the same rules for agents, proxies and the wire."""
+"""The rules for valid gateway names and keys. Agents, proxies and the wire share them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import unicodedata
 
 MAX_NAME = 255
 """The longest gateway name, in characters."""
-_SURROGATE = re.compile(r"[\ud800-\udfff]")  # what bytes that are not UTF-8 become on the command line
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # Python decodes command-line bytes that are not UTF-8 to these
 _LONGEST_SHOWN = 60
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-# Letters and marks that show nothing: fillers, joiners and variation selectors. `isprintable` covers Cc, Cf, Zl and Zp.
+# Invisible letters and marks: fillers, joiners and variation selectors. `isprintable` covers Cc, Cf, Zl and Zp.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
@@ -20,11 +20,11 @@ _EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HA
 
 
 def name_problem(name: str) -> str | None:
-    """Return what makes `name` unfit as a gateway's name, as the end of a sentence, or None.
+    """Return why `name` is invalid as a gateway's name, as the end of a sentence, or None if it is valid.
 
-    Refused are names that cannot be addressed by a rule or told apart from others: control, format, separator,
-    private-use and unassigned characters, blanks at either end, ":" and "@", and text that is not in the composed
-    form (NFC) of Unicode.
+    A name is invalid if a rule cannot contain it or a reader could mistake it for another: it contains control,
+    format, separator, private-use or unassigned characters, ":" or "@", begins or ends with a blank, or is not in the
+    composed form (NFC) of Unicode.
     """
     if not name:
         return "is empty"
@@ -43,16 +43,16 @@ def name_problem(name: str) -> str | None:
 
 
 def key_problem(key: str) -> str | None:
-    """Return what makes `key` unfit for the wire, as the end of a sentence that does not show it, or None."""
+    """Return why `key` is invalid, as the end of a sentence that does not contain it, or None if it is valid."""
     if CONTROL.search(key):
         return "contains a control character"
     return "contains bytes that are not UTF-8" if _SURROGATE.search(key) else None
 
 
 def scripts(name: str) -> frozenset[str]:
-    """Return the scripts that the letters of `name` belong to, as Unicode's character names begin ("CYRILLIC").
+    """Return the scripts of the letters in `name`: the first words of their Unicode names, such as "CYRILLIC".
 
-    The scripts of Chinese, Japanese and Korean, which are written together, also with Latin letters, count as one.
+    Chinese, Japanese and Korean scripts are written together and mixed with Latin: together they count as one script.
     """
     if name.isascii():
         return frozenset()
@@ -63,13 +63,13 @@ def scripts(name: str) -> frozenset[str]:
 
 
 def shown(text: str) -> str:
-    """Return `text` quoted for a log or a terminal: one line, with escapes for invisible characters, cut if long."""
+    """Return `text` quoted for a log or a terminal: in one line, invisible characters escaped, truncated if long."""
     cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
     return '"' + "".join(_escaped(character) for character in cut) + '"'
 
 
 def code_point(character: str) -> str:
-    """Return the character in quotes where it is visible, else its code point (U+202E)."""
+    """Return a visible character in quotes, and the code point (such as U+202E) of any other."""
     return f'"{character}"' if character.isprintable() and character > " " else f"U+{ord(character):04X}"
 
 

@@ -1,15 +1,15 @@
-"""The network that an address counts for, where limits are shared out among strangers."""
+"""The network that an address is counted under, where strangers share a limit."""
 
 from __future__ import annotations
 
 import ipaddress
 
 IPV4_PREFIX, IPV6_PREFIX = 24, 64
-"""Bits. One subscriber has at least a /64 of IPv6 addresses, and often a /24 has one owner."""
+"""Prefix lengths in bits. One subscriber has at least a /64 of IPv6 addresses, and a /24 often has one owner."""
 
 
 def network_of(address: str) -> str:
-    """Return the /24 of an IPv4 address, the /64 of an IPv6 address; anything else as it is, at most 64 characters."""
+    """Return the /24 of an IPv4 address or the /64 of an IPv6 address. Cut any other text to 64 characters."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""A set that remembers the latest of its members only."""
+"""A set that keeps its latest members only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RecentSet:
         return member in self._members
 
     def add(self, member: Hashable) -> bool:
-        """Add a member; whether it is new."""
+        """Add a member. Return whether it is new."""
         if member in self._members:
             return False
         self._members[member] = None
@@ -26,5 +26,5 @@ class RecentSet:
         return True
 
     def discard(self, member: Hashable) -> None:
-        """Forget a member."""
+        """Remove a member, if it is present."""
         self._members.pop(member, None)

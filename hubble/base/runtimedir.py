@@ -1,4 +1,4 @@
-"""The private directory of what the workers of a proxy share: their directory, their sockets, the admin token."""
+"""The private directory that the workers of a proxy share: the gateway directory, their sockets, the admin token."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from hubble.base.errors import UsageError
 
 VARIABLE = "HUBBLE_RUNTIME_DIR"
 LONGEST = 85
-"""Bytes of its path: a socket's address has at most 107, and the names within it have up to 21."""
+"""The longest path in bytes: a Unix socket's address has at most 107, and file names in the directory have up to 21."""
 LOCK_PATIENCE = 0.2
-"""Seconds for which a lock that is held may be that of a program which only looks."""
+"""Seconds to wait for a lock that may only be held by `is_locked` in another program."""
 LOCK, CONTROL, SLOTS = "lock", "control.sock", "slots"
 DIRECTORY = "directory.sqlite"
 """Which worker holds which gateway (hubble.directory)."""
 ADMIN = "admin.json"
-"""Where the API is and its token, for the owner alone: a JSON object of `address` (host:port) and `token`."""
+"""The API's address and token, readable by the owner only: a JSON object of `address` (host:port) and `token`."""
 BLOCKED = "blocked.json"
 """The names of blocked gateways. It outlives the proxy."""
 KEYS_SECRET, KEYS_KNOWN = "keys.secret", "keys.known"
-"""Digests of keys that were verified, and the secret they are made with (hubble.policy). They outlive the proxy."""
-SOCKET, UNBORN = ".sock", ".new"
-"""Ends of the names of sockets, and of sockets that do not listen yet."""
+"""Digests of verified keys, and the secret for making them (hubble.policy). They outlive the proxy."""
+SOCKET, NOT_LISTENING = ".sock", ".new"
+"""Suffixes of sockets, and of sockets that do not listen yet."""
 OURS = re.compile(
-    rf"(control|[0-9a-f]{{16}})({re.escape(SOCKET)}|{re.escape(UNBORN)})|{re.escape(DIRECTORY)}(-\w+)?"
+    rf"(control|[0-9a-f]{{16}})({re.escape(SOCKET)}|{re.escape(NOT_LISTENING)})|{re.escape(DIRECTORY)}(-\w+)?"
     rf"|{re.escape(ADMIN)}|\.({re.escape(ADMIN)}|{re.escape(BLOCKED)})\.\d+"
 )
-"""What goes with the proxy, besides the lock and the slots. Anything else is left alone."""
+"""Files that are removed with the proxy, besides the lock and the slots. Other files stay."""
 
 
 def worker_socket(directory: Path, worker_id: str) -> Path:
-    """Return where a worker listens for the others."""
+    """Return the path of the socket on which a worker listens for the other workers."""
     return directory / f"{worker_id}{SOCKET}"
 
 
@@ -48,8 +48,8 @@ def worker_sockets(directory: Path) -> list[tuple[Path, str]]:
 
 
 def listen_at(listener: socket.socket, path: Path, backlog: int) -> None:
-    """Have a Unix socket listen at `path`, where it appears only once it does: no connection is refused there."""
-    early = path.with_suffix(UNBORN)
+    """Have a Unix socket listen at `path`. The path appears only afterwards, so that no connection to it is refused."""
+    early = path.with_suffix(NOT_LISTENING)
     early.unlink(missing_ok=True)
     listener.bind(str(early))
     listener.listen(backlog)
@@ -57,13 +57,16 @@ def listen_at(listener: socket.socket, path: Path, backlog: int) -> None:
 
 
 def base() -> Path:
-    """Where the directories of this user's proxies are, unless told otherwise."""
+    """Return the default parent of the runtime directories of this user's proxies."""
     given = os.environ.get("XDG_RUNTIME_DIR") or ("/run" if os.access("/run", os.W_OK) else "")
     return Path(given) / "hubble" if given else Path(tempfile.gettempdir()) / f"hubble-{os.getuid()}"
 
 
 def default_directory(host: str, port: int) -> Path:
-    """The directory of the proxy that listens there, unless told otherwise: by its port, which only one can have."""
+    """Return the runtime directory of the proxy that listens on host and port.
+
+    The variable HUBBLE_RUNTIME_DIR takes precedence. Otherwise the port, which only one proxy can have, names it.
+    """
     if given := os.environ.get(VARIABLE):
         return Path(given)
     return base() / (f"{host.replace(':', '.')}-{port}" if host else str(port))
@@ -75,7 +78,7 @@ def running() -> list[Path]:
 
 
 def is_locked(directory: Path) -> bool:
-    """Return whether a proxy runs with this runtime directory: it holds the lock, which the system frees at its end."""
+    """Return whether a proxy runs with this runtime directory: it holds the lock, which the kernel frees at its end."""
     try:
         descriptor = os.open(directory / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -90,36 +93,38 @@ def is_locked(directory: Path) -> bool:
 
 
 class RuntimeDir:
-    """One such directory, made if need be, for this user alone. Raises UsageError for one that others could change."""
+    """A runtime directory, created if it is missing. Raises UsageError if another user could change it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.was_left = False
-        """Whether a proxy has ended here without having cleaned up: what it has left may not be gone yet."""
+        """Whether an earlier proxy ended without cleaning up: some of its workers may still be running."""
         self._lock = -1
         if len(os.fsencode(path)) > LONGEST:
-            raise UsageError(f"the runtime directory {path} has too long a path: at most {LONGEST} characters, please")
+            raise UsageError(f"the path of the runtime directory {path} is too long; use at most {LONGEST} bytes")
         try:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             path.mkdir(mode=0o700, exist_ok=True)
             status, parent = path.stat(), path.resolve().parent.stat()
         except OSError as error:
-            raise UsageError(f"the runtime directory {path} cannot be made: {error.strerror}") from error
+            raise UsageError(f"the runtime directory {path} cannot be created: {error.strerror}") from error
         if status.st_uid != os.getuid() or status.st_mode & 0o077:
-            raise UsageError(f"the runtime directory {path} must be this user's alone: its mode should be 700")
+            raise UsageError(f"the runtime directory {path} must belong to this user only; set its mode to 700")
         open_to_all = parent.st_mode & stat.S_IWOTH and not parent.st_mode & stat.S_ISVTX
         if open_to_all or parent.st_uid not in (0, os.getuid()):
-            raise UsageError(f"the runtime directory {path} is where another user could put another in its place")
+            raise UsageError(
+                f"another user could replace the runtime directory {path}; choose one below a directory of this user"
+            )
 
     @property
     def control(self) -> Path:
-        """Where a successor finds the supervisor."""
+        """The path of the socket on which a successor reaches the supervisor."""
         return self.path / CONTROL
 
     def lock(self) -> bool:
-        """Take the directory, for as long as this process, or one that it gave `lock_descriptor` to, lives.
+        """Lock the directory until this process, and each process that it gave `lock_descriptor` to, has ended.
 
-        False if another proxy has it. Raises UsageError.
+        Return False if another proxy has it. Raises UsageError.
         """
         try:
             while (descriptor := self._patiently_lock()) is None:
@@ -132,7 +137,7 @@ class RuntimeDir:
         return True
 
     def _patiently_lock(self) -> int | None:
-        """The same as `_try_to_lock`, but for a moment: `is_locked` takes the lock for an instant."""
+        """Call `_try_to_lock` for up to LOCK_PATIENCE seconds, because `is_locked` holds the lock for an instant."""
         deadline = time.monotonic() + LOCK_PATIENCE
         while True:
             try:
@@ -143,7 +148,10 @@ class RuntimeDir:
             time.sleep(0.01)
 
     def _try_to_lock(self) -> int | None:
-        """The locked file; None if a proxy that has ended removes the directory just now."""
+        """Return the descriptor of the locked file, or None if a proxy that ends is removing the directory.
+
+        Raises BlockingIOError if the lock is held, and OSError.
+        """
         path = self.path / LOCK
         self.was_left = path.exists()
         try:
@@ -164,9 +172,9 @@ class RuntimeDir:
         return None
 
     def restore(self) -> bool:
-        """Make the directory and its lock again if they were removed while the lock is held; whether they were.
+        """Create the directory and its lock again if they were removed; return whether they were. The lock is held.
 
-        Raises BlockingIOError if another proxy has the directory by now, and OSError.
+        Raises BlockingIOError if another proxy has taken the directory, and OSError.
         """
         with suppress(FileNotFoundError):
             if (self.path / LOCK).stat().st_ino == os.fstat(self._lock).st_ino:
@@ -174,28 +182,28 @@ class RuntimeDir:
         self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         descriptor = self._try_to_lock()
         if descriptor is None:
-            return False  # removed once more: there is a next time
-        os.dup2(descriptor, self._lock, inheritable=False)  # it keeps its number, which others know
+            return False  # removed once more: the next call restores it
+        os.dup2(descriptor, self._lock, inheritable=False)  # the same number, because other processes know it
         os.close(descriptor)
         return True
 
     @property
     def lock_descriptor(self) -> int:
-        """The lock, which several processes may hold together."""
+        """The descriptor of the lock. Several processes may hold it together."""
         return self._lock
 
     def share_lock(self, descriptor: int) -> None:
-        """Hold the lock that another process has given."""
+        """Hold the lock through a descriptor from another process."""
         self._lock = descriptor
 
     def clean(self) -> None:
-        """Remove what a proxy that was killed has left; the lock must be held."""
+        """Remove the files that a killed proxy left behind. The lock must be held."""
         for path in self.path.iterdir():
             if OURS.fullmatch(path.name):
                 path.unlink(missing_ok=True)
 
     def leave(self) -> None:
-        """The proxy of this process has ended. The last one that held the lock leaves only what is to outlive it."""
+        """Release the lock. The last process to do so removes every file that need not outlive the proxy."""
         if self._lock < 0:
             return
         os.close(self._lock)

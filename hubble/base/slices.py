@@ -1,7 +1,7 @@
-"""Long computing in short slices, between which links and timers have their turn.
+"""Long computations in short slices, so that links and timers run in between.
 
-Who looks on must not hold up what is looked at: a walk over thousands of sessions takes milliseconds, and while one
-greenlet computes, nothing else in its worker runs.
+Monitoring must not slow down traffic: a walk over thousands of sessions takes milliseconds, and while one greenlet
+computes, no other greenlet of its worker runs.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ import gevent
 Item = TypeVar("Item")
 
 SLICE = 0.0003
-"""Seconds of computing after which the others have their turn. Each turn costs them what the caches held, too."""
+"""Seconds of computation after which other greenlets run. Shorter slices would cost them more cache misses."""
 CHUNK = 64
 
 _resumed: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
-"""When each greenlet came back from the others' last turn."""
+"""The time at which each greenlet last resumed after it had yielded."""
 
 
 def others_first() -> None:
-    """Come back when all that is ready by now has run: messages that wait in sockets, and timers that are due."""
-    gevent.idle(priority=1)  # `gevent.sleep(0)` would come back before the event loop has looked at them
+    """Yield until everything that is ready has run: messages waiting in sockets, and timers that are due."""
+    gevent.idle(priority=1)  # `gevent.sleep(0)` would return before the event loop has polled sockets
     _resumed[gevent.getcurrent()] = time.perf_counter()
 
 
 def others_if_due() -> None:
-    """The same, if a slice has passed since the others' last turn."""
+    """Call `others_first` if a slice has passed since this greenlet last resumed."""
     now = time.perf_counter()
     if now - _begun(now) >= SLICE:
         others_first()
 
 
 def in_slices(items: Iterable[Item]) -> Iterator[Item]:
-    """The items; the others have their turn between two of them whenever a slice has passed.
+    """Yield the items, and let other greenlets run between two items whenever a slice has passed.
 
-    What the caller does with each counts, and what it did just before. Things change meanwhile: `items` should be
-    nothing that others change.
+    The caller's work on each item counts towards the slice, and so does its work just before. Other greenlets must not
+    change `items` meanwhile.
     """
     begun = _begun(time.perf_counter())
     for item in items:
@@ -51,7 +51,7 @@ def in_slices(items: Iterable[Item]) -> Iterator[Item]:
 
 
 def _begun(now: float) -> float:
-    """When this greenlet's slice has begun; if its last turn is long ago, it has waited for something else since."""
+    """Return the start of this greenlet's slice: now, if it resumed so long ago that it must have waited since."""
     resumed = _resumed.setdefault(gevent.getcurrent(), now)
     if now - resumed > 10 * SLICE:
         _resumed[gevent.getcurrent()] = resumed = now
@@ -59,5 +59,5 @@ def _begun(now: float) -> float:
 
 
 def in_chunks(items: Sequence[Item], size: int = CHUNK) -> Iterator[Sequence[Item]]:
-    """The same, several at a time: for items of which each takes next to nothing."""
+    """Yield the items in chunks, with pauses as in `in_slices`, for items that each take little time."""
     return in_slices(items[start : start + size] for start in range(0, len(items), size))

@@ -1,6 +1,6 @@
-"""Small numbers for the workers of a machine: 0 and up, each used again once its worker is gone.
+"""Small numbers for the workers of a machine: 0 and up. A number is reused once its worker has ended.
 
-A worker's id is new each time it starts, so a label with it would grow without bound; its slot would not.
+A worker gets a new id each time it starts. A metric label made from ids would have ever more values; slots stay few.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MOST = 1024
 
 
 class Slot:
-    """The lowest number that no other worker with the same directory holds, for as long as this process lives."""
+    """The lowest number that no other worker of the runtime directory holds. This process holds it until it ends."""
 
     def __init__(self, runtime_dir: Path | None) -> None:
         self.number = 0
@@ -26,7 +26,7 @@ class Slot:
             self._take(directory)
 
     def release(self) -> None:
-        """Let another worker have it."""
+        """Release the number for another worker."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

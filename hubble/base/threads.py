@@ -1,6 +1,6 @@
-"""Work in a thread of gevent's pools whose errors are the caller's, and nobody else's.
+"""Run a function in a gevent thread pool and raise its errors in the caller only.
 
-The pool itself would hand an error to the hub as well, which prints a traceback for each.
+The pool itself would also report each error to the hub, which prints a traceback.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ Result = TypeVar("Result")
 
 
 def in_thread(pool: ThreadPool, work: Callable[..., Result], *arguments: object) -> Result:
-    """Return what `work` returns, or raise what it raises, in a thread of the pool. The hub goes on."""
+    """Run `work` in a thread of the pool; return its result or raise its error. Other greenlets run meanwhile."""
     done: tuple[Result | None, Exception | None] = pool.apply(_caught, (work, arguments))
     result, error = done
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # it is one, without an error
+    return result  # type: ignore[return-value]  # without an error there is a result
 
 
 def _caught(work: Callable[..., Result], arguments: tuple[object, ...]) -> tuple[Result | None, Exception | None]:

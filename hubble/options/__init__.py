@@ -1,7 +1,7 @@
 """The options of both programs, each described once.
 
-`common.py` has the options that several programs share. `option.py` says what an option is and how its text is read;
-`agent.py`, `proxy.py` and `admin.py` list them in groups; `reference.py` writes docs/options.md from the lists, and
-hubble/cli/arguments.py builds the command lines from them. The standard library is all that this package needs: the
-supervisor reads options too.
+`option.py` defines an option and the parsers of values. `agent.py`, `proxy.py` and `admin.py` list the options in
+groups, and `common.py` has the options that several programs share. From these lists, `reference.py` generates
+docs/options.md, and hubble/cli/arguments.py the command lines. The package needs only the standard library, because
+the supervisor imports it too.
 """

@@ -1,4 +1,4 @@
-"""The options of the commands that speak to a running proxy."""
+"""The options of the commands that connect to a running proxy."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ACCESS = Group(
         Option("admin", "The address of the proxy's API, [host]:port.", ADDRESS, absent="from the runtime directory"),
         Option("admin-token-file", "Read the token for the API from FILE.", FILE, absent="from the runtime directory"),
         Option(
-            "runtime-dir", "The proxy's runtime directory. Needed where several proxies of one user run.", DIRECTORY,
-            absent="that of the only proxy that runs",
+            "runtime-dir", "The proxy's runtime directory. Required if several proxies of one user run.", DIRECTORY,
+            absent="that of the only running proxy",
         ),
         Option("json", "Print JSON.", FLAG),
     ),
@@ -33,7 +33,7 @@ _LIST = (
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: what it does, its options, and the placeholder of its argument, if it has one."""
+    """A command: a summary, its options, and the placeholder of its argument, if it has one."""
 
     summary: str
     options: tuple[Option, ...] = ()
@@ -41,13 +41,13 @@ class Command:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """All its options."""
+        """All options of the command."""
         own = (Group("Options", self.options),) if self.options else ()
         return (*own, ACCESS, LOGGING)
 
 
 COMMANDS = {
-    "status": Command("Show the proxy in a few numbers, and its workers.", _WATCH),
+    "status": Command("Show the proxy's totals and its workers.", _WATCH),
     "gateways": Command("List the registered gateways.", (*_WATCH, *_LIST)),
     "sessions": Command(
         "List the sessions.",
@@ -67,14 +67,18 @@ COMMANDS = {
         ),
     ),
     "kick": Command(
-        "End a session (its id), or close the link of a gateway (its name).",
-        (Option("block", "Also end the gateway's sessions, and refuse its registrations from now on.", FLAG),),
+        "End a session, given its id, or close the link of a gateway, given its name.",
+        (
+            Option(
+                "block", "Also end the gateway's sessions, and refuse its registrations until it is unblocked.", FLAG
+            ),
+        ),
         "SESSION|GATEWAY",
     ),
     "unblock": Command("Let a blocked gateway register again.", (), "GATEWAY"),
-    "reload": Command("Have the proxy read its files again."),
+    "reload": Command("Have the proxy reload its files."),
     "drain": Command(
-        "Have the agents move elsewhere, then stop the proxy.",
+        "Have the agents move to another proxy, then stop this one.",
         (Option("seconds", "Stop after this long even if agents remain.", SECONDS, default=30.0),),
     ),
 }

@@ -64,11 +64,11 @@ TIMING = Group(
         Option("ping-interval", "Ping an idle link this often.", SECONDS, absent="20 s"),
         Option(
             "link-wait",
-            "Let a new connection wait this long for a link to the proxy, or for its turn.",
+            "Let a new connection wait this long for a link to the proxy, or in the queue.",
             SECONDS,
             default=10.0,
         ),
-        Option("dial-timeout", "Let a destination take this long to answer.", SECONDS, default=10.0),
+        Option("dial-timeout", "Let a destination take this long to accept a connection.", SECONDS, default=10.0),
         Option("resume-timeout", "Keep a session this long while its path is lost.", SECONDS, default=60.0),
     ),
 )
@@ -77,11 +77,12 @@ LIMITS = Group(
     "Limits",
     (
         Option(
-            "max-pending", "New connections that may wait for a session; beyond that, the source with most is refused.",
+            "max-pending",
+            "New connections that may wait for a session. Beyond that, the source with most of them is refused.",
             COUNT, default=1_000, unit="connections",
         ),
         Option(
-            "max-dials", "Destinations dialed at once. Further sessions wait, at most for --dial-timeout.", COUNT,
+            "max-dials", "Destinations dialed at a time. Further sessions wait for up to --dial-timeout.", COUNT,
             default=100, unit="dials",
         ),
         Option(

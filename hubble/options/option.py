@@ -1,4 +1,4 @@
-"""What an option is, and how its text becomes a value."""
+"""The description of an option, and the parsers of its value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_flag(text: str) -> bool:
-    """Return the boolean that a text means to the flag library of the original. Raises ValueError."""
+    """Parse a boolean as the original's flag library does. Raises ValueError."""
     values = {"1": True, "t": True, "true": True, "0": False, "f": False, "false": False}
     try:
         return values[text.lower()]
@@ -45,7 +45,7 @@ def read_size(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How an option's text is read (`read` raises ValueError), and how its values are shown."""
+    """A kind of value: its parser (`read`, which raises ValueError), and how its values are shown."""
 
     name: str
     metavar: str
@@ -68,9 +68,9 @@ URL = Kind("url", "URL")
 class Option:
     """One option.
 
-    name: as it is written, without dashes. help: one or two sentences, without the default. default: the value in
-    force when the option is absent. absent: what to show for a default that is no plain value. unit: what a count
-    counts. secret: its value is never shown. bare: the value of the option when it is given without one.
+    name: the option's name without dashes. help: one or two sentences, without the default. default: the value if the
+    option is absent. absent: the text shown for a default that is not a plain value. unit: the unit of a count. secret:
+    whether the value must never be shown. bare: the value if the option is given without one.
     """
 
     name: str
@@ -87,17 +87,17 @@ class Option:
 
     @property
     def dest(self) -> str:
-        """The attribute that holds its value."""
+        """The name of the attribute that holds its value."""
         return self.name.replace("-", "_")
 
     @property
     def placeholder(self) -> str:
-        """What stands for its value in the help."""
+        """The placeholder of its value in the help."""
         return self.metavar or "|".join(self.choices) or self.kind.metavar
 
     @property
     def shown_default(self) -> str:
-        """The default as people read it, or "" if there is none."""
+        """The default as shown to people, or "" if there is none."""
         if self.absent or self.default is None or self.kind is FLAG:
             return self.absent
         value = _size_text(self.default) if self.kind is SIZE else f"{self.default:g}" if self.kind is SECONDS else ""

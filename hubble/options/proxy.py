@@ -1,4 +1,4 @@
-"""The options of hubble-proxy. What they mean is the business of its workers: the supervisor only reads them."""
+"""The options of hubble-proxy. The supervisor only parses them; the workers apply them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SERVING = Group(
             "drain", "Give agents this long to move to another proxy before this one stops.", SECONDS,
             absent="none at SIGTERM, 30 s at a takeover",
         ),
-        Option("takeover", "Take over the listeners of the proxy that runs there, and have it drain.", FLAG),
+        Option("takeover", "Take over the listeners of the proxy that runs on this address, and have it drain.", FLAG),
         Option(
-            "runtime-dir", "Keep what the workers share in this private directory.", DIRECTORY,
+            "runtime-dir", "Keep the files that the workers share in this private directory.", DIRECTORY,
             absent="one named after the port, in $XDG_RUNTIME_DIR/hubble or /run/hubble",
         ),
-        Option("path", "Accept links at this path and below only.", metavar="/PATH", absent="any path"),
+        Option("path", "Accept links only at this path and below.", metavar="/PATH", absent="any path"),
         Option(
             "fallback", "Answer requests that are not for a link with the site at URL, or with 404.", URL,
             metavar="URL|404", absent="a short text",
@@ -51,12 +51,12 @@ POLICY = Group(
         Option("authlua", "Let a Lua script decide on each session.", FILE, metavar="SCRIPT"),
         Option("auth-rules", "Let the rules in a TOML file decide.", FILE),
         Option("auth-python", "Let a Python class decide.", metavar="MODULE:CLASS"),
-        Option("lua-time", "Stop a run of the script after this long, waiting included.", SECONDS, default=10.0),
+        Option("lua-time", "Stop a run of the script after this long, including waits.", SECONDS, default=10.0),
         Option("lua-cpu", "Stop a run of the script that computes for this long.", SECONDS, default=0.05),
         Option("lua-memory", "Stop a run of the script that needs more memory.", SIZE, default=16 << 20),
         Option("lua-unsafe", "Let the script reach files and processes.", FLAG),
         Option(
-            "reauthorize", "Ask the policy again about everything that is live, this often.", SECONDS,
+            "reauthorize", "Check every live session and registration against the policy this often.", SECONDS,
             absent="only when the policy changes",
         ),
     ),
@@ -77,13 +77,13 @@ TLS = Group(
     (
         Option("tls-cert", "Serve wss:// with this certificate and its chain (PEM).", FILE),
         Option("tls-key", "The certificate's private key (PEM), unless it is in the same file.", FILE),
-        Option("tls-client-ca", "Ask agents for a certificate issued by an authority in FILE (PEM).", FILE),
+        Option("tls-client-ca", "Request certificates from agents, issued by an authority in FILE (PEM).", FILE),
         Option(
             "tls-client", "Whether agents must present a certificate.", choices=("required", "optional"),
             absent="required, with --tls-client-ca",
         ),
         Option(
-            "trusted-proxy", "Believe what a front server at this address or network says about its clients.",
+            "trusted-proxy", "Trust the client addresses that a front server at this address or network reports.",
             metavar="CIDR", repeat=True,
         ),
         Option("proxy-protocol", "Expect the PROXY protocol (v1 or v2) from every trusted proxy.", FLAG),
@@ -122,7 +122,7 @@ EVENTS = Group(
             metavar="TARGET", repeat=True, secret=True,
         ),
         Option("events-spool", "Keep events in DIR while their https receiver is unreachable.", DIRECTORY),
-        Option("events-secret-file", "Sign what an https receiver gets with the secret in FILE.", FILE),
+        Option("events-secret-file", "Sign the events sent to an https receiver with the secret in FILE.", FILE),
     ),
 )  # fmt: skip
 
@@ -139,11 +139,11 @@ ADMIN = Group(
 
 PROXY = (SERVING, POLICY, LIMITS, TLS, CLUSTER, EVENTS, ADMIN, LOGGING)
 POLICIES = ("authgrant", "authdeny", "authlua", "auth-rules", "auth-python")
-"""Options of which at most one may be given."""
+"""Mutually exclusive options."""
 
 HASH_KEY = (
     Group(
         "Key",
-        (Option("generate", "Make a random key, and print it once with its hash, which is fast to verify.", FLAG),),
+        (Option("generate", "Generate a random key and print it once, with a hash that is fast to verify.", FLAG),),
     ),
 )

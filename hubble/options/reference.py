@@ -1,6 +1,6 @@
-"""docs/options.md: every option of every command, written from their descriptions.
+"""docs/options.md: every option of every command, generated from the descriptions.
 
-`python -m hubble.options.reference` prints it; a test holds the file against it.
+`python -m hubble.options.reference` prints the page. A test compares the file with it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def reference() -> str:
     for name, command in admin.COMMANDS.items():
         usage = " ".join(filter(None, ["hubble-proxy", name, "[OPTION...]", command.argument]))
         parts += [f"\n## `{usage}`\n\n{command.summary}\n", *_table(command.options)]
-    parts.append("\n## Every command that speaks to a running proxy\n")
+    parts.append("\n## Every command that connects to a running proxy\n")
     parts += [*_table(admin.ACCESS.options)]
     return "".join(parts)
 
@@ -44,7 +44,7 @@ def _program(usage: str, groups: Iterable[Group]) -> Iterator[str]:
 def _table(options: Iterable[Option]) -> Iterator[str]:
     rows = [_row(option) for option in options]
     if rows:
-        yield "\n| option | what it does | default |\n| --- | --- | --- |\n"
+        yield "\n| option | description | default |\n| --- | --- | --- |\n"
         yield from rows
 
 

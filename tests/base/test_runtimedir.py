@@ -50,14 +50,14 @@ def test_it_is_made_for_this_user_alone(path: Path, umask: Callable[[int], objec
 def test_one_that_others_could_look_into_is_refused(path: Path, mode: int) -> None:
     path.mkdir(parents=True)
     path.chmod(mode)
-    with pytest.raises(UsageError, match=r"/some/run must be this user's alone: its mode should be 700$"):
+    with pytest.raises(UsageError, match=r"/some/run must belong to this user only; set its mode to 700$"):
         RuntimeDir(path)
 
 
 def test_one_that_others_could_replace_is_refused(path: Path) -> None:
     path.mkdir(parents=True, mode=0o700)
     path.parent.chmod(0o777)
-    with pytest.raises(UsageError, match="is where another user could put another in its place"):
+    with pytest.raises(UsageError, match="another user could replace the runtime directory"):
         RuntimeDir(path)
     path.parent.chmod(0o1777)  # such as /tmp
     RuntimeDir(path)
@@ -65,7 +65,7 @@ def test_one_that_others_could_replace_is_refused(path: Path) -> None:
 
 def test_one_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"file/some/run cannot be made: Not a directory$"):
+    with pytest.raises(UsageError, match=r"file/some/run cannot be created: Not a directory$"):
         RuntimeDir(tmp_path / "file" / "some" / "run")
 
 
@@ -73,7 +73,7 @@ def test_one_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 def test_a_path_is_as_long_as_its_sockets_allow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, letter: str) -> None:
     monkeypatch.chdir(tmp_path)
     longest = letter * (LONGEST // len(letter.encode()))
-    with pytest.raises(UsageError, match=f"has too long a path: at most {LONGEST} characters, please$"):
+    with pytest.raises(UsageError, match=f"is too long; use at most {LONGEST} bytes$"):
         RuntimeDir(Path(longest + "xx"))
     directory = RuntimeDir(Path(longest))
     with socket.socket(socket.AF_UNIX) as sock:
