@@ -1,8 +1,8 @@
--- Sessions that a JSON file lists are allowed, and no others. The script reads the file from a small service beside
--- the proxy (local_service.py; any web server on the machine will do), so a change holds from the next session on.
+-- Allow the sessions that a JSON file lists, and no others. The script reads the file from a small service beside the
+-- proxy (local_service.py, or any web server on the machine), so a change applies to the next session.
 --
--- Each entry: {"source": "office-*", "gateway": "db", "host": "10.0.0.5", "port": 5432}. A field that is missing
--- means any; a "*" at the end of a text means any text from there on.
+-- Each entry: {"source": "office-*", "gateway": "db", "host": "10.0.0.5", "port": 5432}. A missing field matches
+-- everything. A "*" at the end of a text matches every text that begins with the rest.
 
 local http = require("http")
 local json = require("json")

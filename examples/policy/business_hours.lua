@@ -1,5 +1,5 @@
--- Sessions open on working days from 8 to 18 h, by the proxy's clock and time zone. The operations team's agents,
--- whose names begin with "ops-", may always; every other session outside the hours is told to the log.
+-- Allow sessions on working days between 8 and 18 h, by the proxy's clock and time zone. Agents of the operations team,
+-- whose names begin with "ops-", are always allowed. Other sessions outside the hours are denied and logged.
 
 local OPENS, CLOSES = 8, 18                      -- hours
 local WORKING = { [2] = true, [3] = true, [4] = true, [5] = true, [6] = true }  -- os.date counts from Sunday = 1

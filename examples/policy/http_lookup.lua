@@ -1,5 +1,5 @@
--- Asks a service about each session. The service answers with JSON: {"allowed": true, "seconds": 60}. Its answer holds
--- for that many seconds, in which the proxy does not run this script again for the same agents, destination and key.
+-- Ask a service about each session. The service answers with JSON: {"allowed": true, "seconds": 60}. The proxy caches
+-- the answer for that many seconds, and does not run this script again for the same agents, destination and key.
 
 local http = require("http")
 local json = require("json")

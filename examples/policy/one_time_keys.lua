@@ -1,7 +1,7 @@
--- Each key opens one session. Which keys have been used is kept by a small service beside the proxy
--- (local_service.py): a script has no memory and no files of its own.
+-- Each key opens one session. A small service beside the proxy (local_service.py) records the keys that were used,
+-- because a script has no memory and no files.
 --
--- The service also remembers for which session a key was used, so that this session may go on when its link was lost.
+-- The service also records the session of each key, so that this session can resume after it lost its link.
 
 local http = require("http")
 

@@ -1,6 +1,6 @@
--- Customers share a proxy. A customer's agents are called after it ("acme-office", "acme-server"), reach only gateways
--- of the same customer, and only the ports that it has booked. Who may call itself so is decided by `register`: each
--- customer has a key.
+-- Customers share a proxy. The names of a customer's agents begin with its name ("acme-office", "acme-server"). They
+-- reach only gateways of the same customer, and only the ports that it booked. Each customer has a key, which `register`
+-- checks.
 
 local CUSTOMERS = {
   acme = { key = "change me: acme", ports = { 22, 443, "8000-8099" } },

@@ -104,5 +104,5 @@ def test_an_agent_does_not_go_on_asking_a_proxy_that_finds_its_name_invalid(
 
 
 def test_the_table_names_each() -> None:
-    section = DOCUMENTED.read_text().split("## Exit statuses")[1].split("\n## ")[0]
+    section = DOCUMENTED.read_text().split("## Check the exit status")[1].split("\n## ")[0]
     assert re.findall(r"^\| (\d+) \|", section, re.MULTILINE) == ["0", "1", "2", "130"]
