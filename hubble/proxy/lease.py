@@ -1,4 +1,4 @@
-"""A worker's place among the others: its lease in the directory, and what it has in the runtime directory."""
+"""A worker's lease in the directory, and its files in the runtime directory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hubble.proxy.gateways.registry import Gateways
 log = logging.getLogger(__name__)
 
 RENEW_INTERVAL = 2.0
-"""Seconds between a worker's signs of life in the directory."""
+"""Seconds between two renewals of a worker's lease."""
 
 
 class Lease:
-    """Keeps `directory` told of `me` and the `gateways` here, and makes again what others remove from `runtime_dir`.
+    """Keeps `me` and its `gateways` registered in `directory`, and restores files removed from `runtime_dir`.
 
-    A program that cleans up temporary files may remove all of it, or a part, while the worker runs.
+    A program that cleans up temporary files may remove the directory, or part of it, while the worker runs.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Lease:
         self._runtime_dir = runtime_dir
 
     def join(self) -> None:
-        """Tell the directory of everything here. Raises DirectoryError."""
+        """Register this worker and its gateways in the directory. Raises DirectoryError."""
         for holder in self._directory.join(self._me, self._gateways.registrations()):
             self._gateways.taken(holder)
 
@@ -55,7 +55,7 @@ class Lease:
                 self._restore(self._runtime_dir)
             try:
                 if not self._directory.renew(self._me):
-                    log.warning("the directory has lost what this worker told it: it tells it again")
+                    log.warning("the directory lost this worker's entries; registering them again")
                     self.join()
             except DirectoryError as error:
                 log.error("%s", error)
@@ -63,19 +63,19 @@ class Lease:
                 self._tidy(self._runtime_dir)
 
     def _restore(self, runtime_dir: Path) -> None:
-        """Make again what was removed; the renewal after it makes the directory's file again."""
+        """Recreate removed files; the renewal that follows recreates the directory's own file."""
         try:
             runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = worker_socket(runtime_dir, self._me.id)
             if self._mesh is not None and not path.exists():
                 self._mesh.replace_local(listen_on_path(path))
-                log.warning("the socket %s was removed: it is there again", path)
+                log.warning("the socket %s was removed; created it again", path)
         except OSError as error:
-            log.warning("the runtime directory %s cannot be made again: %s", runtime_dir, error.strerror)
+            log.warning("cannot recreate the runtime directory %s: %s", runtime_dir, error.strerror)
         self._blocks.keep()
 
     def _tidy(self, runtime_dir: Path) -> None:
         try:
             remove_dead(runtime_dir, {worker.id for worker in self._directory.workers()})
-        except (DirectoryError, OSError) as error:  # what is left behind does no harm until there are descriptors again
-            log.debug("dead workers' sockets stay: %s", error)
+        except (DirectoryError, OSError) as error:  # stale sockets are harmless until the next attempt
+            log.debug("cannot remove the sockets of dead workers: %s", error)

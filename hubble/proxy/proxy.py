@@ -1,4 +1,4 @@
-"""The proxy, or one worker of it, as one object to run."""
+"""A proxy, or one of its workers, as one object to run."""
 
 from __future__ import annotations
 
@@ -56,16 +56,21 @@ log = logging.getLogger(__name__)
 
 DEFAULT_LISTEN = ":8080"
 POLICY_INTERVAL = 1.0
-"""Seconds between looks at whether the policy's file has changed."""
+"""Seconds between two checks whether the policy's file has changed."""
 CLOSING = 0.1
-"""Seconds in which all workers that drain together stop accepting: an agent would else move to the next of them."""
+"""Seconds to wait until all workers that drain together have stopped accepting.
+
+Otherwise an agent could move to a worker that is about to drain as well.
+"""
 
 
 @dataclass(frozen=True)
 class ProxyOptions:
-    """hello_timeout: seconds in which a new link must say who it is. fallback: answers requests that are no links'.
+    """The settings of a proxy.
 
-    reauthorize: seconds after which the policy is asked again about all that is live; None: only after a change.
+    hello_timeout: seconds within which the peer of a new link must send its Handshake. fallback: handles HTTP requests
+    that do not open a link. reauthorize: seconds between two rounds in which the policy decides again about all live
+    gateways and sessions; None: only after the policy has changed.
     """
 
     hello_timeout: float = 10.0
@@ -76,21 +81,21 @@ class ProxyOptions:
 
 
 class Service(Protocol):
-    """What runs beside a proxy, from when it is attached until the proxy stops: the admin listener."""
+    """A service that runs beside a proxy from its attachment until the proxy stops, such as the admin listener."""
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
 
     def stop(self) -> None:
         """Stop serving."""
 
 
 class Proxy:
-    """Serves agents on `listen`, `[host]:port` (port 0: a free one), or on a `listener` that is bound already.
+    """Serves agents on `listen`, written `[host]:port` (port 0: any free port), or on an already bound `listener`.
 
-    With a `runtime_dir`, a private directory that several workers share, it is one of them, and together they are one
-    proxy; with a `cluster`, those of several machines are. Workers that share the listener know each other's `load`.
-    `subscriber` is told what happens; unless given it is a Watch. Call `run`, or `start` and later `stop`.
+    Workers that share a `runtime_dir`, a private directory, form one proxy. With a `cluster`, the workers of several
+    machines form one proxy. Workers that share the listener exchange their `load`. `subscriber` receives the proxy's
+    events; by default it is a Watch. Call `run`, or `start` and later `stop`.
     """
 
     def __init__(
@@ -135,7 +140,7 @@ class Proxy:
         self._stopped = Event()
 
     def _assemble(self) -> None:
-        """Make the parts that nobody else asks."""
+        """Create the parts that only the proxy itself uses."""
         subscriber, limits, authorizer = self._subscriber, self._options.limits, self._authorizer
         self._admission = Admission(
             self.gateways, authorizer, self._options.hello_timeout, subscriber, self.blocks, limits
@@ -147,12 +152,12 @@ class Proxy:
             self.mesh.methods["give_up_session"] = lambda arguments: self.sessions.give_up(arguments["session"])
 
     def run(self) -> None:
-        """Start, and serve until `stop`. Raises ListenError."""
+        """Start, and serve until `stop` is called. Raises ListenError."""
         self.start()
         self.wait()
 
     def start(self) -> tuple[str, int]:
-        """Begin to serve: the address and port. Raises ListenError."""
+        """Start serving; return the address and port. Raises ListenError."""
         listener = self._listener or open_listener(*self._address)
         if self.mesh is not None:
             self.mesh.start(*self._listen_for_workers())
@@ -179,12 +184,12 @@ class Proxy:
 
     @property
     def watch(self) -> Watch:
-        """What watches this proxy, unless it was given another subscriber."""
+        """Return the Watch of a proxy that was created without another subscriber."""
         assert isinstance(self._watch, Watch)
         return self._watch
 
     def attach(self, service: Service) -> None:
-        """Start a service, which stops with the proxy."""
+        """Start a service; it stops when the proxy stops."""
         self._services.append(service)
         service.start()
 
@@ -193,9 +198,9 @@ class Proxy:
         self._stopped.wait()
 
     def drain(self, seconds: float, *, replaced: bool = False) -> None:
-        """Accept no more, and have the agents move elsewhere; stop once they have, or after `seconds`.
+        """Stop accepting, and ask the agents to move elsewhere; stop when all have moved, or after `seconds`.
 
-        If it was `replaced` the listeners of its services are its successor's now, which answers for both.
+        replaced: a successor has taken over the services' listeners and serves them for both proxies.
         """
         if self._server is None or self._going_away:
             return
@@ -208,13 +213,16 @@ class Proxy:
         for gateway in self.gateways:
             _send_away(gateway, seconds)
         with gevent.Timeout(seconds, False):
-            while self._links:  # more may come: connections that were accepted before
+            while self._links:  # connections accepted before may still add links
                 next(iter(self._links)).wait_closed()
-                gevent.sleep(0.01)  # its own greenlet takes it out
+                gevent.sleep(0.01)  # the link's own greenlet removes it from the set
         self.stop()
 
     def reload(self) -> None:
-        """Read again what can be read again. Raises UsageError for what cannot be used; all else is read the same."""
+        """Reload the policy and the certificates, and reopen the event files.
+
+        Raises UsageError if one of them is unusable; the others are reloaded nevertheless.
+        """
         readers = [self._authorizer.reload]
         if self._options.server.tls is not None:
             readers.append(self._options.server.tls.reload)
@@ -230,7 +238,7 @@ class Proxy:
             raise UsageError("; ".join(problems))
 
     def try_to_reload(self) -> str:
-        """Reload: what could not be used, and stays as it was, or ""."""
+        """Reload; return a message about the files that are unusable and stay as they were, or ""."""
         try:
             self.reload()
         except HubbleError as error:
@@ -238,7 +246,7 @@ class Proxy:
         return ""
 
     def stop(self) -> None:
-        """Accept no more, tell the agents to go elsewhere, and close their links."""
+        """Stop accepting, and close the agents' links."""
         if self._server is None or self._stopping:
             return
         self._stopping = self._going_away = True
@@ -256,7 +264,7 @@ class Proxy:
         try:
             self._directory.leave(self.me.id)
         except DirectoryError as error:
-            log.warning("this worker's lease must run out: %s", error)
+            log.warning("cannot remove this worker from the directory; its lease will expire: %s", error)
         self._directory.close()
         self._stop_services()
         self._subscriber.stopped()
@@ -268,17 +276,17 @@ class Proxy:
         self._services.clear()
 
     def trouble(self) -> str:
-        """Why no more agents should be sent here for now, in a few words; "" if they may."""
-        return "the proxy is going away" if self._going_away else self._directory.trouble
+        """Return in a few words why a load balancer should send no more agents here, or "" if it should."""
+        return "the proxy is shutting down" if self._going_away else self._directory.trouble
 
-    # One link.
+    # Links.
 
     def serve_link(self, link: Link, environ: Environ) -> None:
         """Serve an upgraded link until it ends."""
         caller = Caller.from_environ(environ)
         if len(self._links) - len(self.gateways) >= self._options.limits.strangers:
-            why = "too many links have not said yet who they are"
-            self._tell_closed(caller, why)
+            why = "too many links have not sent a Handshake yet"
+            self._log_closed(caller, why)
             link.abort(why)
             return
         self._links.add(link)
@@ -286,30 +294,30 @@ class Proxy:
             messages = link.messages()
             gateway = self._admission.admit(link, messages, caller)
             if gateway is not None:
-                if self._going_away:  # its link had been accepted before
+                if self._going_away:  # the link was accepted before the drain began
                     _send_away(gateway, 0)
                 self._serve_agent(gateway, messages)
         except LinkClosed as error:
-            log.debug("a link from %s ended: %s", caller.address, error)
+            log.debug("link from %s ended: %s", caller.address, error)
         except ProtocolError as error:
-            self._tell_closed(caller, str(error))
+            self._log_closed(caller, str(error))
             link.close(1002, str(error))
             link.wait_closed(2.0)
         finally:
             self._links.discard(link)
 
-    def _tell_closed(self, caller: Caller, why: str) -> None:
+    def _log_closed(self, caller: Caller, why: str) -> None:
         self._flood_log.log(
-            logging.WARNING, "links closed", caller.address, "a link from %s is closed: %s", caller.address, why
+            logging.WARNING, "links closed", caller.address, "closed a link from %s: %s", caller.address, why
         )
 
     def _serve_agent(self, gateway: Gateway, messages: Iterator[bytes]) -> None:
         try:
             self._serve(gateway, messages)
         finally:
-            why = gateway.link.why or "the protocol was broken"
+            why = gateway.link.why or "protocol error"
             if self.gateways.unregister(gateway, why):
-                log.info("gateway %s: gone: %s", gateway.name, why, extra={"gateway": gateway.name})
+                log.info("gateway %s unregistered: %s", gateway.name, why, extra={"gateway": gateway.name})
 
     def _serve(self, peer: Peer, messages: Iterator[bytes]) -> None:
         relay = Relay(peer, self.routes, self._opener, self.sessions)
@@ -322,7 +330,7 @@ class Proxy:
     # The policy.
 
     def _watch_policy(self) -> None:
-        """Look whether the policy's file has changed; ask again about what is live, after that and every so often."""
+        """Reload a changed policy file; reauthorize after a change and at the configured interval."""
         interval, asked = self._options.reauthorize, time.monotonic()
         while True:
             gevent.sleep(POLICY_INTERVAL)
@@ -334,7 +342,7 @@ class Proxy:
     # The other workers.
 
     def _take_session(self, session: str) -> Mapping[str, Any] | None:
-        """Return what another worker knows of a session, which it then forgets."""
+        """Return another worker's record of a session, which that worker then forgets, or None."""
         assert self.mesh is not None
         answers = self.mesh.call_all("give_up_session", timeout=TAKE_TIMEOUT, session=session)
         return next((answer for worker, answer in answers.items() if worker != self.me.id and answer), None)
@@ -351,7 +359,7 @@ class Proxy:
 
 
 def _send_away(gateway: Gateway, seconds: float) -> None:
-    """Tell an agent that it has so many seconds to move elsewhere, if it understands that."""
+    """Ask an agent to move elsewhere within `seconds`, unless it speaks protocol 0.1."""
     if gateway.resumable:
         gateway.link.send(encode(GoAway(round(seconds))))
 

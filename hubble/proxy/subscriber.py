@@ -1,4 +1,4 @@
-"""What a proxy tells whoever watches it. Nothing here decides anything: a proxy runs the same without a subscriber."""
+"""The interface through which a proxy reports its events. A subscriber only observes; it never changes a decision."""
 
 from __future__ import annotations
 
@@ -20,79 +20,79 @@ log = logging.getLogger(__name__)
 
 
 class Subscriber:
-    """Ignores everything. Subclasses override what they want to know; none of it may wait."""
+    """Ignores all events. Subclasses override the methods they need; a method must not block."""
 
     # The proxy.
 
     def started(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes) -> None:
-        """The proxy serves."""
+        """Handle the start of the proxy."""
 
     def reload(self) -> None:
-        """Files are to be opened again."""
+        """Reopen files."""
 
     def stopping(self) -> None:
-        """The proxy is about to stop; its gateways and sessions are still told of."""
+        """Handle the beginning of the shutdown; events of gateways and sessions still follow."""
 
     def stopped(self) -> None:
-        """The proxy has stopped."""
+        """Handle the end of the shutdown."""
 
     # Gateways.
 
     def registered(self, gateway: Gateway) -> None:
-        """An agent has its name."""
+        """Handle the registration of an agent."""
 
     def registration_refused(self, gateway: Gateway, refusal: Ack) -> None:
-        """An agent was refused."""
+        """Handle a refused registration."""
 
     def unregistered(self, gateway: Gateway, why: str) -> None:
-        """A gateway's link is gone, or its name belongs to another link now."""
+        """Handle the loss of a gateway's link, or of its name to another link."""
 
     # Policy.
 
     def decided(self, request: ConnectionRequest, decision: Decision, seconds: float) -> None:
-        """The policy has answered about a session."""
+        """Handle the policy's decision about a session, made in `seconds`."""
 
     def policy_failed(self, session: str, gateway: str, detail: str) -> None:
-        """The policy has failed, on a session or, if `session` is "", on the registration of `gateway`."""
+        """Handle a failure of the policy: about a session or, if `session` is "", the registration of `gateway`."""
 
-    # Sessions. Each is told of by the worker of its entry.
+    # Sessions. The worker of a session's entry reports its events.
 
     def refused(self, record: Record, result: str, text: str) -> None:
-        """A session was not opened; `result` is the refusal's name."""
+        """Handle a session that was not opened; `result` is the name of the refusal."""
 
     def opened(self, record: Record) -> None:
-        """A session is open."""
+        """Handle a session that is open."""
 
     def suspended(self, record: Record, why: str) -> None:
-        """A session's path is lost."""
+        """Handle a session whose path is lost."""
 
     def path_found(self, record: Record) -> None:
-        """A suspended session has a path again; `resumed` follows when its account is complete."""
+        """Handle a suspended session that has a path again; `resumed` follows when its record is complete."""
 
     def resumed(self, record: Record, since: float | None) -> None:
-        """A session goes on; it was suspended `since` (seconds since 1970), None if that is not known."""
+        """Handle a resumed session, suspended `since` (seconds since 1970), or None if that is unknown."""
 
     def closed(self, record: Record, reason: str, detail: str) -> None:
-        """A session is over; `reason` is "closed", or a name of why it was reset."""
+        """Handle a session that has ended; `reason` is "closed", or the name of the reason for its reset."""
 
     def accounted(self, record: Record, reason: str, detail: str) -> None:
-        """The same, once its account is complete."""
+        """Handle a session that has ended and whose record is complete."""
 
     def detached(self, route: Route) -> None:
-        """A route's counts do not change any more: it is not its session's way now."""
+        """Handle a route that no longer belongs to its session: its counts are final."""
 
 
 class Guarded(Subscriber):
-    """Tells another subscriber. What that raises is logged, and goes no further."""
+    """Forwards all events to another subscriber, and logs its exceptions instead of raising them."""
 
     def __init__(self, subscriber: Subscriber) -> None:
         for name in vars(Subscriber):
             if not name.startswith("_"):
-                setattr(self, name, partial(_tell, getattr(subscriber, name)))
+                setattr(self, name, partial(_call, getattr(subscriber, name)))
 
 
-def _tell(method: Callable[..., None], *what: object) -> None:
+def _call(method: Callable[..., None], *arguments: object) -> None:
     try:
-        method(*what)
-    except Exception:  # whatever a watcher raises, the session it was told of goes on
-        log.exception("a subscriber failed: %s", getattr(method, "__qualname__", method))
+        method(*arguments)
+    except Exception:  # a failure of the subscriber must not end a session
+        log.exception("subscriber method %s failed", getattr(method, "__qualname__", method))

@@ -60,8 +60,8 @@ def test_as_shipped_sessions_pass_and_the_client_is_known(
         # What an agent says of itself must not be believed, although its front server is.
         lies = ("--header", "X-Forwarded-For: 127.0.0.2", "--header", "Forwarded: for=127.0.0.2")
         entry, _ = agents(stage, port, ca, service.port, *lies)
-        hubble.log.wait_for(r"gateway exit: registered from ::1")
-        hubble.log.wait_for(r"gateway entry: registered from ::1")
+        hubble.log.wait_for(r"gateway exit registered from ::1")
+        hubble.log.wait_for(r"gateway entry registered from ::1")
         exchange(entry.port(), random.randrange(2**32), 5 * MB)
         assert not service.failures
         curl = [require("curl"), "-sS", "--cacert", ca.file, "--noproxy", "*"]
@@ -110,7 +110,7 @@ def test_the_proxy_protocol(stage: Stage, ca: Authority, identity: Identity, hea
     hubble = stage.proxy("--trusted-proxy", "127.0.0.1", "--proxy-protocol", *tls)
     with fronts.haproxy(hubble.port, identity, idle=None, example="haproxy-tcp.cfg", header=header) as port:
         entry, _ = agents(stage, port, ca, service.port)
-        hubble.log.wait_for(r"gateway exit: registered from ::1")
+        hubble.log.wait_for(r"gateway exit registered from ::1")
         with connect(entry.port()) as sock:
             assert echoed(sock, b"hello") == b"hello"
         _end(stage)

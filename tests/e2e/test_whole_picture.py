@@ -109,8 +109,8 @@ def test_the_whole_picture(picture: Picture, sshd: Sshd, tmp_path: Path) -> None
     assert not spaces.reaches("office", LAB, LOCAL), "the office sees the lab"
     assert not spaces.reaches("internet", OFFICE, 22), "the internet sees through the NAT"
     assert not spaces.reaches("lab", INTERNET, 443), "the lab gets out without squid"
-    picture.proxy.log.wait_for(f"gateway office: registered from {ROUTER}$")
-    picture.proxy.log.wait_for(f"gateway lab: registered from {GATE}$")
+    picture.proxy.log.wait_for(f"gateway office registered from {ROUTER}$")
+    picture.proxy.log.wait_for(f"gateway lab registered from {GATE}$")
 
     ssh = [require("ssh"), *sshd.options(), "-p", str(LOCAL)]
     shell = subprocess.Popen(

@@ -48,8 +48,8 @@ def test_one_line_for_each_thing(caplog: pytest.LogCaptureFixture) -> None:
             if "session ID" in re.sub(closed.session, "ID", r.msg)
         ]
         assert all(pair == (closed.session, "exit") for pair in fields)
-        assert [line.split(": ")[1].split(" ")[0] for line in lines(caplog, "gateway entry")] == [
-            "registered", "gone", "registered",
+        assert [line.split(" ")[2].rstrip(":") for line in lines(caplog, "gateway entry")] == [
+            "registered", "unregistered", "registered",
         ]  # fmt: skip
 
 

@@ -29,7 +29,7 @@ EVENTS: list[Event] = [
     GatewayRegistration(**WHEN, gateway="office", address="198.51.100.4", identity="", resumable=True),
     RegistrationRefused(
         **WHEN, gateway="office", address="192.0.2.9", code="name_taken",
-        reason="the name office is taken by another agent that is here",
+        reason="the name office is taken by another agent that is online",
     ),
     OpenSession(**WHEN, **SESSION, success=True, error="", seconds=0.018),
     AuthorizationDenied(**WHEN, **SESSION, reason="Unauthorized", resumes=False),

@@ -55,7 +55,7 @@ def test_two_pings_fit_into_the_silence() -> None:
         (["--proxy-protocol"], "--proxy-protocol needs --trusted-proxy"),
         (["--path", "hubble"], "the path 'hubble' should look like /hubble"),
         (["--path", "/a?b"], "should look like /hubble"),
-        (["--fallback", "nginx"], "is neither 404 nor the URL of a site"),
+        (["--fallback", "nginx"], "write 404 or the URL of a site"),
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], said: str) -> None:

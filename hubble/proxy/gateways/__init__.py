@@ -1,9 +1,9 @@
 """The registered agents.
 
-gateway    one of them
-admission  the beginning of an agent's link: it says who it is, and gets its name or a refusal
-registry   all that are here, and who holds a name elsewhere
-limits     bounds that no policy lifts
+gateway    one registered agent
+admission  the handshake of an agent's link: the agent gets its name or a refusal
+registry   the agents at this worker, and the workers that hold other names
+limits     limits that apply regardless of the policy
 blocks     the names that an operator has blocked
-balance    has idle agents move where this worker has too many
+balance    moves idle agents away from a worker that has too many
 """

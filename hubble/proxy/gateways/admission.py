@@ -1,4 +1,4 @@
-"""The beginning of an agent's link: it says who it is, and gets its name or a refusal."""
+"""The handshake of an agent's link: the agent identifies itself and gets its name or a refusal."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who has opened a link, as a policy may want to know; see RegistrationRequest."""
+    """The client that opened a link, as RegistrationRequest describes it to the policy."""
 
     address: str = ""
     certificate_subject: str = ""
@@ -37,7 +37,7 @@ class Caller:
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, Any]) -> Caller:
-        """What the WSGI environment of an upgrade says."""
+        """Return the caller that the WSGI environment of an upgrade request describes."""
         headers = {
             key.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
             for key, value in environ.items()
@@ -47,7 +47,7 @@ class Caller:
 
 
 class Admission:
-    """Admits agents, if `authorizer` grants it and their names can be had."""
+    """Admits agents if `authorizer` allows them and their names are available."""
 
     def __init__(
         self,
@@ -68,21 +68,21 @@ class Admission:
         self._blocks = blocks
 
     def admit(self, link: Link, messages: Iterator[bytes], caller: Caller) -> Gateway | None:
-        """The agent that has said who it is, and has its name now; None if it was refused and told so.
+        """Register the agent behind `link`; return its gateway, or None after a refusal was sent.
 
-        Raises ProtocolError if it says something else or nothing, LinkClosed if it goes away.
+        Raises ProtocolError if the agent sends something else or nothing, LinkClosed if the link is lost.
         """
-        late = ProtocolError(f"it has not said who it is within {self._hello_timeout:g} s")
+        late = ProtocolError(f"no Handshake within {self._hello_timeout:g} s")
         with gevent.Timeout(self._hello_timeout, late):
             data = next(messages)
         try:
             hello = decode(data)
         except ProtocolError as error:
-            if data[:1] == bytes([HANDSHAKE]):  # an agent that is told so need not ask again
+            if data[:1] == bytes([HANDSHAKE]):  # the refusal keeps the agent from retrying
                 _turn_away(link, Ack(b"", False, str(error), Refusal.BAD_REQUEST))
             raise
         if not isinstance(hello, Handshake):
-            raise ProtocolError(f"it began with {type(hello).__name__} instead of Handshake")
+            raise ProtocolError(f"the first message is {type(hello).__name__} instead of Handshake")
         resumable = RESUMABLE in hello.features
         gateway = Gateway(
             link, hello.name, resumable, hello.instance if resumable else b"", hello.epoch, caller.address
@@ -91,19 +91,19 @@ class Admission:
         if refusal is not None:
             self._flood_log.log(
                 logging.WARNING, f"registrations refused ({refusal.code.name.lower()})", gateway.address,
-                "gateway %s from %s: refused: %s", shown(hello.name), gateway.address, refusal.message,
+                "gateway %s from %s refused: %s", shown(hello.name), gateway.address, refusal.message,
             )  # fmt: skip
             self._subscriber.registration_refused(gateway, refusal)
             _turn_away(link, refusal)
             return None
         features = frozenset({RESUMABLE}) if resumable else frozenset()
         link.send(encode(Ack(b"", True, features=features)))
-        log.info("gateway %s: registered from %s", gateway.name, gateway.address, extra={"gateway": gateway.name})
+        log.info("gateway %s registered from %s", gateway.name, gateway.address, extra={"gateway": gateway.name})
         _warn_of_mixed_scripts(gateway.name)
         return gateway
 
     def _refusal(self, gateway: Gateway, hello: Handshake, caller: Caller) -> Ack | None:
-        """The Ack that refuses the registration, or None: then the gateway has its name."""
+        """Register the gateway; return None, or the Ack that refuses the registration."""
         if hello.version != VERSION:
             return Ack(b"", False, INVALID_VERSION, Refusal.VERSION)
         problem = name_problem(hello.name)
@@ -114,7 +114,7 @@ class Admission:
             return Ack(b"", False, f"the key {problem}", Refusal.BAD_REQUEST)
         if hello.name in self._blocks:
             return Ack(b"", False, "blocked by the operator", Refusal.UNAUTHORIZED)
-        # All agents behind one address move together when a proxy gives way: they are no newcomers.
+        # When a proxy drains, all agents behind one address reconnect at once; the rate must not refuse them.
         if not self._rate.allows(caller.address) and not self._gateways.is_return(gateway):
             return Ack(b"", False, f"too many registrations from {caller.address}", Refusal.LIMIT)
         request = RegistrationRequest(hello.name, hello.key, caller.address, caller.certificate_subject, caller.headers)
@@ -145,7 +145,7 @@ def _warn_of_mixed_scripts(name: str) -> None:
     found = sorted(script.capitalize() for script in scripts(name))
     if len(found) > 1:
         log.warning(
-            "gateway %s: its name mixes letters of %s and may look like another name",
+            "gateway %s: the name mixes letters of %s and may look like another name",
             name,
             " and ".join(found),
             extra={"gateway": name},

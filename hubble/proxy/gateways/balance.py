@@ -1,7 +1,7 @@
-"""Evens out what time has made uneven: a worker with clearly more than its share has some idle agents move.
+"""Balances agents over the workers: a worker with clearly more than its share asks some idle agents to move.
 
-After a worker has died its agents are at the others, and would stay there. An agent without a session loses nothing by
-moving: it registers anew, at the worker with the fewest, before it lets go of its old link.
+After a worker has died, its agents reconnect to the other workers and would stay there. An agent without a session
+loses nothing by moving: it registers at the least loaded worker before it closes its old link.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from hubble.transport.serve.server import SharedLoad
 
 INTERVAL = 1.0
 AT_ONCE = 20
-"""Agents that are asked each INTERVAL: to move is cheap, but not for nothing."""
+"""Agents that are asked to move per INTERVAL: a move is cheap, but not free."""
 GRACE = 30
-"""Seconds that an agent is told it has. Nobody minds if it takes longer, but then another is asked in its place."""
+"""Seconds that an agent has to move. A late move is harmless, but another agent is then asked in its place."""
 
 
 class Balance:
-    """Looks at the `load`, and asks some of the `gateways` to move."""
+    """Compares the `load` of the workers, and asks some of the `gateways` to move."""
 
     def __init__(self, gateways: Gateways, routes: Routes, load: SharedLoad) -> None:
         self._gateways = gateways
         self._routes = routes
         self._load = load
         self._asked: WeakKeyDictionary[Gateway, float] = WeakKeyDictionary()
-        """When, by the monotonic clock."""
+        """The time each gateway was asked, by the monotonic clock."""
 
     def run(self) -> None:
-        """Until killed."""
+        """Rebalance each INTERVAL until killed."""
         while True:
             gevent.sleep(INTERVAL)
             self.rebalance()
 
     def rebalance(self) -> None:
-        """Ask as many as are too many, of those that may move without a loss, each once.
+        """Ask as many idle gateways to move as the worker has in excess, each at most once.
 
-        Who was asked and is about to move is too many no more: not all are quick, nor let in elsewhere at once.
+        A gateway that was asked within the last GRACE seconds is no longer counted as excess.
         """
         excess = self._load.excess()
         if not excess:
@@ -56,13 +56,13 @@ class Balance:
             gateway.link.send(encode(GoAway(GRACE)))
 
     def _idle(self) -> Iterator[Gateway]:
-        """Those that lose nothing by moving, and were not asked yet."""
+        """Yield the gateways that have no session and were not asked yet."""
         for gateway in self._gateways:
             if gateway.resumable and gateway not in self._asked and self._routes.of(gateway).is_idle:
                 yield gateway
 
     def _moving(self) -> int:
-        """How many that were asked are here still."""
+        """Return the number of gateways that were asked within GRACE and have not moved yet."""
         horizon = time.monotonic() - GRACE
         return sum(
             since > horizon and self._gateways.get(gateway.name) is gateway

@@ -1,4 +1,4 @@
-"""The gateways that an operator has blocked: their registrations are refused."""
+"""The gateways that an operator has blocked. The proxy refuses their registrations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Blocks:
-    """Names of gateways. With a `path`, a file that all workers of a machine share, and that outlives them."""
+    """The names of blocked gateways. With a `path` they are kept in a file, which all workers of a machine share."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -30,14 +30,14 @@ class Blocks:
         return iter(sorted(self._names))
 
     def set(self, name: str, blocked: bool) -> None:
-        """Block a gateway, or let it register again. A file that cannot be written is logged; the block is in force."""
+        """Block or unblock a gateway. A failed write of the file is logged; the change still applies."""
         self._read_if_changed()
         self._names = self._names | {name} if blocked else self._names - {name}
         if self._path is not None:
             self._write(self._path)
 
     def keep(self) -> None:
-        """Write the file again if it was removed, or could not be written."""
+        """Write the file again if it was removed or an earlier write failed."""
         if self._path is not None and (self._unwritten or (self._names and not self._path.exists())):
             self._write(self._path)
 
@@ -48,7 +48,7 @@ class Blocks:
             self._signature = signature(path)
             self._unwritten = False
         except OSError as error:
-            log.error("the blocked gateways cannot be written to %s: %s", path, error.strerror)
+            log.error("cannot write the blocked gateways to %s: %s", path, error.strerror)
 
     def _read_if_changed(self) -> None:
         if self._path is None or self._unwritten:
@@ -61,4 +61,4 @@ class Blocks:
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError) as error:
-            log.error("the blocked gateways cannot be read from %s: %s", self._path, error)
+            log.error("cannot read the blocked gateways from %s: %s", self._path, error)

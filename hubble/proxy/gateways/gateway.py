@@ -10,10 +10,11 @@ from hubble.transport.peer import Peer
 
 @dataclass(eq=False)
 class Gateway(Peer):
-    """An agent that has registered as `name`, or is about to.
+    """An agent that is registered as `name`, or is about to be.
 
-    instance, epoch: tell its own return from another agent (docs/protocol.md); no instance for protocol 0.1.
-    address: as the proxy sees it. identity: what the policy has proved. request: what the policy was asked about it.
+    instance, epoch: distinguish a reconnecting agent from another agent with the same name (docs/protocol.md);
+    instance is empty for protocol 0.1. address: as the proxy sees it. identity: the identity that the policy
+    established. request: the question to the policy about this registration.
     """
 
     instance: bytes = field(default=b"", repr=False)
@@ -21,5 +22,5 @@ class Gateway(Peer):
     address: str = ""
     identity: str = ""
     since: float = 0.0
-    """When it registered, in seconds since 1970."""
+    """The time of its registration, in seconds since 1970."""
     request: RegistrationRequest | None = field(default=None, repr=False)

@@ -1,7 +1,7 @@
-"""What nobody may have too much of, whatever the policy says. A refusal costs little, and says why.
+"""Limits that apply regardless of the policy. A refusal is cheap, and states its reason.
 
-A gateway's link is at one worker, so what is counted for a gateway is counted there for the whole proxy. What is
-counted for an address, or in all, each worker bounds for itself at its share.
+A gateway's link is at one worker, so that worker enforces the limits per gateway for the whole proxy. For limits per
+address, and for totals, each worker enforces its share.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields, replace
 
 LEAST = 20
-"""What each worker allows at least of that which is counted across workers."""
+"""The smallest share of a limit across workers that one worker allows."""
 REMEMBERED = 100_000
-"""Keys that a meter remembers; those longest unused are forgotten first, and begin anew."""
+"""Keys that a meter remembers; the least recently used are forgotten first, and start with a full burst."""
 
 
 @dataclass(frozen=True)
 class AbuseLimits:
-    """For one gateway: sessions at once, and new ones a second. For one address: registrations a minute.
+    """The limits of a worker.
 
-    strangers: links in all that have not said yet who they are. The metadata name the option that sets a limit, and say
-    whether it is `shared`: counted across the workers.
+    sessions, sessions_per_second: concurrent and new sessions of one gateway. registrations_per_minute: of one address.
+    strangers: all links that have not sent a Handshake yet. The metadata names the option that sets a limit, and says
+    whether the limit is `shared`: counted across the workers.
     """
 
     sessions: int = field(default=10_000, metadata={"option": "max_sessions"})
@@ -31,9 +32,9 @@ class AbuseLimits:
     strangers: int = field(default=5_000, metadata={"option": "max_strangers", "shared": True})
 
     def share(self, workers: int) -> AbuseLimits:
-        """What one of several workers may allow of that which is counted across them.
+        """Return the limits of one of several workers, with its share of each shared limit.
 
-        Chance spreads what is few unevenly: a share that would be very small is LEAST, or the whole if that is less.
+        Small numbers spread unevenly by chance, so a share is at least LEAST, or the whole limit if that is less.
         """
         shared = (one.name for one in fields(self) if one.metadata.get("shared"))
         return replace(self, **{name: _share(getattr(self, name), workers) for name in shared})
@@ -53,7 +54,7 @@ class Meter:
         self._buckets: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
 
     def allows(self, key: Hashable) -> bool:
-        """Whether another event of `key` is allowed now; if so it is counted."""
+        """Return whether another event of `key` is allowed now, and count it if it is."""
         now = self._clock()
         left, since = self._buckets.pop(key, (self._burst, now))
         left = min(self._burst, left + (now - since) * self._rate)

@@ -1,4 +1,4 @@
-"""The agents registered here, those registered at other workers, and what happens when a name is taken."""
+"""The agents registered at this worker and at others, and the rules for a name that is already taken."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from hubble.transport.peer import Peer
 log = logging.getLogger(__name__)
 
 PATIENCE = 3.0
-"""Seconds for which a session waits for a gateway that was here a moment ago, as agents do (hubble/agent/links.py)."""
+"""Seconds for which a session waits for a gateway that is reconnecting; agents wait as long (hubble/agent/links.py)."""
 MOST_WAITING = 1_000
 POLL = 0.05
 PROBE_TIMEOUT = 3.0
-"""Seconds in which the holder of a name that another agent asks for must show a sign of life."""
+"""Seconds within which the holder of a name must answer a ping when another agent requests the name."""
 
 
 class NameTaken(Exception):
-    """The name cannot be had: `code` and the text say why."""
+    """A name is not available; `code` and the text give the reason."""
 
     def __init__(self, code: Refusal, text: str) -> None:
         super().__init__(text)
@@ -38,10 +38,10 @@ class NameTaken(Exception):
 
 
 class Gateways:
-    """The registered agents by name; `directory` is the one truth among the workers, `mesh` leads to the others.
+    """The registered agents by name; `directory` is authoritative for all workers, `mesh` reaches the other workers.
 
-    An agent's own return (the same instance, a later epoch) takes its name back at once. Anybody else gets it only if
-    the holder's link gives no sign of life: a silent swap would be a hijack.
+    A reconnecting agent (the same instance, a later epoch) takes its name back at once. Another agent gets the name
+    only if the holder's link does not answer: a silent swap would be a hijack.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Gateways:
     # Finding.
 
     def get(self, name: str) -> Gateway | None:
-        """The gateway called `name` if it is here, or None."""
+        """Return the gateway `name` if it is at this worker, or None."""
         return self._by_name.get(name)
 
     def find(self, name: str) -> Peer | None:
-        """The gateway if it is here, else the worker that holds it. None if nobody does."""
+        """Return the gateway if it is at this worker, else the worker that holds it, or None if it is offline."""
         gateway = self._by_name.get(name)
         if gateway is not None or self._mesh is None:
             return gateway
@@ -88,13 +88,13 @@ class Gateways:
                 return None
             return self._mesh.peer(registration.worker)
         except (DirectoryError, WorkerUnreachable) as error:
-            log.info("gateway %s: not reached: %s", name, error)
+            log.info("gateway %s is unreachable: %s", name, error)
             return None
 
     def find_patiently(self, name: str, since: float) -> Peer | None:
-        """As `find`, but a gateway that was here a moment ago is waited for: until PATIENCE after `since`.
+        """Find as `find` does, but wait for a gateway that was registered recently until PATIENCE after `since`.
 
-        `since` is by the monotonic clock. No more than MOST_WAITING wait at a time.
+        `since` is by the monotonic clock. At most MOST_WAITING calls wait at a time; further calls do not wait.
         """
         peer = self.find(name)
         if peer is not None or self._waiting >= MOST_WAITING or not self._was_held(name):
@@ -102,7 +102,7 @@ class Gateways:
         self._waiting += 1
         try:
             while peer is None and time.monotonic() < since + PATIENCE:
-                gevent.sleep(POLL + POLL * self._waiting / 100)  # all who wait together take a bounded time
+                gevent.sleep(POLL + POLL * self._waiting / 100)  # bounds the lookups a second of all waiting calls
                 peer = self.find(name)
             return peer
         finally:
@@ -115,45 +115,45 @@ class Gateways:
             return False
 
     def not_there(self, name: str, peer: WorkerPeer) -> None:
-        """Another worker has said that it does not have the gateway: the directory is healed."""
+        """Remove a stale entry from the directory: the worker `peer` does not have the gateway."""
         try:
             registration = self._directory.find(name)
             if registration is not None and registration.worker == peer.worker:
                 self._directory.release(registration)
         except DirectoryError as error:
-            log.warning("gateway %s: its stale entry stays: %s", name, error)
+            log.warning("gateway %s: cannot remove its stale entry: %s", name, error)
 
     # Registering.
 
     def register(self, newcomer: Gateway) -> None:
-        """Give the newcomer its name; may wait for the holder's sign of life. Raises NameTaken."""
-        if not newcomer.instance:  # of protocol 0.1, which has no epoch: each registration is to be told from others
+        """Give the newcomer its name; may wait until the holder answers a ping. Raises NameTaken."""
+        if not newcomer.instance:  # protocol 0.1 has no epoch, but each registration needs a distinct one
             newcomer.epoch = time.time_ns() // 1000
         with self._registering.hold(newcomer.name):
             try:
                 replaced = self._take(newcomer)
             except DirectoryError as error:
-                log.error("gateway %s: not registered: %s", newcomer.name, error, extra={"gateway": newcomer.name})
-                raise NameTaken(Refusal.BUSY, "the proxy's directory is out of order: try again") from error
+                log.error("gateway %s not registered: %s", newcomer.name, error, extra={"gateway": newcomer.name})
+                raise NameTaken(Refusal.BUSY, "the proxy's directory is unavailable; try again") from error
         if replaced is not None and replaced.worker != self._me.id:
-            gevent.spawn(self._tell_to_evict, replaced)
+            gevent.spawn(self._request_eviction, replaced)
         if self._mesh is not None and self._directory.trouble:
             facts = dataclasses.asdict(self._registration(newcomer))
             gevent.spawn(self._mesh.call_all, "hear", registration=facts)
 
     def _take(self, newcomer: Gateway) -> Registration | None:
-        """Get the name from the directory: whom it was taken from, if anybody had it."""
+        """Claim the name in the directory; return the registration that it replaces, or None."""
         registration = self._registration(newcomer)
         replaces: Registration | None = None
         while True:
             holder = self._by_name.get(newcomer.name)
             if holder is not None:
-                self._outdo(holder, newcomer)
+                self._displace(holder, newcomer)
                 continue
             elsewhere = self._directory.claim(registration, replaces)
             if elsewhere is None:
                 break
-            self._outdo_elsewhere(elsewhere, registration, newcomer)
+            self._displace_elsewhere(elsewhere, registration, newcomer)
             replaces = elsewhere
         self._by_name[newcomer.name] = newcomer
         newcomer.since = time.time()
@@ -161,7 +161,7 @@ class Gateways:
         return replaces
 
     def is_return(self, newcomer: Gateway) -> bool:
-        """Whether the name belongs, here or elsewhere, to an earlier registration of the very same agent."""
+        """Return whether an earlier registration of the same agent holds the name, at this worker or another."""
         try:
             holder = self._directory.find(newcomer.name)
         except DirectoryError:
@@ -169,7 +169,7 @@ class Gateways:
         return holder is not None and self._registration(newcomer).outdoes(holder)
 
     def unregister(self, gateway: Gateway, why: str) -> bool:
-        """The gateway's link is gone; whether the name was its own still."""
+        """Unregister a gateway whose link is gone; return whether it still held its name."""
         if self._by_name.get(gateway.name) is not gateway:
             return False
         del self._by_name[gateway.name]
@@ -177,40 +177,42 @@ class Gateways:
         try:
             self._directory.release(self._registration(gateway))
         except DirectoryError as error:
-            log.warning("gateway %s: not released yet: %s", gateway.name, error)
+            log.warning("gateway %s: cannot release its name in the directory: %s", gateway.name, error)
         return True
 
     def registrations(self) -> Iterator[Registration]:
-        """Those of the gateways that are here, as the directory should have them."""
+        """Return the registrations of the gateways at this worker, as the directory should have them."""
         return (self._registration(gateway) for gateway in self)
 
     def taken(self, holder: Registration) -> None:
-        """A name that a gateway has here belongs to another worker's by now."""
+        """Evict the gateway of this worker whose name now belongs to `holder`, at another worker."""
         gateway = self._by_name.get(holder.name)
         if gateway is not None and holder.worker != self._me.id:
-            self._evict(gateway, f"its name was registered at worker {holder.worker} meanwhile")
+            self._evict(gateway, f"its name was registered at worker {holder.worker}")
 
     def _registration(self, gateway: Gateway) -> Registration:
         return Registration(gateway.name, self._me.id, gateway.epoch, owner_digest(gateway.instance))
 
-    def _outdo(self, holder: Gateway, newcomer: Gateway) -> None:
-        """Evict the holder of a name, who is here, or refuse the newcomer."""
+    def _displace(self, holder: Gateway, newcomer: Gateway) -> None:
+        """Evict the holder of a name, which is at this worker, or refuse the newcomer. Raises NameTaken."""
         if holder.instance and holder.instance == newcomer.instance:
             if newcomer.epoch <= holder.epoch:
-                raise NameTaken(Refusal.STALE, "this agent has registered again since")
-            self._evict(holder, "replaced by the agent's own return")
+                raise NameTaken(Refusal.STALE, "the agent has registered again since")
+            self._evict(holder, "the agent reconnected")
         elif holder.link.probe(self._probe_timeout):
             raise _taken(newcomer)
         else:
-            self._evict(holder, f"no sign of life within {self._probe_timeout:g} s when its name was asked for")
+            self._evict(
+                holder, f"no answer to a ping within {self._probe_timeout:g} s when another agent requested the name"
+            )
 
-    def _outdo_elsewhere(self, holder: Registration, registration: Registration, newcomer: Gateway) -> None:
-        """The same for a holder at another worker, or refuse; the newcomer may then claim the name from it."""
+    def _displace_elsewhere(self, holder: Registration, registration: Registration, newcomer: Gateway) -> None:
+        """Return if the newcomer may claim the name from its holder at another worker. Raises NameTaken."""
         if holder.worker == self._me.id or self._mesh is None:
-            return  # left over from a link that is gone
+            return  # a stale entry of a lost link
         if holder.owner and holder.owner == registration.owner:
             if registration.epoch <= holder.epoch:
-                raise NameTaken(Refusal.STALE, "this agent has registered again since")
+                raise NameTaken(Refusal.STALE, "the agent has registered again since")
             return
         try:
             alive = self._mesh.call(
@@ -223,12 +225,12 @@ class Gateways:
 
     def _evict(self, gateway: Gateway, why: str) -> None:
         if self.unregister(gateway, why):
-            log.info("gateway %s: its old link is closed: %s", gateway.name, why, extra={"gateway": gateway.name})
+            log.info("gateway %s: closed its old link: %s", gateway.name, why, extra={"gateway": gateway.name})
         gateway.link.abort(why)
 
-    # What other workers ask, and are asked.
+    # Calls to and from other workers.
 
-    def _tell_to_evict(self, holder: Registration) -> None:
+    def _request_eviction(self, holder: Registration) -> None:
         assert self._mesh is not None
         try:
             self._mesh.call(holder.worker, "evict", name=holder.name, epoch=holder.epoch)
@@ -247,8 +249,8 @@ class Gateways:
     def _evict_for_other(self, arguments: dict[str, Any]) -> None:
         gateway = self._by_name.get(arguments["name"])
         if gateway is not None and gateway.epoch == arguments["epoch"]:
-            self._evict(gateway, "the agent, or another in its place, has registered at another worker")
+            self._evict(gateway, "its name was registered at another worker")
 
 
 def _taken(newcomer: Gateway) -> NameTaken:
-    return NameTaken(Refusal.NAME_TAKEN, f"the name {newcomer.name} is taken by another agent that is here")
+    return NameTaken(Refusal.NAME_TAKEN, f"the name {newcomer.name} is taken by another agent that is online")

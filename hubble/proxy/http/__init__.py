@@ -1,5 +1,5 @@
-"""What the public listener answers to HTTP requests.
+"""The HTTP side of the public listener.
 
-app       upgrades are links; health checks; everything else
-fallback  what is served to anybody but an agent: a directory, or another server's answers
+app       dispatches upgrades, health checks and all other requests
+fallback  responses to clients that are not agents: 404, or those of another server
 """

@@ -1,4 +1,4 @@
-"""The WSGI application: a WebSocket on any path is a link; everything else is answered in a few words."""
+"""The WSGI application: a WebSocket is a link; other requests get a short plain-text response."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 WSGIApplication = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 NOT_A_BROWSER = b"""This is a Hubble proxy: agents connect here over a WebSocket.
-There is nothing to see for a browser. If you meant to reach a service, ask whoever gave you this address.
+It serves no pages for a browser. If you expected a service here, ask the person who gave you this address.
 """
 
 
 class Application:
-    """Hands links, with the WSGI environment of their upgrade, to `serve`, which returns when the link has ended.
+    """Passes links, with the WSGI environment of their upgrade, to `serve`, which returns when the link has ended.
 
-    `trouble` says why no more agents should be sent here for now, or "". Below `path`, where links are opened, the
-    proxy answers those who ask for its health; all other requests are the `fallback`'s, if there is one.
+    `trouble` returns why the proxy is not ready for more agents, or "". Agents open links below `path`, where the
+    proxy also answers health checks. `fallback`, if set, handles all other requests.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Application:
 
 
 def not_found(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """A fallback that says nothing of what is here."""
+    """Respond 404, without revealing that this is a proxy."""
     return answer(start_response, environ, "404 Not Found", b"not found\n")
 
 
 def answer(start_response: StartResponse, environ: Environ, status: str, body: bytes) -> Iterable[bytes]:
-    """A whole answer, of plain text."""
+    """Send a complete plain-text response."""
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     if status.startswith("426"):
         headers += [("Upgrade", "websocket"), ("Connection", "Upgrade, close")]  # RFC 9110, section 15.5.22

@@ -1,4 +1,4 @@
-"""What is answered where no link is asked for, so that the proxy can live on the port of a site."""
+"""Responses to requests that do not open a link, so that the proxy can share a port with a web site."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0
 EXCHANGE_TIMEOUT = 120.0
-"""Seconds until the site's answer must have begun, its client's slow upload included."""
+"""Seconds until the site's response must have begun, including a slow upload by the client."""
 CHUNK = 64 * 1024
 
-# RFC 9110, section 7.6.1; and what old clients of proxies send.
+# RFC 9110, section 7.6.1, and the headers that old proxy clients send.
 HOP_BY_HOP = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
     *("te", "trailer", "transfer-encoding", "upgrade"),
 }
-# Said anew to the site, or none of its business.
+# Set again for the site, or meant only for this hop.
 REPLACED = {"expect", "forwarded", "x-forwarded-for"}
 
 
 class Site:
     """Relays requests to the site at `url`, `http` or `https`, as a reverse proxy does.
 
-    The site sees the client's Host, and its address in X-Forwarded-For. Raises UsageError for what is no such URL,
-    PatchingMissing where a request would stop the whole process.
+    The site sees the client's Host, and its address in X-Forwarded-For. Raises UsageError if the URL is invalid, and
+    PatchingMissing if gevent has not patched sockets: a request would block the whole process.
     """
 
     def __init__(self, url: str) -> None:
@@ -61,13 +61,13 @@ class Site:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not environ["RAW_URI"].startswith("/"):  # an absolute URI, or the * of OPTIONS
             return not_found(environ, start_response)
-        late = TimeoutError(f"it has not answered within {EXCHANGE_TIMEOUT:g} s")
+        late = TimeoutError(f"no response within {EXCHANGE_TIMEOUT:g} s")
         try:
             with gevent.Timeout(EXCHANGE_TIMEOUT, late):
                 response = self._ask(environ)
         except (HTTPError, OSError) as error:
-            log.warning("the site %s does not answer: %s", self._url, error)
-            return answer(start_response, environ, "502 Bad Gateway", b"the site does not answer\n")
+            log.warning("fallback site %s did not respond: %s", self._url, error)
+            return answer(start_response, environ, "502 Bad Gateway", b"the site does not respond\n")
         start_response(f"{response.status} {response.reason or ''}".strip(), _response_headers(response))
         if environ["REQUEST_METHOD"] == "HEAD":
             response.release_conn()
@@ -92,20 +92,20 @@ class Site:
             yield from response.stream(CHUNK, decode_content=False)
             response.release_conn()
         except (HTTPError, OSError) as error:
-            log.warning("the site %s broke off its answer: %s", self._url, error)
-            # So that the client's connection ends as well, and it does not take this for the whole.
-            raise ConnectionResetError(errno.ECONNRESET, "the site broke off its answer") from error
+            log.warning("fallback site %s aborted its response: %s", self._url, error)
+            # Ends the client's connection as well, so that the client sees that the response is incomplete.
+            raise ConnectionResetError(errno.ECONNRESET, "the site aborted its response") from error
         finally:
             response.close()
 
 
 def parse_fallback(text: str) -> WSGIApplication:
-    """What `404`, or the URL of a site, means. Raises UsageError."""
+    """Return the fallback for the text `404` or the URL of a site. Raises UsageError."""
     return not_found if text == "404" else Site(text)
 
 
 def _no_site(url: str) -> UsageError:
-    return UsageError(f"the fallback {url!r} is neither 404 nor the URL of a site, such as http://127.0.0.1:8081")
+    return UsageError(f"invalid fallback {url!r}: write 404 or the URL of a site, for example http://127.0.0.1:8081")
 
 
 def _has_body(environ: Environ) -> bool:
@@ -123,7 +123,7 @@ def _request_headers(environ: Environ) -> dict[str, str]:
     kept["x-forwarded-for"] = environ.get("REMOTE_ADDR", "")
     kept.setdefault("x-forwarded-proto", environ["wsgi.url_scheme"])
     kept.setdefault("x-forwarded-host", headers.get("host", ""))
-    for name in ("accept-encoding", "user-agent"):  # urllib3 has its own
+    for name in ("accept-encoding", "user-agent"):  # keeps urllib3 from adding its own
         kept.setdefault(name, SKIP_HEADER)
     return kept
 
@@ -131,7 +131,7 @@ def _request_headers(environ: Environ) -> dict[str, str]:
 def _response_headers(response: BaseHTTPResponse) -> list[tuple[str, str]]:
     dropped = HOP_BY_HOP | _named_by_connection(response.headers.get("connection", ""))
     if response.status in (204, 304):
-        dropped |= {"content-length"}  # true of a 304, and not allowed by pywsgi
+        dropped |= {"content-length"}  # valid in a 304, but pywsgi rejects it
     return [(name, value) for name, value in response.headers.items() if name.lower() not in dropped]
 
 

@@ -1,12 +1,12 @@
 """The sessions that cross a worker.
 
-routes      which two peers a session's messages travel between
-opener      from an Initiator to a route: policy, gateway, the exit's answer
-excess      holds back an agent that asks for more sessions than it may
-relay       passes messages on, and tells both sides when one is gone
-record      what is known of one session
-registry    the sessions whose entry is here, those that wait for a path included; they expire here
-kicks       what an operator ends
-revocation  asks the policy again about what is live
+routes      the two peers between which a session's messages travel
+opener      opens a session: asks the policy, finds the gateway, waits for the exit's Ack
+excess      throttles an agent that requests more sessions than it is allowed
+relay       relays messages, and notifies one side when the other is lost
+record      the facts and counts of one session
+registry    the records of the sessions whose entry is at this worker, including suspended ones, and their expiry
+kicks       ends sessions and links on an operator's request
+revocation  reauthorizes live gateways and sessions
 ending      ends a session on both sides
 """

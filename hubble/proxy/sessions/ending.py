@@ -1,4 +1,4 @@
-"""Ending sessions on both sides, and what the sides are told."""
+"""Ends sessions on both sides, and builds the messages that notify the sides."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def lost_message(route: Route, direction: Direction) -> Message:
-    """What the end in this direction is told when the other has become unreachable."""
+    """Return the message for the receiver in `direction` when the sender has become unreachable."""
     if route.resumable:
         return Suspend(route.session, direction is TO_ENTRY)
     return Terminator(route.session)
 
 
 def reset_message(route: Route, direction: Direction, reason: ResetReason, text: str) -> Message:
-    """What the end in this direction is told, in the name of the other, when the proxy ends the session."""
+    """Return the message for the receiver in `direction`, on the sender's behalf, when the proxy ends the session."""
     if route.resumable:
         return Reset(route.session, direction is TO_ENTRY, reason, text)
     return Terminator(route.session)
 
 
 def end(routes: Routes, sessions: SessionRegistry, route: Route, reason: ResetReason, text: str) -> None:
-    """End a session on both sides by a reset."""
+    """Reset a session on both sides."""
     routes.remove(route)
     sessions.reset(route, reason, text)
     for direction in Direction:

@@ -1,4 +1,4 @@
-"""What an operator ends: sessions, gateways' links, and everything of a gateway that is blocked."""
+"""Ends what an operator kicks: a session, a gateway's link, or all sessions of a gateway that is blocked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hubble.proxy.sessions.registry import SessionRegistry
 from hubble.proxy.sessions.routes import Routes
 
 KICKED = 10_000
-"""Kicked sessions that a worker remembers; the oldest are forgotten first, by then their agents have given up."""
+"""Kicked sessions that a worker remembers; it forgets the oldest first, whose agents have given up by then."""
 
 
 class Kicks:
-    """Ends what is here, and remembers the sessions, which must not be resumed: `session in kicks`."""
+    """Ends sessions and links at this worker. Kicked sessions must not resume: test with `session in kicks`."""
 
     def __init__(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes, blocks: Blocks) -> None:
         self._gateways = gateways
@@ -29,7 +29,7 @@ class Kicks:
         return session in self._kicked
 
     def session(self, session: bytes) -> bool:
-        """End a session by a reset on both sides, and let it not be resumed; return whether its entry is here."""
+        """Reset a session on both sides and prevent its resumption; return whether its entry is at this worker."""
         self._kicked[session] = None
         if len(self._kicked) > KICKED:
             self._kicked.popitem(last=False)
@@ -43,16 +43,16 @@ class Kicks:
         return True
 
     def gateway(self, name: str) -> bool:
-        """Close a gateway's link: it may come back, and its sessions go on then. Return whether it was here."""
+        """Close a gateway's link; return whether it was at this worker. The agent may reconnect and resume sessions."""
         gateway = self._gateways.get(name)
         if gateway is not None:
             gateway.link.close(1008, "kicked by the operator")
         return gateway is not None
 
     def block(self, name: str, blocked: bool) -> bool:
-        """Refuse a gateway's registrations and end its sessions, or let it register again (`blocked` false).
+        """Block a gateway and end its sessions, or unblock it (`blocked` is false).
 
-        Return whether its link was here and is closed.
+        Return whether its link was at this worker and has been closed.
         """
         self._blocks.set(name, blocked)
         if not blocked:

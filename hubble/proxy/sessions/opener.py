@@ -1,4 +1,4 @@
-"""From an Initiator to a route: the policy is asked, the gateway found, and the exit answers."""
+"""Opens a session: asks the policy, finds the gateway, and turns the exit's Ack into a route."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ from hubble.transport.peer import Peer
 log = logging.getLogger(__name__)
 
 NOT_YOURS = "the session belongs to other agents"
-UNKNOWN = "the session is unknown there"
-EXIT_LOST = "the link of the gateway was lost: try again"
+UNKNOWN = "the exit does not know the session"
+EXIT_LOST = "the link of the gateway was lost; try again"
 MOST_UNANSWERED = 2_000
-"""Initiators of one agent that the policy and the exits have not answered yet."""
+"""Initiators of one agent that neither the policy nor an exit has answered yet."""
 MOST_UNANSWERED_BYTES = 2 * 1024 * 1024
-"""Bytes of those."""
+"""The total size of these Initiators, in bytes."""
 
 
 class Opener:
-    """Opens routes. The texts of its refusals are protocol 0.1's (docs/protocol.md)."""
+    """Opens routes. Protocol 0.1 defines the texts of some refusals (docs/protocol.md)."""
 
     def __init__(
         self,
@@ -72,13 +72,13 @@ class Opener:
 
     @property
     def most_refusals(self) -> int:
-        """How many sessions of one agent are refused in a second before its link is held back."""
+        """Return the number of refused sessions of one agent in a second before its link is throttled."""
         return self._limits.sessions_per_second
 
     def ask(self, entry: Gateway, initiator: Initiator, excess: Excess) -> None:
-        """Deal with a session that an agent asks for; what exceeds its limits is refused, and holds back its link.
+        """Open the session that an agent requests, or refuse it and throttle the link if it exceeds the agent's limits.
 
-        Runs in the greenlet that reads the link; raises LinkClosed as `excess` does.
+        Call from the greenlet that reads the link. Raises LinkClosed as `excess` does.
         """
         exceeded = self._over_limit(entry, initiator)
         if exceeded is None:
@@ -89,13 +89,13 @@ class Opener:
         code, text = exceeded
         refused = excess.count()
         if refused:
-            also = f" ({refused} sessions refused)" if refused > 1 else ""
-            self._sessions.refused(_record(_request(entry, initiator), initiator), code, text + also)
+            total = f" ({refused} sessions refused)" if refused > 1 else ""
+            self._sessions.refused(_record(_request(entry, initiator), initiator), code, text + total)
         answer(entry.link, Ack(initiator.session, False, text, code, path=initiator.path), initiator.session)
         excess.hold_back(text)
 
     def _begin(self, entry: Gateway, initiator: Initiator) -> None:
-        """Ask the policy, find the gateway, and pass the Initiator on, or refuse it."""
+        """Ask the policy, find the gateway, and forward the Initiator, or refuse it."""
         request = _request(entry, initiator)
         record = _record(request, initiator)
         denied = self._denied(request, initiator)
@@ -111,12 +111,14 @@ class Opener:
         if exit_peer is None:
             self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY, record)
         elif entry is exit_peer and (initiator.terms is None or not entry.resumable):
-            self._refuse(entry, initiator, Refusal.BAD_REQUEST, "an agent of protocol 0.1 cannot reach itself", record)
+            self._refuse(
+                entry, initiator, Refusal.BAD_REQUEST, "an agent that speaks protocol 0.1 cannot reach itself", record
+            )
         else:
             self._propose(entry, exit_peer, initiator, request, record)
 
     def _find_exit_again(self, route: Route, initiator: Initiator) -> None:
-        """The worker that had the gateway has it no longer: the gateway may be about to return, there or elsewhere."""
+        """Find the exit again after another worker has lost the gateway, which may be about to reconnect anywhere."""
         assert isinstance(route.entry, Gateway) and route.record is not None
         table = self._routes.of(route.entry)
         table.begin_to_ask(route.session, route.size)
@@ -126,14 +128,14 @@ class Opener:
             table.end_to_ask(route.session, route.size)
 
     def refuse_invalid(self, entry: Peer, error: InvalidInitiator, excess: Excess) -> None:
-        """Refuse a session whose Initiator is invalid; too many hold back the link of their agent.
+        """Refuse a session whose Initiator is invalid; throttle the link of an agent that sends too many of them.
 
-        Runs in the greenlet that reads the link; raises LinkClosed as `excess` does.
+        Call from the greenlet that reads the link. Raises LinkClosed as `excess` does.
         """
         refused = excess.count()
         if refused:
             log.warning(
-                "session %s: refused: its Initiator from %s is invalid: %s (%d sessions refused)",
+                "session %s refused: invalid Initiator from %s: %s (%d sessions refused)",
                 session_text(error.session), entry.name, error, refused,
             )  # fmt: skip
         ack = Ack(error.session, False, str(error), Refusal.BAD_REQUEST, path=error.path)
@@ -142,7 +144,7 @@ class Opener:
             excess.hold_back(str(error))
 
     def pass_in(self, entry: Peer, initiator: Initiator) -> None:
-        """Another worker, which has asked the policy, passes an Initiator on to a gateway that is here."""
+        """Forward an Initiator from another worker, which has asked the policy, to a gateway at this worker."""
         exit_peer = self._gateways.get(initiator.gateway)
         if exit_peer is None:
             self._refuse(entry, initiator, Refusal.NO_GATEWAY, NO_GATEWAY)
@@ -177,11 +179,11 @@ class Opener:
             self._refuse(entry, initiator, Refusal.BAD_REQUEST, NOT_YOURS, record)
             return
         if initiator.terms is not None and initiator.terms.resume and not exit_peer.resumable:
-            # To an exit of protocol 0.1 it would be a new session, for which the policy has not been asked.
+            # An exit that speaks protocol 0.1 would open a new session, about which the policy has not been asked.
             self._refuse(entry, initiator, Refusal.UNKNOWN_SESSION, UNKNOWN, record)
             return
         passed_on = dataclasses.replace(initiator, path=route.path)
-        if not extended and not exit_peer.is_worker:  # protocol 0.1 is told nothing that it does not know
+        if not extended and not exit_peer.is_worker:  # protocol 0.1 does not know these fields
             passed_on = dataclasses.replace(passed_on, terms=None, source="")
         elif passed_on.terms is not None:
             passed_on = dataclasses.replace(passed_on, terms=_granted(route.halves[TO_ENTRY], passed_on.terms))
@@ -189,7 +191,7 @@ class Opener:
         exit_peer.link.send(encode(passed_on), initiator.session)
 
     def acknowledge(self, exit_peer: Peer, ack: Ack) -> None:
-        """An exit has answered an Initiator."""
+        """Handle the Ack with which an exit answers an Initiator."""
         route = self._routes.answered(exit_peer, ack.session, ack.path)
         if route is None:
             self._turn_down(exit_peer, ack)
@@ -198,7 +200,7 @@ class Opener:
         if ack.ok and route.entry.link.closed:
             exit_peer.link.send(encode(lost_message(route, TO_EXIT)), route.session)
             return
-        if ack.ok and self._routes.would_steal(route):  # they have opened it since the route was proposed
+        if ack.ok and self._routes.would_steal(route):  # other agents have opened the session since the proposal
             refused = reset_message(route, TO_EXIT, ResetReason.REFUSED, NOT_YOURS)
             exit_peer.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
@@ -216,42 +218,42 @@ class Opener:
         route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)
 
     def _turn_down(self, exit_peer: Peer, ack: Ack) -> None:
-        """Nobody waits for the answer any more. An exit that is not told keeps the session, and its connection."""
+        """Tell an exit that its entry no longer waits: otherwise it would keep the session and its connection."""
         if ack.ok and self._routes.get(ack.session) is None and not self._routes.is_proposed_to(exit_peer, ack.session):
             message = Terminator(ack.session) if ack.terms is None else Suspend(ack.session, False)
             answer(exit_peer.link, message, ack.session)
 
     def exit_lost(self, exit_peer: Peer) -> None:
-        """The exit's link is gone: its unanswered Initiators are refused."""
+        """Refuse the unanswered Initiators of an exit whose link is lost."""
         for route in self._routes.of(exit_peer).proposed():
             self._routes.withdraw(route)
             if route.exit is exit_peer and not route.entry.link.closed:
-                # The exit may have accepted: only the entry can ask again, with another attempt.
+                # The exit may have accepted, so only the entry can retry, with a new attempt number.
                 code, text = (Refusal.BUSY, EXIT_LOST) if route.path else (Refusal.NO_GATEWAY, NO_GATEWAY)
                 ack = Ack(route.session, False, text, code, path=route.entry_path)
                 self._sessions.answered(route, ack)
                 route.entry.link.send(encode(ack), route.session)
 
     def _over_limit(self, entry: Gateway, initiator: Initiator) -> tuple[Refusal, str] | None:
-        """Which limit the session would pass, or None.
+        """Return the refusal for a session that would exceed a limit, or None.
 
-        That it resumes is only what its entry says, so it counts as well. All of an agent's sessions may resume at
-        once, however, or ask again for an exit that is late: what then comes too fast is told to come again. What
-        resumes has a meter of its own.
+        The entry alone claims that a session resumes, so resumptions count as well. But all sessions of an agent may
+        resume or retry at once: later attempts get BUSY, so that the agent retries them. Resumptions have their own
+        rate, so that they do not compete with new sessions.
         """
         table = self._routes.of(entry)
         terms, unanswered = initiator.terms, table.unanswered
-        code = Refusal.LIMIT if terms is None or terms.attempt <= 1 else Refusal.BUSY  # it was told of at the first
+        code = Refusal.LIMIT if terms is None or terms.attempt <= 1 else Refusal.BUSY
         if table.has_other_sessions(initiator.session, self._limits.sessions):
-            return code, f"{entry.name} has {self._limits.sessions} sessions already"
+            return code, f"{entry.name} has reached its session limit ({self._limits.sessions})"
         if unanswered.count >= MOST_UNANSWERED or unanswered.size + _size(initiator) > MOST_UNANSWERED_BYTES:
-            return code, f"{entry.name} waits for the answers to {unanswered.count} others"
+            return code, f"{entry.name} already waits for answers about {unanswered.count} sessions"
         if self._rate.allows((entry.name, terms is not None and terms.resume)):
             return None
         return code, f"{entry.name} opens more than {self._limits.sessions_per_second} sessions a second"
 
     def _denied(self, request: ConnectionRequest, initiator: Initiator) -> tuple[Refusal, str] | None:
-        """Why the session is denied, or None."""
+        """Ask the policy; return the refusal of a denied session, or None."""
         if initiator.session in self._kicks:
             return Refusal.UNAUTHORIZED, "ended by the operator"
         started = time.monotonic()
@@ -281,22 +283,22 @@ class Opener:
 
 
 def answer(link: Link, message: Message, session: bytes) -> None:
-    """Answer a peer, behind what waits of the session if anything does. Answers that are not read close the link."""
+    """Send an answer to a peer, after queued messages of the same session. A peer that reads none loses its link."""
     link.send(encode(message), session if link.queued(session) else None)
 
 
 def _size(initiator: Initiator) -> int:
-    """About the bytes that it takes while it is not answered."""
+    """Return about how many bytes an unanswered Initiator occupies."""
     return 256 + len(initiator.host) + len(initiator.key) + len(initiator.gateway) + len(initiator.source)
 
 
 def _granted(half: Half, terms: Terms) -> Terms:
-    """The receiver's terms as the sender is told them."""
+    """Return the receiver's terms with the limit that the sender is granted."""
     return dataclasses.replace(terms, limit=half.grant(terms.received, terms.limit))
 
 
 def _request(entry: Gateway, initiator: Initiator) -> ConnectionRequest:
-    """What the policy is asked."""
+    """Return the request to put to the policy."""
     return ConnectionRequest(
         host=initiator.host,
         port=initiator.port,
@@ -311,7 +313,7 @@ def _request(entry: Gateway, initiator: Initiator) -> ConnectionRequest:
 
 
 def _record(request: ConnectionRequest, initiator: Initiator) -> Record:
-    """What is remembered of a session that was asked for just now."""
+    """Return the record of a session that has just been requested."""
     terms = initiator.terms
     return Record(
         session=initiator.session,

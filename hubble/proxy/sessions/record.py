@@ -1,4 +1,4 @@
-"""What a worker knows of one session whose entry is there."""
+"""The record of one session, kept by the worker of its entry."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from hubble.proxy.sessions.routes import Route
 
 @dataclass(eq=False, slots=True)
 class Record:
-    """One session: what identifies it, since when it is open (seconds since 1970), and how much has passed."""
+    """One session: its identity, the times of its events (seconds since 1970), and its byte counts."""
 
     session: bytes
     facts: PublicFacts
     resumes: bool
     received: int
-    """Bytes of the exit's stream that the entry has already."""
+    """Bytes of the exit's stream that the entry had received when it sent the request."""
     asked: float
-    """When it was asked for, by the monotonic clock."""
+    """The time of the request, by the monotonic clock."""
     attempt: int = 1
-    """Which request of its entry this is, the first included."""
+    """The number of this request among the requests of its entry, from 1."""
     opened: float = 0.0
     suspended: float | None = None
-    """Since when it has no path."""
+    """The time the session lost its path, or None while it has one."""
     resumptions: int = 0
     route: Route | None = None
     rate: tuple[float, float] = (0.0, 0.0)
-    """Bytes a second in either direction, of late."""
+    """Recent bytes a second, by direction."""
     measured: tuple[int, int] = (0, 0)
-    """Bytes that had passed when `rate` was measured."""
+    """Bytes that had passed when `rate` was last computed, by direction."""
     base: list[int] = field(default_factory=lambda: [0, 0])
-    """What the receivers had when the path was set up; by direction."""
+    """Bytes that the receivers had when the path was set up, by direction."""
     ends: list[int | None] = field(default_factory=lambda: [None, None])
-    """Where the streams end, if that is known; by direction."""
+    """The offsets at which the streams end, by direction; None while unknown."""
     moving: gevent.Greenlet | None = None
-    """Fetches what another worker knows of the session."""
+    """The greenlet that fetches the session's record from another worker."""
 
     def passed(self, direction: Direction) -> int:
-        """Bytes of one stream that have passed, each counted once."""
+        """Return how many bytes of one stream have passed, each counted once."""
         total = self.base[direction] + (self.route.halves[direction].passed if self.route is not None else 0)
         end = self.ends[direction]
         return total if end is None else min(total, end)

@@ -1,8 +1,8 @@
-"""The sessions whose entry is at this worker, those that wait for a path included.
+"""The records of the sessions whose entry is at this worker, including suspended ones.
 
-The proxy needs no memory of a session whose path is lost, but whoever ends or watches it wants one account of it from
-its first opening to its end. So a record outlives its route, for a while. Each session has one record, at the worker of
-its entry: the exit's worker, if it is another, keeps none. A session resumed at another worker takes its record along.
+Relaying needs no memory of a session whose path is lost, but operators want one record of a session from its opening
+to its end. So a record outlives its route for a while. Each session has one record, at the worker of its entry; the
+exit's worker, if it is another, keeps none. When a session resumes at another worker, its record moves there.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from hubble.proxy.sessions.routes import Route
 from hubble.proxy.subscriber import Subscriber
 
 SUSPENDED_TIMEOUT = 120.0
-"""Seconds after which a suspended session is taken for dead: its agents wait for 60, unless told otherwise."""
+"""Seconds after which a suspended session counts as dead: by default its agents wait for 60."""
 EXPIRY_INTERVAL = 5.0
-"""Seconds between two looks for sessions that were suspended for too long."""
+"""Seconds between two searches for suspended sessions that have expired."""
 MAX_SUSPENDED = 20_000
 TAKE_TIMEOUT = 3.0
-"""Seconds that another worker may take to hand over what it knows of a session."""
+"""Seconds within which another worker must hand over the record of a session."""
 RETRIED = (Refusal.NO_GATEWAY, Refusal.BUSY)
-"""Refusals after which the entry tries again to resume, or to open a session while its link is young."""
+"""Refusals after which the entry retries to resume a session, or to open one while its link is young."""
 
 TakeElsewhere = Callable[[str], Mapping[str, Any] | None]
 
 
 class SessionRegistry:
-    """The records of sessions that are open or suspended. `subscriber` is told what becomes of them.
+    """The records of sessions that are open or suspended. `subscriber` receives their events.
 
-    `take_elsewhere` asks the other workers for the record of a session that resumes here (`give_up` at theirs).
+    `take_elsewhere` fetches the record of a session that resumes here from the other workers, which call `give_up`.
     """
 
     def __init__(self, subscriber: Subscriber, *, take_elsewhere: TakeElsewhere | None = None) -> None:
@@ -50,27 +50,27 @@ class SessionRegistry:
         return iter(self.all())
 
     def all(self) -> list[Record]:
-        """The records of all sessions that are open or suspended here, as of now."""
+        """Return a snapshot of the records of all open and suspended sessions."""
         return list(self._records.values())
 
     def get(self, session: bytes) -> Record | None:
-        """The record of a session that is open or suspended here, or None."""
+        """Return the record of an open or suspended session, or None."""
         return self._records.get(session)
 
     @property
     def suspended(self) -> int:
-        """How many sessions wait for a path."""
+        """Return the number of sessions that wait for a path."""
         return len(self._suspended)
 
     @property
     def open(self) -> int:
-        """How many sessions have one."""
+        """Return the number of sessions that have a path."""
         return len(self._records) - len(self._suspended)
 
     # Opening.
 
     def answered(self, route: Route, ack: Ack) -> None:
-        """The exit has answered, or is gone; if it has accepted, the route is laid."""
+        """Record the exit's answer, or its loss. After an accepting Ack, the route must be in place already."""
         record = route.record
         if record is None:
             return
@@ -87,10 +87,10 @@ class SessionRegistry:
         self._resumed(known, route, to_exit=ack.terms.received if ack.terms else 0, to_entry=record.received)
 
     def refused(self, record: Record, code: Refusal, text: str) -> None:
-        """A session was not opened, or not resumed."""
+        """Record that a session was not opened, or not resumed."""
         result = code.name.lower()
         if not record.resumes:
-            if record.attempt == 1 or code not in RETRIED:  # else it was told of at the first attempt
+            if record.attempt == 1 or code not in RETRIED:  # the first attempt has reported the refusal
                 self._subscriber.refused(record, result, text)
             return
         known = self._records.get(record.session)
@@ -103,7 +103,7 @@ class SessionRegistry:
         record.opened = time.time()
         self._subscriber.opened(record)
 
-    # Going on.
+    # Resuming.
 
     def _resumed(self, record: Record, route: Route, *, to_exit: int, to_entry: int) -> None:
         known_here = record is not route.record
@@ -120,7 +120,7 @@ class SessionRegistry:
             record.moving = gevent.spawn(self._move_here, record)
 
     def _move_here(self, record: Record) -> None:
-        """Take over what another worker knows of the session, then tell that it was resumed."""
+        """Take over the record of another worker, then report the resumption."""
         assert self._take_elsewhere is not None
         known = self._take_elsewhere(record.facts.session) or {}
         record.opened = known.get("opened", record.opened)
@@ -129,7 +129,7 @@ class SessionRegistry:
         self._subscriber.resumed(record, known.get("suspended"))
 
     def give_up(self, session: str) -> dict[str, Any] | None:
-        """The session was resumed at another worker: return what is known of it here, and forget it."""
+        """Forget a session that has resumed at another worker; return its record for that worker, or None."""
         record = self._records.get(UUID(session).bytes)
         if record is None or record.moving is not None:
             return None
@@ -142,12 +142,12 @@ class SessionRegistry:
         }
 
     def stream_ends(self, route: Route, direction: Direction, offset: int) -> None:
-        """One of the streams ends at this offset."""
+        """Record the offset at which a stream ends."""
         if route.record is not None:
             route.record.ends[direction] = offset
 
     def path_lost(self, route: Route, why: str) -> None:
-        """A route is gone. A session of protocol 0.1 ends with it; others wait for another."""
+        """Record the loss of a route. A session of protocol 0.1 ends; others are suspended until they resume."""
         record = self._of(route)
         if record is None:
             return
@@ -164,25 +164,25 @@ class SessionRegistry:
     # Ending.
 
     def closed(self, route: Route) -> None:
-        """Both ends are done."""
+        """Record that both ends have finished."""
         record = self._of(route)
         if record is not None:
             self.close(record, "closed")
 
     def reset(self, route: Route, reason: ResetReason, text: str) -> None:
-        """One of the ends, or the proxy, has reset the session."""
+        """Record that one of the ends, or the proxy, has reset the session."""
         record = self._of(route)
         if record is not None:
             self.close(record, reason.name.lower(), text)
 
     def expire_regularly(self) -> None:
-        """Expire what has to, regularly, until killed."""
+        """Call `expire` each EXPIRY_INTERVAL until killed."""
         while True:
             gevent.sleep(EXPIRY_INTERVAL)
             self.expire()
 
     def expire(self) -> None:
-        """Time has passed: sessions that were not resumed are over."""
+        """Close the sessions that were suspended for SUSPENDED_TIMEOUT."""
         horizon = time.time() - SUSPENDED_TIMEOUT
         while self._suspended:
             record = next(iter(self._suspended.values()))
@@ -191,7 +191,7 @@ class SessionRegistry:
             self.close(record, "not_resumed", "not resumed in time")
 
     def close(self, record: Record, reason: str, detail: str = "") -> None:
-        """A session is over, for a reason."""
+        """Forget a session that has ended, and report its end."""
         self._forget(record)
         self._subscriber.closed(record, reason, detail)
         if record.moving is not None and not record.moving.ready():
@@ -199,10 +199,10 @@ class SessionRegistry:
         else:
             self._subscriber.accounted(record, reason, detail)
 
-    # Inner workings.
+    # Records and routes.
 
     def _of(self, route: Route) -> Record | None:
-        """The record of the session whose way this route still is."""
+        """Return the record of the route's session, or None if the session has another route now."""
         record = self._records.get(route.session)
         return record if record is not None and record.route is route else None
 
@@ -211,7 +211,7 @@ class SessionRegistry:
         record.route = route
 
     def _detach(self, record: Record) -> None:
-        """The record's route is its way no longer."""
+        """Detach the record from its route, keeping the byte counts."""
         route, record.route = record.route, None
         if route is None:
             return

@@ -1,7 +1,7 @@
-"""Passes messages on between the two links of a session's route, and tells both sides when one is gone.
+"""Relays messages between the two links of a session's route, and notifies one side when the other is lost.
 
-Of a message only its kind and its session are looked at; the same bytes go out. The queue towards a slow receiver
-stays short, since the credit that it grants is kept back while its lane is full.
+The relay reads only the kind and the session of a message, and forwards the same bytes. The queue towards a slow
+receiver stays short, because the relay holds its credit back while its lane is full.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ from hubble.transport.peer import Peer
 log = logging.getLogger(__name__)
 
 LEGACY_BACKLOG = limits.BACKLOG
-"""Bytes of a session of protocol 0.1, which has no credit, that may be queued towards its receiver."""
+"""Bytes of a protocol 0.1 session, which has no credit, that may be queued towards its receiver."""
 STALL_TIMEOUT = limits.STALL_TIMEOUT
-"""Seconds that the sender's link then waits before the session is ended."""
+"""Seconds that the sender's link then waits before the session ends."""
 DIRECTIONS = tuple(Direction)
 STREAM_HEADER = binary.STREAM_HEADER.size
 
 
 class Relay:
-    """Serves one peer: its messages are passed on until its link ends."""
+    """Serves one peer: relays its messages until its link ends."""
 
     def __init__(self, peer: Peer, routes: Routes, opener: Opener, sessions: SessionRegistry) -> None:
         self._peer = peer
@@ -63,10 +63,10 @@ class Relay:
         peer.link.on_drained = self._lane_drained
 
     def serve(self, data: bytes) -> None:
-        """Deal with one message that the peer sent. Raises ProtocolError for one that cannot be meant."""
+        """Handle one message from the peer. Raises ProtocolError for an invalid message."""
         if data and data[0] in binary.BINARY_TYPES:
             if len(data) < binary.SESSION_END:
-                raise ProtocolError("a message that ends within its session's id")
+                raise ProtocolError("a message ends within its session's id")
             self._pass_on(data)
             return
         try:
@@ -89,15 +89,15 @@ class Relay:
             case ConnectionClosed():
                 self._close(message.session)
             case Terminator():
-                if self._peer.is_worker:  # agents do not say it; from one it means nothing
+                if self._peer.is_worker:  # agents do not send it; ignore one that does
                     self._close(message.session)
             case _:
-                raise ProtocolError(f"an agent does not say {type(message).__name__} here")
+                raise ProtocolError(f"unexpected {type(message).__name__} from an agent")
 
     def lost(self) -> None:
-        """The peer's link is gone: tell the other side of each of its routes."""
+        """Notify the other side of each route of a peer whose link is lost."""
         self._opener.exit_lost(self._peer)
-        for room in self._table.room.values():  # who waits need not wait any more
+        for room in self._table.room.values():  # the sender's relay need not wait for this peer any more
             room.set()
         for route in list(self._table.routes.values()):
             self._routes.remove(route)
@@ -107,7 +107,7 @@ class Relay:
             if other is not self._peer:
                 other.link.send(encode(lost_message(route, direction)), route.session)
 
-    # Sessions that can be resumed.
+    # Resumable sessions.
 
     def _pass_on(self, data: bytes) -> None:
         kind, session = data[0], data[1 : binary.SESSION_END]
@@ -119,13 +119,13 @@ class Relay:
         if kind == binary.STREAM:
             size = len(data) - STREAM_HEADER
             if size + int.from_bytes(data[binary.SESSION_END : STREAM_HEADER], "big") > half.limit or size <= 0:
-                self.end(route, ResetReason.PROTOCOL_ERROR, "bytes beyond the credit, or none")
+                self.end(route, ResetReason.PROTOCOL_ERROR, "a STREAM message is empty or exceeds the credit")
                 return
             half.passed += size
             half.messages += 1
         elif kind == binary.CREDIT:
             if len(data) != binary.CREDIT_SIZE:
-                raise ProtocolError(f"a CREDIT of {len(data)} bytes")
+                raise ProtocolError(f"a CREDIT message has {len(data)} bytes instead of {binary.CREDIT_SIZE}")
             if self._peer.link.is_full(session):
                 if half.held_credit is None:
                     half.held_since = time.monotonic()
@@ -136,10 +136,10 @@ class Relay:
         else:
             self._follow(kind, route, DIRECTIONS[half is route.halves[1]], data)
         if not half.receiver.link.send(data, session):
-            self.end(route, ResetReason.LIMIT, "too much waits for its receiver")
+            self.end(route, ResetReason.LIMIT, "too many bytes are queued for the receiver")
 
     def _pass_on_credit(self, route: Route, half: Half, data: bytes) -> None:
-        """Pass on what the sender grants the receiver's stream, but no more than may be in flight."""
+        """Forward the credit that `half`'s sender grants, reduced to the most that may be in flight."""
         received, limit = binary.read_credit(data)
         granted = route.halves[half is route.halves[0]].grant(received, limit)
         if granted < limit:
@@ -147,7 +147,7 @@ class Relay:
         half.receiver.link.send_latest(data, data[: binary.SESSION_END])
 
     def _follow(self, kind: int, route: Route, direction: Direction, data: bytes) -> None:
-        """A message that changes what becomes of the session passes."""
+        """Update the session's state for a RESET, SUSPEND, EOF or DONE that passes."""
         if kind == binary.RESET:
             route.halves[direction].receiver.link.discard(route.session)
             self._routes.remove(route)
@@ -166,7 +166,7 @@ class Relay:
                 self._sessions.closed(route)
 
     def _without_route(self, kind: int, session: bytes, data: bytes) -> None:
-        """The session is not open here: its sender must resume it, if it still wants it."""
+        """Handle a message of a session without a route: a sender that still needs the session must resume it."""
         direction = DIRECTIONS[kind & FROM_EXIT]
         if kind & ~FROM_EXIT == binary.RESET:
             proposal = self._routes.proposed_by(self._peer, session)
@@ -174,9 +174,9 @@ class Relay:
                 self._routes.withdraw(proposal)
                 proposal.exit.link.send(data, session)
         elif direction is TO_ENTRY and self._routes.is_proposed_to(self._peer, session):
-            pass  # it will send this again when it has accepted; a Suspend would undo what it is about to set up
+            pass  # the exit repeats this after its Ack; a Suspend would undo the path that it is about to set up
         elif kind & ~FROM_EXIT in (binary.STREAM, binary.EOF) and self._answered.add((session, direction)):
-            log.debug("a message of session %s, which is not open here", session_text(session))
+            log.debug("session %s: ignored a message: the session is not open here", session_text(session))
             answer(self._peer.link, Suspend(session, direction is TO_EXIT), session)
 
     def _lane_drained(self, lane: object) -> None:
@@ -199,7 +199,7 @@ class Relay:
         route = self._routes.get(message.session)
         if route is None or self._peer not in (route.entry, route.exit):
             if self._answered.add(message.session):
-                log.debug("Data of session %s, which is not open here", session_text(message.session))
+                log.debug("session %s: ignored Data: the session is not open here", session_text(message.session))
                 answer(self._peer.link, Terminator(message.session), message.session)
             return
         half = route.halves[TO_ENTRY if route.exit is self._peer else TO_EXIT]
@@ -211,13 +211,13 @@ class Relay:
             self._wait_for_room(route, target)
 
     def _wait_for_room(self, route: Route, target: Peer) -> None:
-        """Protocol 0.1 has no credit: its sender's link waits while the receiver does not read, for a while."""
+        """Stop reading the sender's link until the receiver has room, at most STALL_TIMEOUT: 0.1 has no credit."""
         waiting = self._routes.of(target).room
         room = waiting[route.session] = Event()
         try:
             if target.link.is_full(route.session) and not target.link.closed and not room.wait(STALL_TIMEOUT):
-                log.warning("session %s: ended: its receiver has stalled", session_text(route.session))
-                self.end(route, ResetReason.STALLED, "the receiver has read nothing for long")
+                log.warning("session %s ended: the receiver has stalled", session_text(route.session))
+                self.end(route, ResetReason.STALLED, f"the receiver has read nothing for {STALL_TIMEOUT:g} s")
         finally:
             del waiting[route.session]
 
@@ -231,8 +231,8 @@ class Relay:
         route.entry.link.send(terminator, session)
         route.exit.link.send(terminator, session)
 
-    # Either kind.
+    # Both protocols.
 
     def end(self, route: Route, reason: ResetReason, text: str) -> None:
-        """End a session on both sides by a reset."""
+        """Reset a session on both sides."""
         end(self._routes, self._sessions, route, reason, text)

@@ -1,6 +1,6 @@
-"""Taking it back: live sessions and gateways are asked about again, and those now denied end at once.
+"""Reauthorizes live sessions and gateways, and ends at once the ones that the policy now denies.
 
-A revoked session cannot resume, since the policy is asked about that too.
+A revoked session cannot resume, because the policy decides about resumptions too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hubble.proxy.sessions.routes import Route, Routes
 log = logging.getLogger(__name__)
 
 ATTEMPTS, PAUSE = 10, 1.0
-"""How often a policy that is busy is asked again, after so many seconds. Then it counts as a denial."""
+"""Attempts with a policy that is busy, and the seconds between them. After the last, busy counts as a denial."""
 
 AnyRequest = TypeVar("AnyRequest")
 EndRoute = Callable[[Route, ResetReason, str], None]
@@ -28,14 +28,14 @@ EndRoute = Callable[[Route, ResetReason, str], None]
 
 @dataclass(frozen=True)
 class Revoked:
-    """How many gateways and sessions a round has ended."""
+    """The number of gateways and sessions that one round has ended."""
 
     gateways: int
     sessions: int
 
 
 class Revocation:
-    """Asks again about what this worker has let in; `end` ends a session on both sides."""
+    """Reauthorizes the gateways and sessions of this worker; `end` ends a session on both sides."""
 
     def __init__(self, gateways: Gateways, routes: Routes, authorizer: Authorizer, end: EndRoute) -> None:
         self._gateways = gateways
@@ -44,7 +44,7 @@ class Revocation:
         self._end = end
 
     def ask_again(self) -> Revoked:
-        """One round over all gateways and sessions. A policy that errs denies, so its sessions end as well."""
+        """Ask the policy about all gateways and sessions. A policy that fails denies, so its sessions end as well."""
         return Revoked(self._gateways_again(), self._sessions_again())
 
     def _gateways_again(self) -> int:
@@ -63,7 +63,7 @@ class Revocation:
         for route in self._routes.all():
             if route.request is None or _is_allowed(self._authorizer.connect, route.request):
                 continue
-            if self._routes.get(route.session) is route:  # it may have ended while the policy was asked
+            if self._routes.get(route.session) is route:  # the session may have ended while the policy decided
                 revoked += 1
                 log.warning(
                     "session %s: revoked by the policy", route.request.session, extra={"session": route.request.session}
@@ -73,7 +73,7 @@ class Revocation:
 
 
 def _is_allowed(ask: Callable[[AnyRequest], Decision], request: AnyRequest) -> bool:
-    """The policy's decision. Being busy is none, and must not end what is live; nor may it go on for good."""
+    """Return the policy's decision. Retry a busy policy: it must not end live sessions, nor keep them forever."""
     for _ in range(ATTEMPTS):
         decision = ask(request)
         if not decision.busy:

@@ -1,7 +1,7 @@
-"""Which two peers a session's messages travel between. No message is looked into but for its kind and its session.
+"""The routes: the two peers between which each session's messages travel.
 
-A route is proposed when an Initiator is passed on to the exit, and laid when the exit's Ack has accepted it: until then
-an older route of the session stays. Each peer has a table of the routes over its link.
+A route is proposed when an Initiator is forwarded to the exit, and laid when the exit's Ack accepts it. Until then an
+older route of the session stays in use. Each peer has a table of the routes over its link.
 """
 
 from __future__ import annotations
@@ -24,50 +24,50 @@ if TYPE_CHECKING:
 
 
 MOST_IN_FLIGHT = 16 * 1024 * 1024
-"""Bytes of one direction of a session that may be on their way, even if the receiver grants more."""
+"""Bytes of one direction of a session that may be in flight, even if the receiver grants more."""
 ANSWER_TIMEOUT = 60.0
-"""Seconds after which an Initiator that its exit has not answered is forgotten; its entry waits for half of that."""
+"""Seconds after which an unanswered Initiator is forgotten; its entry waits for half as long."""
 
 
 @dataclass(slots=True)
 class Unanswered:
-    """How many Initiators of one peer are not answered yet, and their bytes."""
+    """The number and the total size (bytes) of one peer's Initiators that are not answered yet."""
 
     count: int = 0
     size: int = 0
 
     def add(self, size: int) -> None:
-        """Count one Initiator more."""
+        """Count one more Initiator."""
         self.count += 1
         self.size += size
 
     def remove(self, size: int) -> None:
-        """Count one less."""
+        """Count one Initiator less."""
         self.count -= 1
         self.size -= size
 
 
 @dataclass(slots=True)
 class RouteTable:
-    """What runs over the link of one peer."""
+    """The sessions over the link of one peer."""
 
     routes: dict[bytes, Route] = field(default_factory=dict)
     proposals: dict[bytes, dict[int, Route]] = field(default_factory=dict)
-    """Those of each session by their path; the peer is the entry or the exit of each."""
+    """The proposed routes by session and path; the peer is the entry or the exit of each."""
     asking: set[bytes] = field(default_factory=set)
-    """The sessions about which the policy is being asked, or whose gateway is waited for."""
+    """The sessions that wait for the policy's decision, or for their gateway."""
     unanswered: Unanswered = field(default_factory=Unanswered)
-    """The peer's own Initiators, whether the policy or an exit is to answer them."""
+    """The peer's own Initiators that wait for the policy or for an exit."""
     room: dict[bytes, Event] = field(default_factory=dict)
-    """For a session of protocol 0.1 whose sender waits: set when its lane here has room again."""
+    """By session of protocol 0.1 whose sender waits: the event to set when its lane here has room again."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether no session runs over the link, or is about to."""
+        """Return whether no session runs over the link or is about to."""
         return not (self.routes or self.proposals or self.asking)
 
     def has_other_sessions(self, session: bytes, number: int) -> bool:
-        """Whether `number` sessions besides this one are open, proposed, or asked about."""
+        """Return whether at least `number` other sessions are open, proposed, or wait for a decision."""
         if len(self.routes) + len(self.proposals) + len(self.asking) < number:
             return False
         opening = (self.proposals.keys() | self.asking) - self.routes.keys()
@@ -75,40 +75,43 @@ class RouteTable:
         return len(self.routes) + len(opening) - is_known >= number
 
     def begin_to_ask(self, session: bytes, size: int) -> None:
-        """An Initiator of so many bytes has come, and does not go to its exit at once."""
+        """Count an Initiator of `size` bytes that waits for the policy or for its gateway."""
         self.asking.add(session)
         self.unanswered.add(size)
 
     def end_to_ask(self, session: bytes, size: int) -> None:
-        """It was refused, or has gone to its exit."""
+        """Stop counting an Initiator that was refused or forwarded to its exit."""
         self.asking.discard(session)
         self.unanswered.remove(size)
 
     def proposed(self) -> Iterator[Route]:
-        """The proposals, as of now."""
+        """Return a snapshot of the proposed routes."""
         return iter([route for of_session in self.proposals.values() for route in of_session.values()])
 
 
 @dataclass(eq=False, slots=True)
 class Half:
-    """One direction of a route: what the sender says is passed on to the receiver."""
+    """One direction of a route, from the sender to the receiver."""
 
     sender: Peer
     receiver: Peer
     passed: int = 0
-    """Bytes of the stream that came this way."""
+    """Bytes of the stream that passed this way."""
     messages: int = 0
-    """How many messages carried them."""
+    """Messages that carried these bytes."""
     limit: int = 0
-    """The offset before which the sender may send, as far as it was told."""
+    """The offset before which the sender may send, by the credit forwarded to it."""
     held_credit: bytes | None = None
-    """The latest credit that the sender grants, kept back while the queue towards it is long."""
+    """The latest CREDIT message from the sender, held back while the queue towards the sender is long."""
     held_since: float = 0.0
     is_done: bool = False
-    """Whether the sender has said Done."""
+    """Whether the sender has sent Done."""
 
     def grant(self, received: int, limit: int) -> int:
-        """Let the sender send up to `limit`, as the receiver, which has `received`, says: the limit to tell it."""
+        """Let the sender send up to the receiver's `limit`; return the limit to forward, which may be lower.
+
+        received: bytes that the receiver has. At most MOST_IN_FLIGHT bytes beyond them may be in flight.
+        """
         limit = min(limit, received + MOST_IN_FLIGHT)
         self.limit = max(self.limit, limit)
         return limit
@@ -116,9 +119,9 @@ class Half:
 
 @dataclass(eq=False)
 class Route:
-    """The way of one session, from the gateway `source` to the gateway `gateway`.
+    """The route of one session, from the gateway `source` to the gateway `gateway`.
 
-    `resumable`: both its ends have agreed on the extension.
+    `resumable`: both ends have agreed on the protocol extension.
     """
 
     session: bytes
@@ -127,34 +130,34 @@ class Route:
     source: str
     gateway: str
     path: int = 0
-    """The mark of the Initiator as the exit got it; its Ack carries the same."""
+    """The path number in the Initiator forwarded to the exit; the exit's Ack repeats it."""
     entry_path: int = 0
-    """The mark that the entry's side gave it, if that is another worker."""
+    """The path number that the entry's worker chose, if that is another worker."""
     size: int = 0
-    """Bytes that its Initiator takes while it is not answered."""
+    """Bytes that its Initiator occupies while unanswered."""
     initiator: Initiator | None = field(default=None, repr=False)
-    """What the entry, an agent, has said, if another worker was asked, which may not have the exit any more."""
+    """The entry's Initiator, to send again if the worker it was forwarded to no longer has the exit."""
     proposed_at: float = 0.0
-    """When it was proposed, by the monotonic clock."""
+    """The time of the proposal, by the monotonic clock."""
     resumable: bool = False
     stalled: float = 0.0
-    """Seconds for which credit was kept back."""
+    """Seconds for which credit was held back."""
     request: ConnectionRequest | None = field(default=None, repr=False)
-    """What the policy was asked about the session here, to ask again; None if another worker has asked."""
+    """The request to the policy, kept to ask again; None if another worker has asked the policy."""
     record: Record | None = None
-    """What is known of the session, if its entry is here."""
+    """The session's record, if its entry is at this worker."""
     halves: tuple[Half, Half] = field(init=False, repr=False)
-    """By Direction."""
+    """Indexed by Direction."""
 
     def __post_init__(self) -> None:
         self.halves = Half(self.entry, self.exit), Half(self.exit, self.entry)
 
     def direction_from(self, peer: Peer) -> Direction:
-        """Where the messages of one of its peers travel; of the exit if it is both."""
+        """Return the direction of the messages from `peer`; a peer that is both ends counts as the exit."""
         return TO_ENTRY if self.exit is peer else TO_EXIT
 
     def has_same_agents(self, other: Route) -> bool:
-        """Whether both are between the same two gateways."""
+        """Return whether both routes connect the same two gateways."""
         return (self.source, self.gateway) == (other.source, other.gateway)
 
 
@@ -169,18 +172,18 @@ class Routes:
         return len(self._laid)
 
     def all(self) -> list[Route]:
-        """All routes that are laid."""
+        """Return a snapshot of the laid routes."""
         return list(self._laid.values())
 
     def of(self, peer: Peer) -> RouteTable:
-        """What runs over the peer's link."""
+        """Return the table of the peer's link."""
         table = self._tables.get(peer)
         if table is None:
             table = self._tables[peer] = RouteTable()
         return table
 
     def get(self, session: bytes) -> Route | None:
-        """The session's route, or None."""
+        """Return the session's laid route, or None."""
         return self._laid.get(session)
 
     def propose(self, route: Route) -> None:
@@ -188,14 +191,14 @@ class Routes:
         route.proposed_at = time.monotonic()
         self._forget_unanswered(route.entry, route.proposed_at - ANSWER_TIMEOUT)
         replaced = self.of(route.entry).proposals.get(route.session, {}).get(route.path)
-        if replaced is not None:  # of protocol 0.1, which repeats itself without a mark
+        if replaced is not None:  # protocol 0.1 repeats its Initiator without a path number
             self.withdraw(replaced)
         self.of(route.entry).unanswered.add(route.size)
         for peer in {route.entry, route.exit}:
             self.of(peer).proposals.setdefault(route.session, {})[route.path] = route
 
     def answered(self, exit_peer: Peer, session: bytes, path: int) -> Route | None:
-        """The proposal that an Ack from `exit_peer` answers; it is one no longer. None if there is none."""
+        """Withdraw and return the proposal that an Ack from `exit_peer` answers, or None if there is none."""
         route = self.of(exit_peer).proposals.get(session, {}).get(path)
         if route is None or route.exit is not exit_peer:
             return None
@@ -203,7 +206,7 @@ class Routes:
         return route
 
     def withdraw(self, route: Route) -> None:
-        """The proposal is of no use any more."""
+        """Forget a proposal."""
         for peer in {route.entry, route.exit}:
             proposals = self.of(peer).proposals
             of_session = proposals.get(route.session, {})
@@ -216,7 +219,7 @@ class Routes:
                 self.of(peer).unanswered.remove(route.size)
 
     def _forget_unanswered(self, entry: Peer, horizon: float) -> None:
-        """Withdraw the proposals from before `horizon`: they stand first."""
+        """Withdraw the proposals made before `horizon`; the oldest are first."""
         proposals = self.of(entry).proposals
         while proposals:
             oldest = next(iter(proposals.values()))
@@ -226,35 +229,35 @@ class Routes:
             self.withdraw(route)
 
     def proposed_by(self, entry: Peer, session: bytes) -> Route | None:
-        """The latest proposal for a session that came over `entry`, or None."""
+        """Return the latest proposal for a session requested by `entry`, or None."""
         proposals = self.of(entry).proposals.get(session, {}).values()
         return next((route for route in reversed(proposals) if route.entry is entry), None)
 
     def is_proposed_to(self, exit_peer: Peer, session: bytes) -> bool:
-        """Whether the exit at `exit_peer` has been asked for a session, and has not answered yet."""
+        """Return whether `exit_peer` has received an Initiator of the session and has not answered yet."""
         proposals = self.of(exit_peer).proposals.get(session, {}).values()
         return any(route.exit is exit_peer for route in proposals)
 
     def lay(self, route: Route) -> None:
-        """The exit has accepted: from now on the session's messages go this way, and no older one."""
+        """Make an accepted route the session's only route."""
         self.remove(self._laid.get(route.session))
         self._laid[route.session] = route
         self.of(route.entry).routes[route.session] = route
         self.of(route.exit).routes[route.session] = route
 
     def remove(self, route: Route | None) -> None:
-        """The session is over, or its path is lost."""
+        """Remove a route whose session has ended or whose path is lost."""
         if route is not None and self._laid.get(route.session) is route:
             del self._laid[route.session]
             self.of(route.entry).routes.pop(route.session, None)
             self.of(route.exit).routes.pop(route.session, None)
 
     def would_steal(self, route: Route) -> bool:
-        """Whether laying `route` would take a session away from the agents that own it."""
+        """Return whether laying `route` would take a session away from the agents that own it."""
         laid = self._laid.get(route.session)
         if laid is not None and not (laid.resumable and laid.has_same_agents(route)):
             return True
-        # Proposals of protocol 0.1 have no mark to tell two for one session apart by.
+        # Without a path number (protocol 0.1), two proposals for one session cannot be told apart.
         for peer in (route.exit, route.entry):
             proposed = self.of(peer).proposals.get(route.session, {}).get(route.path)
             if proposed is not None:

@@ -89,7 +89,7 @@ class TestTheSameAgent:
         gateways.register(first)
         gateways.register(returned)
         assert gateways.get("agent") is returned
-        assert first.link.closed and first.link.why == "replaced by the agent's own return"
+        assert first.link.closed and first.link.why == "the agent reconnected"
         assert first.link.probes == []  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("epoch", [4, 5])
@@ -117,7 +117,7 @@ class TestAnotherAgent:
         gateways.register(first)
         gateways.register(newcomer)
         assert gateways.get("agent") is newcomer
-        assert first.link.closed and "no sign of life within 0.25 s" in first.link.why
+        assert first.link.closed and "no answer to a ping within 0.25 s" in first.link.why
 
     def test_of_two_that_ask_for_a_silent_holders_name_one_gets_it(self, gateways: Gateways) -> None:
         holder, second, third = gateway(alive=False), gateway(OTHER), gateway(b"third" * 3 + b"!")
@@ -162,7 +162,7 @@ class TestOverLinks:
         assert (ack.ok, ack.code) == (False, Refusal.NAME_TAKEN)
         assert "taken" in ack.message
         assert thief.wait_end() == "refused"
-        assert 'gateway "agent" from 192.0.2.1: refused: the name agent is taken' in caplog.text
+        assert 'gateway "agent" from 192.0.2.1 refused: the name agent is taken' in caplog.text
         assert holder.nothing_more() == []
 
     def test_a_silent_one_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:

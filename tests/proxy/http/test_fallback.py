@@ -223,7 +223,7 @@ class TestSite:
             pass
         with proxy(Site(f"http://127.0.0.1:{port}")) as port:
             assert ask(port)[0] == 502
-        assert "does not answer" in caplog.text
+        assert "did not respond" in caplog.text
 
     def test_a_site_that_says_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(fallback_module, "EXCHANGE_TIMEOUT", 0.2)
@@ -278,5 +278,5 @@ class TestSite:
     ],
 )
 def test_what_is_no_fallback(text: str) -> None:
-    with pytest.raises(UsageError, match="is neither 404 nor the URL of a site"):
+    with pytest.raises(UsageError, match="invalid fallback"):
         parse_fallback(text)

@@ -189,7 +189,7 @@ class TestTheExit:
         entry.say(initiator(session))
         exit_agent.hear(Initiator)
         exit_agent.vanish()
-        assert entry.hear(Ack) == Ack(session, False, "the link of the gateway was lost: try again", Refusal.BUSY)
+        assert entry.hear(Ack) == Ack(session, False, "the link of the gateway was lost; try again", Refusal.BUSY)
 
     def test_that_returns_is_waited_for(self, proxy: Proxy, entry: Speaker, exit_agent: Speaker) -> None:
         exit_agent.vanish()
@@ -281,7 +281,7 @@ class TestTheExit:
     def test_may_be_the_entry_itself_but_not_in_protocol_0_1(self, proxy: Proxy) -> None:
         both = legacy_agent(proxy, "both")
         answer = refusal(both, Initiator(new_session(), "host", 22, "both"))
-        assert answer == ("an agent of protocol 0.1 cannot reach itself", Refusal.BAD_REQUEST)
+        assert answer == ("an agent that speaks protocol 0.1 cannot reach itself", Refusal.BAD_REQUEST)
         assert both.nothing_more() == []
 
 
@@ -299,7 +299,7 @@ class TestProtocol01:
     def test_an_old_exit_is_never_asked_to_resume(self, entry: Speaker, old_exit: Speaker) -> None:
         # It would open a new session, though the policy was asked whether an old one may go on.
         answer = refusal(entry, initiator(new_session(), "old exit", attempt=2))
-        assert answer == ("the session is unknown there", Refusal.UNKNOWN_SESSION)
+        assert answer == ("the exit does not know the session", Refusal.UNKNOWN_SESSION)
         assert old_exit.nothing_more() == []
 
     def test_an_exit_cannot_make_an_old_entrys_session_resumable(self, old_entry: Speaker, exit_agent: Speaker) -> None:
@@ -552,7 +552,7 @@ class TestTheLimits:
         for session in sessions:
             entry.say(initiator(session, key=key))
         message, code = refusal(entry, initiator(new_session(), key=key))
-        assert (message, code) == ("entry waits for the answers to 3 others", Refusal.LIMIT)
+        assert (message, code) == ("entry already waits for answers about 3 sessions", Refusal.LIMIT)
         free.set()
         for session in sessions:
             accept(exit_agent, session)
@@ -600,5 +600,5 @@ class TestInvalid:
         for _ in range(20):
             speaker.say(self.invalid()[1])
         assert "control character" in speaker.wait_end()
-        assert 1 <= caplog.text.count("is invalid: Key contains a control character") <= 4
+        assert 1 <= caplog.text.count("invalid Initiator from entry: Key contains a control character") <= 4
         proxy.stop()
