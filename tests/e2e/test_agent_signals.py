@@ -26,8 +26,14 @@ MOST = 2.0
 """Seconds that an agent may take to end."""
 STUCK_RESOLVER = """
 import _socket, time
-sleep = time.sleep
-_socket.getaddrinfo = lambda *arguments, **more: sleep(60)
+sleep, real = time.sleep, _socket.getaddrinfo
+
+def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
+    if not flags & _socket.AI_NUMERICHOST:
+        sleep(60)
+    return real(host, port, family, type, proto, flags)
+
+_socket.getaddrinfo = getaddrinfo
 """
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.certificates import Identity
-from tests.support.outproxies import free_port, public_directory, running
+from tests.support.outproxies import public_directory, running
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
 from tests.support.programs import require
 

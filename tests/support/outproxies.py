@@ -1,7 +1,6 @@
 """Real proxies for tests, as processes: squid, tinyproxy, danted and microsocks.
 
-None of them can bind port 0 and tell which one it got, so a free port is found by binding and letting go. Somebody
-else may take it in between: then the program ends at once, and the test fails with its log.
+None of them can bind port 0 and tell which one it got, so each is given a free port.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from pathlib import Path
 from gevent import socket
 
 from tests.support import programs
+from tests.support.ports import free_port
 from tests.support.waiting import poll
 
 START = 20.0
@@ -40,12 +40,6 @@ def public_directory() -> Iterator[Path]:
         directory = Path(name)
         directory.chmod(0o777)
         yield directory
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 @contextmanager

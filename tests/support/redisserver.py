@@ -7,6 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.support.ports import free_port
 from tests.support.programs import require
 from tests.support.waiting import poll
 
@@ -20,7 +21,7 @@ class RedisServer:
         self._program = require("redis-server")
         self._directory = directory
         self._password = password
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -63,9 +64,3 @@ class RedisServer:
         except OSError:
             return False
         return True
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
