@@ -205,7 +205,7 @@ class TestOurAgentAtAnOldProxy:
             client.sendall(b"3")
             assert_reset(client, PATIENCE)
         poll(lambda: not old_proxy.sessions, PATIENCE, "the proxy is told")
-        assert re.search(r"reset: (Data 3 after Data 1: some is missing|terminated before)", caplog.text)
+        assert re.search(r"reset: (Data 3 followed Data 1: messages are missing|terminated before)", caplog.text)
         assert entry.sessions() == 0
 
     def test_a_terminator_without_an_end_is_a_reset(self, old_proxy: LegacyProxy, clean: ExitStack) -> None:

@@ -1,13 +1,13 @@
-"""The wire protocol as pure code: bytes, messages and time are passed in; nothing here does I/O or reads a clock.
+"""The wire protocol as pure code: it does no I/O and reads no clock. Callers pass in bytes, messages and times.
 
-messages    what can be said on a link, as dataclasses
-codec       messages to bytes and back; the control messages are here
-binary      the messages that a resumable session is made of, to bytes and back
-credit      how much a receiver allows, and the budgets it allows from
-streams     one direction of a session: the bytes kept until they are consumed, the bytes awaited
-states      of a session's path, and what happens to a session
-interface   what a session is to the code that moves its bytes: the two kinds below implement it
-session     one resumable session, seen from one of its two ends
+messages    the messages on a link, as dataclasses
+codec       encoding and decoding, with the control messages
+binary      encoding and decoding of the messages of a resumable session
+credit      the window that a receiver grants, and the budgets behind it
+streams     one direction of a session: the bytes kept for retransmission, the bytes expected
+states      the states of a session's path, and a session's events
+interface   the interface of a session; the two kinds below implement it
+session     one end of a resumable session
 legacy/     protocol 0.1: its sessions, texts and limits
 fairqueue   the order in which a link's waiting messages are written
 """

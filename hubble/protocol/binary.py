@@ -1,7 +1,7 @@
-"""The messages that a resumable session is made of, and GOAWAY, to bytes and back (docs/protocol.md).
+"""Encode and decode the messages of a resumable session, and GOAWAY (docs/protocol.md).
 
-Their type byte is even when the entry sent them and odd when the exit did, and the session's id follows at once, so
-that a proxy finds the way of a message without decoding it.
+The type byte is even in messages from the entry and odd in messages from the exit. The session's id follows
+immediately, so that a proxy can route a message without decoding it.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from hubble.protocol.messages import Credit, Done, Eof, GoAway, Reset, ResetReas
 STREAM, CREDIT, EOF, RESET, DONE, SUSPEND = 0x10, 0x12, 0x14, 0x16, 0x18, 0x1A
 GOAWAY = 0x20
 FROM_EXIT = 1
-"""The bit of a binary message's type that says who sent it."""
+"""The bit of a binary message's type that is set if the exit sent it."""
 BINARY_TYPES = range(STREAM, SUSPEND + 2)
-"""The types whose session id stands right behind the type byte, up to SESSION_END."""
+"""The types whose session id follows the type byte, up to SESSION_END."""
 SESSION_END = 17
 
 STREAM_HEADER = struct.Struct("!B16sQ")
@@ -39,7 +39,7 @@ BinaryMessage = Stream | Credit | Eof | Reset | Done | Suspend | GoAway
 
 
 def stream_header(session: bytes, from_exit: bool, offset: int) -> bytes:
-    """The bytes of a Stream before its payload."""
+    """Return the bytes of a Stream before its payload."""
     return STREAM_HEADER.pack(STREAM | from_exit, session, offset)
 
 
@@ -62,7 +62,7 @@ def _decode_stream(data: Buffer) -> Stream:
     kind, session, offset = STREAM_HEADER.unpack_from(data)
     payload = memoryview(data)[STREAM_HEADER.size :]
     if not payload:
-        raise ProtocolError("a STREAM without bytes")
+        raise ProtocolError("the STREAM has no payload")
     _check_offset(offset + len(payload))
     return Stream(session, bool(kind & FROM_EXIT), offset, payload)
 

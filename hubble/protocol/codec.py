@@ -1,7 +1,7 @@
-"""Messages to bytes and back (docs/protocol.md).
+"""Encode and decode messages (docs/protocol.md).
 
-A message is one type byte and a body. Control messages have a msgpack map as their body, in msgpack's old raw types,
-with sorted keys, as the original program writes them. The others are in `binary`.
+A message is one type byte and a body. The body of a control message is a msgpack map with sorted keys, in msgpack's old
+raw types, as the original program writes it. The binary messages are in `binary`.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from hubble.protocol.messages import (
 MAX_MESSAGE = 1 << 20
 """The longest message, in bytes."""
 MAX_CONTROL = 32 * 1024
-"""The longest control message, in bytes: all but Data, and what stands beside the bytes of a Data."""
+"""The longest control message in bytes, and the longest Data message without its payload."""
 MAX_TEXT = 4096
 """The longest text in a control message, in bytes."""
 MAX_ITEMS = 32
-"""The most keys of a map, and items of an array."""
+"""The most keys in a map, and the most items in an array."""
 MAX_NESTED = 32
-"""The most maps and arrays in a control message, which also bounds their depth."""
+"""The most maps and arrays in a control message. This also bounds their depth."""
 MAX_FEATURE = 64
 """The longest text of a feature, in bytes."""
 _SURELY_FEW = 2048
-"""Bytes of a Data whose maps and arrays, however many, cost less than counting them in every Data."""
+"""Maps and arrays are not counted in a Data message up to this many bytes: it cannot hold enough to be expensive."""
 _MAX_INTEGER = (1 << 63) - 1
 
 HANDSHAKE, INITIATOR, DATA, TERMINATOR, CONNECTION_CLOSED, ACK = 1, 2, 3, 4, 5, 255
@@ -56,7 +56,7 @@ Fields = dict[bytes, Any]
 
 
 class InvalidInitiator(ProtocolError):
-    """An Initiator with a field that is invalid. Its `session` and `path` suffice to refuse it, and no other."""
+    """An Initiator with an invalid field. Its `session` and `path` are valid, so that it alone can be refused."""
 
     def __init__(self, session: bytes, path: int, text: str) -> None:
         super().__init__(text)
@@ -65,7 +65,7 @@ class InvalidInitiator(ProtocolError):
 
 
 def encode(message: Message) -> bytes:
-    """The bytes of a message. Raises ProtocolError if one of its values has no place on the wire."""
+    """Return the bytes of a message. Raises ProtocolError if the wire format cannot represent one of its values."""
     try:
         return _ENCODERS[type(message)](message)
     except (struct.error, ValueError, OverflowError, UnicodeEncodeError) as error:
@@ -73,29 +73,29 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: Buffer) -> Message:
-    """The message in `data`. A Stream's or a Data's bytes are a view into it: do not change `data` afterwards.
+    """Return the message in `data`. A Stream's or a Data's payload is a view of it: do not change `data` afterwards.
 
-    Raises ProtocolError for anything that is no message: empty, too long, of an unknown type, malformed; of its
-    subclasses InvalidInitiator for an Initiator that can be refused by itself. What it costs is bounded: control
-    messages are short and hold few maps and arrays.
+    Raises ProtocolError for an invalid message (empty, too long, malformed, or of an unknown type), and its subclass
+    InvalidInitiator for an Initiator that can be refused by itself. The cost is bounded: control messages are short
+    and hold few maps and arrays.
     """
     if not data:
-        raise ProtocolError("an empty message")
+        raise ProtocolError("the message is empty")
     kind = data[0]
     if len(data) > MAX_CONTROL and (len(data) > MAX_MESSAGE or kind in _CONTROL):
         most = MAX_CONTROL if kind in _CONTROL else MAX_MESSAGE
-        raise ProtocolError(f"a message of type {kind} of {len(data)} bytes; at most {most} are allowed")
+        raise ProtocolError(f"the message of type {kind} has {len(data)} bytes; at most {most} are allowed")
     decoder = _DECODERS.get(kind)
     if decoder is None:
-        raise ProtocolError(f"a message of the unknown type {kind}")
+        raise ProtocolError(f"the message has the unknown type {kind}")
     try:
         return decoder(data)
     except struct.error as error:
-        raise ProtocolError(f"a malformed message of type {kind}: {error}") from error
+        raise ProtocolError(f"the message of type {kind} is malformed: {error}") from error
 
 
 def session_text(session: bytes) -> str:
-    """A session's id as people and protocol 0.1 write it: the text of a UUID."""
+    """Return a session's id as the text of a UUID, as logs and protocol 0.1 write it."""
     return str(UUID(bytes=session))
 
 
@@ -110,7 +110,7 @@ def _pack(kind: int, fields: dict[str, Any]) -> bytes:
 def _unpack(data: Buffer) -> Fields:
     count = _Count() if data[0] != DATA or len(data) > _SURELY_FEW else None
     try:
-        # Strict: other keys than text and bytes can be made to have one hash, and would take minutes to look up.
+        # Strict: a peer could choose keys other than text and bytes that share one hash; lookups would take minutes.
         fields = msgpack.unpackb(
             memoryview(data)[1:],
             raw=True,
@@ -121,14 +121,14 @@ def _unpack(data: Buffer) -> Fields:
             max_array_len=MAX_ITEMS,
         )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise ProtocolError(f"a malformed message of type {data[0]}: {error}") from error
+        raise ProtocolError(f"the message of type {data[0]} is malformed: {error}") from error
     if not isinstance(fields, dict):
-        raise ProtocolError(f"a message of type {data[0]} without a map")
+        raise ProtocolError(f"the body of the message of type {data[0]} is not a map")
     return fields
 
 
 class _Count:
-    """Raises ValueError once a message holds too many maps and arrays: each costs far more than its one byte."""
+    """Raise ValueError once a message holds too many maps and arrays: each takes far more memory than its one byte."""
 
     __slots__ = ("_left",)
 
@@ -145,7 +145,7 @@ class _Count:
 def _text(fields: Fields, key: bytes) -> str:
     value = fields.get(key, b"")
     if not isinstance(value, bytes) or len(value) > MAX_TEXT:
-        raise ProtocolError(f"{key.decode()} is no text of at most {MAX_TEXT} bytes")
+        raise ProtocolError(f"{key.decode()} is not a text of at most {MAX_TEXT} bytes")
     try:
         return value.decode()
     except UnicodeDecodeError as error:
@@ -153,7 +153,7 @@ def _text(fields: Fields, key: bytes) -> str:
 
 
 def _clean_text(fields: Fields, key: bytes) -> str:
-    """A text that scripts, logs and other programs are given: none of them expects a NUL or a line's end in it."""
+    """Return a text for scripts, logs and other programs, which do not expect NUL or line breaks in it."""
     text = _text(fields, key)
     if CONTROL.search(text):
         raise ProtocolError(f"{key.decode()} contains a control character")
@@ -161,17 +161,17 @@ def _clean_text(fields: Fields, key: bytes) -> str:
 
 
 def _remark(fields: Fields, key: bytes) -> str:
-    """A text for people, which another program may have written: cut and mended rather than refused."""
+    """Return a text for people. Other programs may have written it, so invalid parts are replaced, not refused."""
     value = fields.get(key, b"")
     if not isinstance(value, bytes):
-        raise ProtocolError(f"{key.decode()} is no text")
+        raise ProtocolError(f"{key.decode()} is not a text")
     return CONTROL.sub(REPLACEMENT, value[:MAX_TEXT].decode("utf-8", "replace"))
 
 
 def _integer(fields: Fields, key: bytes, most: int = _MAX_INTEGER, least: int = 0) -> int:
     value = fields.get(key, 0)
     if type(value) is not int or not least <= value <= most:
-        raise ProtocolError(f"{key.decode()} is no whole number from {least} to {most}")
+        raise ProtocolError(f"{key.decode()} is not a whole number from {least} to {most}")
     return value
 
 
@@ -185,7 +185,7 @@ def _octets(fields: Fields, key: bytes, lengths: tuple[int, ...]) -> bytes:
 def _boolean(fields: Fields, key: bytes) -> bool:
     value = fields.get(key, False)
     if not isinstance(value, bool):
-        raise ProtocolError(f"{key.decode()} is no boolean")
+        raise ProtocolError(f"{key.decode()} is not a boolean")
     return value
 
 
@@ -194,16 +194,16 @@ def _session(fields: Fields) -> bytes:
     try:
         session = UUID(text)
     except ValueError as error:
-        raise ProtocolError("GUID is no UUID") from error
+        raise ProtocolError("GUID is not a UUID") from error
     if str(session) != text:
-        raise ProtocolError("GUID is no UUID in its canonical form")
+        raise ProtocolError("GUID is not a UUID in canonical form")
     return session.bytes
 
 
 def _features(fields: Fields) -> frozenset[str]:
     value = fields.get(b"Features", [])
     if not isinstance(value, list) or not all(isinstance(item, bytes) and len(item) <= MAX_FEATURE for item in value):
-        raise ProtocolError(f"Features is no list of texts of at most {MAX_FEATURE} bytes")
+        raise ProtocolError(f"Features is not a list of texts of at most {MAX_FEATURE} bytes")
     return frozenset(item.decode("utf-8", "replace") for item in value)
 
 
@@ -276,7 +276,7 @@ def _decode_initiator(data: Buffer) -> Initiator:
     try:
         terms = _terms(fields)
         if terms and not terms.secret:
-            raise ProtocolError("Attempt without Secret")
+            raise ProtocolError("Secret is missing beside Attempt")
         return Initiator(
             session=session,
             host=_clean_text(fields, b"RemoteHost"),
@@ -309,9 +309,9 @@ def _decode_data(data: Buffer) -> Data:
     if payload is None:
         payload = b""
     if not isinstance(payload, bytes):
-        raise ProtocolError("Data is no bytes")
+        raise ProtocolError("Data is not bytes")
     if len(data) - len(payload) > MAX_CONTROL:
-        raise ProtocolError(f"a Data with more than {MAX_CONTROL} bytes beside its Data")
+        raise ProtocolError(f"the Data message has more than {MAX_CONTROL} bytes besides its payload")
     return Data(_session(fields), _integer(fields, b"Order"), payload)
 
 

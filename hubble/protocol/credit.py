@@ -1,21 +1,21 @@
-"""How much a receiver allows: budgets of bytes, and the window of one direction of a session, which grows by need."""
+"""The credit that a receiver grants: budgets of bytes, and the window of one direction, which grows as needed."""
 
 from __future__ import annotations
 
 INITIAL_WINDOW = 256 * 1024
 LARGEST_WINDOW = 16 * 1024 * 1024
 SMALLEST_WINDOW = 16 * 1024
-"""What a session gets where the budgets have nothing left: it always moves."""
+"""The window of a session when the budgets are exhausted, so that every session makes progress."""
 LONGEST_ROUND_TRIP = 0.5
-"""Seconds. What seems to take longer is the wait for an application that had nothing to send."""
+"""Seconds. A longer measurement includes time in which the application had nothing to send."""
 LONGEST_PATH = 4.0
-"""Seconds. A path whose ends claim to need longer is treated as if it needed this."""
+"""Seconds. A longer round trip reported by an end is reduced to this."""
 LINK_BUDGET = 64 * 1024 * 1024
 PROCESS_BUDGET = 256 * 1024 * 1024
 
 
 class Budget:
-    """Bytes that windows may take, within the budget of a `parent` that is shared more widely."""
+    """A budget of bytes for windows, within the budget of a `parent` that more sessions share."""
 
     def __init__(self, total: int, parent: Budget | None = None) -> None:
         self.total = total
@@ -23,7 +23,7 @@ class Budget:
         self._parent = parent
 
     def take(self, amount: int) -> bool:
-        """Take `amount` bytes, from the parent too; False, and nothing taken, if either has too little."""
+        """Take `amount` bytes here and from the parent. Return False, and take nothing, if either has too few left."""
         if self.taken + amount > self.total or (self._parent and not self._parent.take(amount)):
             return False
         self.taken += amount
@@ -31,17 +31,17 @@ class Budget:
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing is left to take."""
+        """Whether no bytes are left."""
         return self.taken >= self.total or bool(self._parent and self._parent.exhausted)
 
     def charge(self, amount: int) -> None:
-        """Take `amount` bytes, whether or not they are there."""
+        """Take `amount` bytes even beyond the total."""
         self.taken += amount
         if self._parent:
             self._parent.charge(amount)
 
     def give(self, amount: int) -> None:
-        """Give back `amount` bytes that were taken."""
+        """Return `amount` taken bytes to the budget."""
         assert amount <= self.taken
         self.taken -= amount
         if self._parent:
@@ -49,13 +49,13 @@ class Budget:
 
 
 class Window:
-    """How far a sender may go: `limit` is the offset of the first byte that is not allowed yet.
+    """The window of a sender: `limit` is the offset of the first byte that is not allowed yet.
 
-    The window begins small and doubles when half of it is drained within a round trip: then it is the window, and
-    neither the receiver nor the path, that holds the sender back. So it ends between two and four times what the path
-    holds, and no more than that can stand in queues on the way. The round trip is what the two ends' links measured
-    while they were idle, or the least time seen between granting credit and the arrival of the first byte that
-    needed it: a time measured under load would count the queues too, and let them grow.
+    The window begins small. It doubles when half of it is drained within a round trip, because then the window limits
+    the sender, not the receiver or the path. It settles at two to four times the bytes in flight on the path, which
+    bounds the queues on the way. The round trip is the time that both links measured while idle. If that is unknown, it
+    is the shortest time between a grant of credit and the arrival of the first byte that needed it. A time measured
+    under load would include the queues, and let them grow.
     """
 
     def __init__(self, budget: Budget, initial: int = INITIAL_WINDOW, most: int = LARGEST_WINDOW) -> None:
@@ -72,7 +72,7 @@ class Window:
         self._round_trip: float | None = None
 
     def arrived(self, end: int, now: float) -> None:
-        """Bytes up to the offset `end` have arrived."""
+        """Record that bytes up to the offset `end` have arrived."""
         if self._counted_since is None:
             self._counted_since = now
         if self._probe and end > self._probe[0]:
@@ -80,16 +80,16 @@ class Window:
             self._probe = None
 
     def measured(self, round_trip: float) -> None:
-        """A round trip between the two ends has taken so many seconds, or less."""
+        """Record that a round trip between the two ends took at most `round_trip` seconds."""
         self._round_trip = min(round_trip, self._round_trip or LONGEST_ROUND_TRIP)
 
     def new_path(self, round_trip: float | None) -> None:
-        """The bytes come another way from now on; its round trip in seconds if it is known."""
+        """Start measuring a new path. `round_trip` is its round-trip time in seconds, or None if unknown."""
         self._round_trip = None if round_trip is None else min(round_trip, LONGEST_PATH)
         self._probe = None
 
     def grant(self, consumed: int, now: float) -> int:
-        """Everything before the offset `consumed` was consumed: the new limit, which the sender is to be told."""
+        """Record that all bytes before the offset `consumed` are consumed. Return the new limit for the sender."""
         drained = consumed - self._counted_from
         if drained >= self.size // 2:
             if self._drains_fast(drained, now):
@@ -101,7 +101,7 @@ class Window:
         return self.limit
 
     def close(self) -> None:
-        """Give back what the window took from its budget."""
+        """Return the window's bytes to its budget."""
         self._budget.give(self._taken)
         self._taken = 0
 

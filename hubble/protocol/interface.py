@@ -1,7 +1,7 @@
 """The interface of a session, as the code that moves its bytes sees it.
 
 `session.Session` (resumable) and `legacy.session.LegacySession` (protocol 0.1) implement it. Code outside this package
-depends on this interface only, and never asks which of the two it has.
+depends on this interface only, and never on which of the two it has.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SessionInterface(Protocol):
 
     @property
     def deadline(self) -> float | None:
-        """When the caller must call `expire`, or None."""
+        """The time at which the caller must call `expire`, or None."""
 
     @property
     def resumable(self) -> bool:
@@ -55,9 +55,9 @@ class SessionInterface(Protocol):
         """Handle an Ack that accepts the Initiator. Return False, and change nothing, if it answers an older one."""
 
     def refused(self, code: Refusal, text: str, now: float, *, patient: bool = False) -> bool:
-        """Handle an Ack that refuses the Initiator. Return True if the entry should ask again before the deadline.
+        """Handle an Ack that refuses the Initiator. Return True if the entry should retry before the deadline.
 
-        `patient`: a new session may ask again as well.
+        `patient`: whether a new session may retry too.
         """
 
     def accept(self, terms: Terms | None, now: float) -> Terms | None:
@@ -74,7 +74,7 @@ class SessionInterface(Protocol):
         """Handle the loss of the link, or of the other end."""
 
     def expire(self, now: float) -> None:
-        """Do what is due at `deadline`."""
+        """Report late credit, or give up the session, once `deadline` has passed."""
 
     def receive(self, message: Message, now: float) -> None:
         """Handle a message of this session. An invalid message resets the session."""
@@ -83,7 +83,7 @@ class SessionInterface(Protocol):
 
     @property
     def room(self) -> int:
-        """How many bytes may be written now."""
+        """The number of bytes that may be written now."""
 
     def write(self, data: bytes) -> None:
         """Send `data`: at least one byte, at most `room`. Dropped if the session is over."""
@@ -103,10 +103,10 @@ class SessionInterface(Protocol):
         """Return about `most` bytes for the local socket, or None. The caller then calls `consumed`."""
 
     def consumed(self, amount: int, now: float) -> None:
-        """Note that `amount` bytes reached the local socket. The end of the stream counts as 1."""
+        """Record that `amount` bytes reached the local socket. The end of the stream counts as 1."""
 
     def events(self) -> list[SessionEvent]:
-        """Return what happened since the last call."""
+        """Return the events since the last call."""
 
     @property
     def has_news(self) -> bool:
@@ -118,19 +118,19 @@ class SessionInterface(Protocol):
 
     @property
     def waiting(self) -> int:
-        """How many received bytes wait for the local socket."""
+        """The number of received bytes that wait for the local socket."""
 
     @property
     def kept(self) -> int:
-        """How many sent bytes are kept for a resumption."""
+        """The number of sent bytes kept for a resumption."""
 
     @property
     def overfull(self) -> bool:
-        """Whether so many bytes wait for the local socket that the link's reader must wait, for want of credit."""
+        """Whether the link's reader must wait because too many bytes wait here. Only protocol 0.1 lacks credit."""
 
     @property
     def stream_ended(self) -> bool:
-        """Whether all bytes were given out, and the local socket must now see the end of the stream."""
+        """Whether all bytes were taken, and the local socket must now see the end of the stream."""
 
     @property
     def finished(self) -> bool:

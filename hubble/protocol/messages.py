@@ -1,6 +1,6 @@
-"""What can be said on a link (docs/protocol.md): the messages of protocol 0.1, and those of its extension.
+"""The messages on a link (docs/protocol.md): protocol 0.1 and its extension.
 
-A session is named by 16 bytes; protocol 0.1 writes them as the text of a UUID.
+A session id has 16 bytes. Protocol 0.1 writes it as the text of a UUID.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from enum import IntEnum
 
 VERSION = "0.1"
 RESUMABLE = "resumable"
-"""The feature that a Handshake and its Ack announce: this end understands every message of the extension."""
+"""The feature in a Handshake and its Ack by which an end announces that it understands the whole extension."""
 
 
 class Refusal(IntEnum):
-    """Why an Ack says no, for programs (`Code`); its text says the same to people. 0 is what a 0.1 peer says."""
+    """The reason for a refusal, as `Code` in an Ack. Its text is for people. A 0.1 peer sends no code, which is 0."""
 
     UNSPECIFIED = 0
     UNAUTHORIZED = 1
@@ -31,7 +31,7 @@ class Refusal(IntEnum):
 
 
 class ResetReason(IntEnum):
-    """Why a session ended abnormally (RESET, docs/protocol.md)."""
+    """The reason for the abnormal end of a session (RESET, docs/protocol.md)."""
 
     UNSPECIFIED = 0
     LOCAL_RESET = 1
@@ -47,7 +47,7 @@ class ResetReason(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The first message of an agent. `instance` (16 random bytes) proves an agent's return: treat it as a secret."""
+    """An agent's first message. `instance` (16 random bytes) proves that the same agent returns: it is a secret."""
 
     name: str
     key: str = field(default="", repr=False)
@@ -59,12 +59,12 @@ class Handshake:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one end of a resumable session tells the other when a path is set up, for the first time or again.
+    """The state of one end of a resumable session, sent to the other end when a path is set up.
 
-    attempt: grows with each Initiator of a session; an older one is stale. received: the offset this end expects
-    next. limit: the offset up to which it may be sent. secret (16 bytes, Initiator only) proves the session's
-    owner. resume (Initiator only): the session must exist already. round_trip: microseconds that this end's link to the
-    proxy takes for a ping and its pong at best; 0 if unknown.
+    attempt: grows with each Initiator of a session; a lower one is stale. received: the offset that this end expects
+    next. limit: the offset up to which the other end may send. secret (16 bytes, Initiator only): proves ownership of
+    the session. resume (Initiator only): the session must exist already. round_trip: the best round-trip time of this
+    end's link to the proxy, in microseconds, or 0 if unknown.
     """
 
     attempt: int
@@ -77,10 +77,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Initiator:
-    """Open a session to host:port near `gateway`, or take up again one whose path was lost (`terms.resume`).
+    """Open a session to host:port through `gateway`, or resume one whose path was lost (`terms.resume`).
 
-    `path` is the proxy's own mark, which the Ack carries back: it tells two attempts for one session apart.
-    `source` is the entry's gateway name, added by the proxy.
+    The proxy adds `path` and `source`. The Ack returns `path`, which tells two attempts for one session apart.
+    `source` is the entry's gateway name.
     """
 
     session: bytes
@@ -95,7 +95,7 @@ class Initiator:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Protocol 0.1: bytes of one direction, numbered from 1; empty at its end."""
+    """Protocol 0.1: bytes of one direction. Messages are numbered from 1; an empty one ends the stream."""
 
     session: bytes
     order: int
@@ -131,7 +131,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Bytes of one direction of a resumable session; `offset` is that of the first of them."""
+    """Bytes of one direction of a resumable session. `offset` is the offset of the first byte."""
 
     session: bytes
     from_exit: bool
@@ -141,7 +141,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Everything before `received` was consumed; bytes before `limit` may be sent. Both only ever grow."""
+    """Everything before `received` is consumed; bytes before `limit` may be sent. Both only grow."""
 
     session: bytes
     from_exit: bool
@@ -151,7 +151,7 @@ class Credit:
 
 @dataclass(frozen=True, slots=True)
 class Eof:
-    """The direction ends at `offset`, which the end of stream itself occupies: it is consumed as offset + 1."""
+    """The direction ends at `offset`. The end itself occupies this offset: its receipt is reported as offset + 1."""
 
     session: bytes
     from_exit: bool
@@ -170,7 +170,7 @@ class Reset:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The sender has consumed all it was sent, and all it sent was consumed: it needs the session no more."""
+    """Both streams are complete at the sender: it no longer needs the session."""
 
     session: bytes
     from_exit: bool
@@ -178,7 +178,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Suspend:
-    """The path behind the sender is lost or out of step: send nothing more until the session is resumed."""
+    """The path behind the sender is lost or out of step: send no bytes until the session is resumed."""
 
     session: bytes
     from_exit: bool
@@ -186,7 +186,7 @@ class Suspend:
 
 @dataclass(frozen=True, slots=True)
 class GoAway:
-    """The proxy will close this link within `seconds`: dial again now, and let go of this link then."""
+    """The proxy will close this link within `seconds`: dial another link first, then close this one."""
 
     seconds: int
 

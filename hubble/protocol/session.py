@@ -1,12 +1,12 @@
-"""One resumable session as one of its two ends sees it: a state machine without I/O and without a clock.
+"""One end of a resumable session: a state machine without I/O and without a clock.
 
-The shell around it moves bytes. It calls `write`, `finish` and `fail` for what its local socket does, `receive` for
-each message of the session, `path_lost` when its link is gone, and `expire` once `deadline` has passed. After each
-call it sends what `next_message` gives, writes to the local socket what `next_bytes` gives, telling `consumed`, and
-heeds `events`.
+The caller moves the bytes. It calls `write`, `finish` and `fail` for the local socket, `receive` for each message of
+the session, `path_lost` when the link is lost, and `expire` once `deadline` has passed. After each call it sends the
+messages from `next_message`, writes the bytes from `next_bytes` to the local socket, reports them by `consumed`, and
+handles `events`.
 
-The path between the two ends has the states of `Path`. The entry drives: it connects, and connects again when the
-path was lost. The exit answers. What may happen in which state stands in `PATHS`; anything else changes nothing.
+The path between the two ends has the states of `PathState`. The entry connects, and connects again after the path was
+lost. The exit answers. `PATHS` lists the valid changes of state.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from hubble.protocol.states import PATHS, Ended, Move, Opened, PathState, Resume
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
 
 RESUME_TIMEOUT = 60.0
-"""Seconds a session waits for its path to come back."""
+"""Seconds that a session waits for another path."""
 OPEN_TIMEOUT = 30.0
-"""Seconds an entry waits for the first Ack of a session."""
+"""Seconds that an entry waits for the first Ack of a session."""
 LATE_CREDIT = 0.2
-"""Seconds after which the sender hears even of few bytes consumed: it keeps them, and may have no budget for more."""
+"""Seconds after which even a few consumed bytes are reported: the sender keeps them, and may be out of budget."""
 TRY_AGAIN = frozenset({Refusal.NO_GATEWAY, Refusal.BUSY, Refusal.LIMIT})
-"""Refusals that may not be repeated when the entry asks again a little later."""
+"""Refusals after which a retry may succeed."""
 
 
 class Session:
-    """See the module. `secret` is 16 bytes; `from_exit` says which end this is; times are seconds of any clock.
+    """One end of a session: the exit if `from_exit`, else the entry. Times are in seconds of any monotonic clock.
 
-    `window` is the credit for what arrives; `keep` is the budget for what is kept until it was consumed.
+    secret: 16 bytes. window: the credit for received bytes. keep: the budget for sent bytes that are not consumed yet.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Session:
         self.established = False
         """Whether both ends have ever agreed on a path."""
         self.link_round_trip = 0.0
-        """Seconds that this end's link to the proxy takes for a round trip at best; the shell sets it if it knows."""
+        """The best round-trip time of this end's link to the proxy, in seconds. The caller sets it if it is known."""
         self.outgoing = Outgoing(keep)
         self.incoming = Incoming(window)
         self.resumptions = 0
@@ -61,7 +61,7 @@ class Session:
         self._resume_timeout = resume_timeout
         self._attempt = 0
         self._asked = False
-        """Whether the exit may have the session, as far as the entry knows."""
+        """Whether the exit may have the session: an Initiator was sent and not refused."""
         self._deadline: float | None = None
         self._credit_at: float | None = None
         self._lost_at = 0.0
@@ -77,43 +77,43 @@ class Session:
 
     @property
     def deadline(self) -> float | None:
-        """When `expire` must be called, or None."""
+        """The time at which `expire` must be called, or None."""
         if self._deadline is None or self._credit_at is None:
             return self._deadline if self._credit_at is None else self._credit_at
         return min(self._deadline, self._credit_at)
 
     @property
     def resumable(self) -> bool:
-        """Whether the session survives the loss of its path: it does."""
+        """Whether the session survives the loss of its path: always True."""
         return True
 
     @property
     def may_downgrade(self) -> bool:
-        """Whether an Ack without terms turns this session into one of protocol 0.1: before it was ever open."""
+        """Whether an Ack without terms turns this session into one of protocol 0.1: only before it was first open."""
         return self.path is PathState.CONNECTING and not self.established
 
-    # What the local application does.
+    # The local application.
 
     @property
     def room(self) -> int:
-        """How many bytes may be written now."""
+        """The number of bytes that may be written now."""
         return 0 if self._is_over or not self.established else self.outgoing.room
 
     def write(self, data: bytes) -> None:
-        """The application has sent `data`: at most `room` bytes, at least one. Dropped if the session is over."""
+        """Send `data` from the application: at least one byte, at most `room`. Dropped if the session is over."""
         if not self._is_over:
             self.outgoing.write(data)
 
     def finish(self) -> None:
-        """The application has ended its stream; it may go on receiving."""
+        """End the application's stream. The application may still receive."""
         if not self._is_over:
             self.outgoing.finish()
 
     def fail(self, reason: ResetReason, text: str = "") -> None:
-        """The application, or its socket, is gone: the other side must see a reset.
+        """Reset the session after the application or its socket failed.
 
-        The session ends at once if the other side can be told now, or will learn it by asking; an entry without a
-        path stays until it has one and has told it, or until its deadline.
+        The session ends immediately if the other side can be told now, or will learn of the reset when it resumes. An
+        entry without a path keeps the session until it has sent the reset on another path, or until its deadline.
         """
         if self.path is PathState.ENDED or self._failure:
             return
@@ -125,14 +125,14 @@ class Session:
             self._end(reason, text)
 
     def abandon(self) -> None:
-        """The other end cannot resume: another kind of session takes this one's place, before a byte has flowed."""
+        """Give up the session before a byte has flowed: the other end cannot resume, so another kind replaces it."""
         self._move(Move.END)
         self._discard()
 
-    # What the path does.
+    # The path.
 
     def connect(self, now: float) -> Terms:
-        """The terms of an Initiator by which the entry asks for a path, for the first time or again."""
+        """Return the terms of an Initiator by which the entry requests a path, for the first time or again."""
         assert not self.from_exit
         self._move(Move.CONNECT)
         self._outbox.clear()
@@ -142,17 +142,17 @@ class Session:
         return self._terms(secret=self._secret, resume=self.established)
 
     def connected(self, terms: Terms | None, now: float) -> bool:
-        """An Ack has accepted the entry's Initiator. False, and nothing happens, if it answers an older one."""
+        """Handle an Ack that accepts the entry's Initiator. Return False, and ignore it, if it answers an older one."""
         if self.path is not PathState.CONNECTING or terms is None or terms.attempt != self._attempt:
             return False
         self._agree(terms, now)
         return True
 
     def refused(self, code: Refusal, text: str, now: float, *, patient: bool = False) -> bool:
-        """An Ack has refused the entry's Initiator. True if the entry should try again before its deadline.
+        """Handle an Ack that refuses the entry's Initiator. Return True if the entry should retry before its deadline.
 
-        A session that was open does if the exit may come back, or a limit may allow it later; one that is new only if
-        the entry is `patient`.
+        A session that was open retries if the exit may return or a limit may allow it later. A new session does so only
+        if the entry is `patient`.
         """
         if self.path is not PathState.CONNECTING:
             return False
@@ -168,14 +168,15 @@ class Session:
         return False
 
     def accept(self, terms: Terms | None, now: float) -> Terms | None:
-        """An Initiator has come for the exit's session, the first or one that resumes: the terms of its Ack.
+        """Handle an Initiator for the exit's session, the first or one that resumes. Return the terms of its Ack.
 
-        None if the Initiator must not be answered: it is older than one already answered. Raises ProtocolError if
-        its secret is wrong or its offsets are impossible; the caller refuses it, and the session stays as it was.
+        Return None for an Initiator that must not be answered, because it is older than the last answered one. Raises
+        ProtocolError if the secret is wrong or the offsets are impossible: the caller refuses the Initiator, and the
+        session is unchanged.
         """
         assert self.from_exit
         if terms is None:
-            raise ProtocolError("an Initiator of protocol 0.1 for a resumable session")
+            raise ProtocolError("an Initiator of protocol 0.1 cannot resume a resumable session")
         if not hmac.compare_digest(terms.secret, self._secret):
             raise ProtocolError("the secret is wrong")
         if self.path is PathState.ENDED:
@@ -183,7 +184,7 @@ class Session:
         if terms.attempt <= self._attempt:
             return None
         if not self.outgoing.can_rewind(terms.received):
-            raise ProtocolError(f"resumption from offset {terms.received} is impossible")
+            raise ProtocolError(f"cannot resume from offset {terms.received}")
         self._attempt = terms.attempt
         if self.path is PathState.OPEN:
             self._lost_at = now
@@ -191,7 +192,7 @@ class Session:
         return self._terms()
 
     def path_lost(self, now: float, why: str) -> None:
-        """The link is gone, or the other side is out of reach: wait for another path."""
+        """Wait for another path after the link is lost or the other side is unreachable."""
         if self.path is PathState.ENDED:
             return
         self._start_clock(now)
@@ -201,7 +202,7 @@ class Session:
         self._outbox.clear()
 
     def expire(self, now: float) -> None:
-        """Time has passed: tell the sender what it was not told yet; give the session up if its time has come."""
+        """Report late credit if it is due. Give up the session if its deadline has passed."""
         if self._credit_at is not None and now >= self._credit_at:
             self._tell_credit(now, late=True)
         if self._deadline is None or now < self._deadline:
@@ -211,10 +212,10 @@ class Session:
         else:
             self._end(ResetReason.NOT_RESUMED, "not resumed in time")
 
-    # What the other side says.
+    # The other side.
 
     def receive(self, message: Message, now: float) -> None:
-        """A message of this session has arrived. What cannot be meant resets the session."""
+        """Handle a message of this session. An invalid message resets the session."""
         try:
             self._receive(message, now)
         except OutOfStep as gap:
@@ -230,13 +231,13 @@ class Session:
             case Credit():
                 self.outgoing.acknowledge(message.received, message.limit)
                 self._settle(now)
-            case Reset() if self.finished:  # The other side did not hear of it in time; nothing is lost.
+            case Reset() if self.finished:  # The other side did not learn of the end in time; no bytes are lost.
                 self._end(None)
             case Reset():
                 self._discard()
                 self._end(message.reason, message.text or "reset by the other side")
             case _ if self.path is not PathState.OPEN or self._failure:
-                pass  # Left over from a path given up: the other side sends it again.
+                pass  # From a path that was given up: the other side retransmits it.
             case Stream():
                 self.incoming.receive(message.offset, message.payload, now)
             case Eof():
@@ -244,16 +245,16 @@ class Session:
             case Done():
                 self._receive_done(now)
             case Suspend():
-                self.path_lost(now, "the other side is out of reach")
-                if self.from_exit:  # It may be about an older path: an entry that has this one open must ask again.
+                self.path_lost(now, "the other side is unreachable")
+                if self.from_exit:  # It may concern an older path: an entry that has this one open must connect again.
                     self._outbox.append(Suspend(self.id, self.from_exit))
             case _:
-                raise ProtocolError(f"{type(message).__name__} has no place in a session")
+                raise ProtocolError(f"{type(message).__name__} is not a message of a session")
 
-    # What the shell is to do.
+    # Output.
 
     def next_message(self, most: int = SEND_AT_MOST) -> Message | None:
-        """The next message to send, or None for now: with at most `most` bytes of the stream, or nothing of it if 0."""
+        """Return the next message to send, or None. It has at most `most` bytes of the stream; none if `most` is 0."""
         if self._outbox:
             return self._outbox.popleft()
         if self.path is not PathState.OPEN or self._failure or not most:
@@ -265,11 +266,11 @@ class Session:
         return None if end is None else Eof(self.id, self.from_exit, end)
 
     def next_bytes(self, most: int = SEND_AT_MOST) -> Chunk | None:
-        """The next bytes for the local socket, about `most` of them, or None for now; then call `consumed`."""
+        """Return about `most` bytes for the local socket, or None. The caller then calls `consumed`."""
         return self.incoming.take(most)
 
     def consumed(self, amount: int, now: float) -> None:
-        """`amount` bytes have reached the local socket; the end of the stream, once `ended`, counts as 1."""
+        """Record that `amount` bytes reached the local socket. The end of the stream counts as 1."""
         if self._is_over:
             return
         self.incoming.consume(amount)
@@ -278,32 +279,32 @@ class Session:
 
     @property
     def unsent(self) -> bool:
-        """Whether something of the application's stream is still to be sent."""
+        """Whether part of the application's stream is still to be sent."""
         return self.outgoing.unsent
 
     @property
     def waiting(self) -> int:
-        """How many bytes wait for the local socket."""
+        """The number of bytes that wait for the local socket."""
         return self.incoming.waiting
 
     @property
     def kept(self) -> int:
-        """How many sent bytes are kept until the other side has consumed them."""
+        """The number of sent bytes that the other side has not consumed yet."""
         return self.outgoing.kept
 
     @property
     def overfull(self) -> bool:
-        """Whether the link's reader must wait for this session: never, since credit bounds what waits here."""
+        """Whether the link's reader must wait for this session: never, because credit bounds the waiting bytes."""
         return False
 
     @property
     def stream_ended(self) -> bool:
-        """Whether all bytes were given out, and the local socket is to be told the end of the stream."""
+        """Whether all bytes were taken, and the local socket must now see the end of the stream."""
         return self.incoming.ended and not self.incoming.complete and not self._is_over
 
     @property
     def finished(self) -> bool:
-        """Whether both directions are complete: the local socket is needed no more."""
+        """Whether both directions are complete: the local socket is no longer needed."""
         return self.incoming.complete and self.outgoing.complete
 
     @property
@@ -312,11 +313,11 @@ class Session:
         return bool(self._outbox or self._events)
 
     def events(self) -> list[SessionEvent]:
-        """What has happened since the last call."""
+        """Return the events since the last call."""
         happened, self._events = self._events, []
         return happened
 
-    # Inner workings.
+    # Internals.
 
     def _move(self, move: Move) -> None:
         following = PATHS.get((self.path, move))
@@ -326,12 +327,12 @@ class Session:
 
     @property
     def _is_over(self) -> bool:
-        """Whether the application's bytes matter no more."""
+        """Whether the application's bytes are discarded from now on."""
         return self.path is PathState.ENDED or self._failure is not None
 
     def _tell_credit(self, now: float, late: bool = False) -> None:
         credit = self.incoming.credit(now, late)
-        if credit or not self.incoming.untold:
+        if credit or not self.incoming.unreported:
             self._credit_at = None
         elif self._credit_at is None:
             self._credit_at = now + LATE_CREDIT
@@ -349,7 +350,7 @@ class Session:
         return Terms(self._attempt, incoming.expected, incoming.limit, secret, resume, round_trip)
 
     def _agree(self, terms: Terms, now: float) -> None:
-        """Both ends know each other's offsets: go on from there."""
+        """Open the path: both ends know each other's offsets and continue from there."""
         self._move(Move.ACCEPT)
         if self._failure:
             self._send_failure()
@@ -376,7 +377,7 @@ class Session:
         self._settle(now)
 
     def _settle(self, now: float) -> None:
-        """Say Done once everything is consumed on both sides; end once both have said it."""
+        """Send Done once both streams are consumed. End the session once both sides have sent it."""
         if not self.finished or self.path is not PathState.OPEN:
             return
         if not self._done_sent:
@@ -390,7 +391,7 @@ class Session:
         self.outgoing.acknowledge(self.outgoing.end + self.outgoing.finished, 0)
         self._done_received = True
         if not self.finished:
-            raise ProtocolError("the other side is done, but this one is not")
+            raise ProtocolError("Done arrived before the streams were complete")
         self._settle(now)
 
     def _lose_keeping_outbox(self, now: float, why: str) -> None:

@@ -1,4 +1,4 @@
-"""The states of the path between a session's two ends, and what a session tells the shell around it."""
+"""The states of the path between a session's two ends, and the events that a session reports."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from hubble.protocol.messages import ResetReason
 
 
 class PathState(Enum):
-    """The state of the way between a session's two ends."""
+    """The state of the path between a session's two ends."""
 
     WAITING = "waiting"
-    """There is none: not yet, or not any more."""
+    """There is no path: none yet, or the last one is lost."""
     CONNECTING = "connecting"
-    """The entry has sent an Initiator and awaits its Ack; for the exit: the destination is being dialled."""
+    """At the entry: an Initiator is sent and its Ack awaited. At the exit: the destination is being dialed."""
     OPEN = "open"
     ENDED = "ended"
-    """The session is over. Nothing leaves this state."""
+    """The session is over. This state is final."""
 
 
 class Move(Enum):
-    """What can happen to a path."""
+    """An event that changes a path's state."""
 
     CONNECT = "connect"
     ACCEPT = "accept"
@@ -42,34 +42,34 @@ PATHS: dict[tuple[PathState, Move], PathState] = {
     (PathState.OPEN, Move.LOSE): PathState.WAITING,
     (PathState.OPEN, Move.END): PathState.ENDED,
 }
-"""What follows; whatever is not named changes nothing."""
+"""The state that follows each state and move. Any other pair is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Both ends agree for the first time: bytes may flow."""
+    """Both ends have agreed on a path for the first time: bytes may flow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspended:
-    """The path is lost; the session waits for another."""
+    """The path is lost. The session waits for another path."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The session goes on where it was, after waiting `seconds`."""
+    """The session has resumed after `seconds` without a path."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The session is over: well (`reason` is None), or by a reset which the application must see as one.
+    """The session is over: normally (`reason` is None), or by a reset that the application must see as one.
 
-    cut: it ended well, but what the other side might have sent is lost: an application that still reads must see a
-    reset. Protocol 0.1 ends both streams at once.
+    cut: the session ended normally, but the other side's stream may be truncated, because protocol 0.1 ends both
+    streams at once. An application that still reads must see a reset.
     """
 
     reason: ResetReason | None = None

@@ -38,7 +38,7 @@ class End:
         out, into = self.session.outgoing, self.session.incoming
         return (
             f"{self.session}: wrote {self.written}, of which {out.sent} sent and {out.acknowledged} consumed; may send "
-            f"up to {out.limit}; got {into.expected}, of which {into.consumed} read and {into.consumed - into.untold} "
+            f"up to {out.limit}; got {into.expected}, of which {into.consumed} read, {into.consumed - into.unreported} "
             f"told; {self.ended}"
         )
 

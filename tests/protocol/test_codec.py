@@ -454,7 +454,7 @@ def test_features_are_few_and_short() -> None:
 def test_a_data_is_bounded_beside_its_bytes() -> None:
     body = {"GUID": GUID, "Order": 1, "Data": bytes(1 << 19)}
     assert codec.decode(packed(codec.DATA, body | {"More": bytes(1000)})) == Data(SESSION, 1, bytes(1 << 19))
-    with pytest.raises(ProtocolError, match="beside its Data"):
+    with pytest.raises(ProtocolError, match="besides its payload"):
         codec.decode(packed(codec.DATA, body | {"More": bytes(codec.MAX_CONTROL)}))
 
 
@@ -470,10 +470,10 @@ def test_an_initiator_with_a_control_character_can_be_refused_by_itself(key: str
 @pytest.mark.parametrize(
     ("change", "wrong"),
     [
-        ({"RemoteHost": "x" * 4097}, "RemoteHost is no text of at most 4096 bytes"),
-        ({"RemotePort": 65536}, "RemotePort is no whole number"),
-        ({"Attempt": 1}, "Attempt without Secret"),
-        ({"Key": 5}, "Key is no text"),
+        ({"RemoteHost": "x" * 4097}, "RemoteHost is not a text of at most 4096 bytes"),
+        ({"RemotePort": 65536}, "RemotePort is not a whole number"),
+        ({"Attempt": 1}, "Secret is missing beside Attempt"),
+        ({"Key": 5}, "Key is not a text"),
     ],
 )
 def test_an_initiator_whose_session_is_known_can_be_refused_by_itself(change: dict[str, Any], wrong: str) -> None:

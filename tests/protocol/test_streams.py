@@ -264,7 +264,7 @@ def test_a_gap() -> None:
 def test_more_than_was_allowed() -> None:
     stream = incoming(limit=10)
     stream.receive(0, bytes(10), now=0.0)
-    with pytest.raises(ProtocolError, match="allowed up to 10") as caught:
+    with pytest.raises(ProtocolError, match="the credit allows 10") as caught:
         stream.receive(10, b"x", now=0.0)
     assert not isinstance(caught.value, OutOfStep)
     assert stream.waiting == 10
@@ -349,9 +349,9 @@ def test_less_is_told_late_lest_the_sender_keeps_it_for_ever() -> None:
     stream.receive(0, b"hello", now=0.0)
     stream.take(1)
     assert consume(stream, 5) is None
-    assert stream.untold == 5
+    assert stream.unreported == 5
     assert stream.credit(now=0.0, late=True) == (5, 100 * KIB + 5)
-    assert stream.untold == 0
+    assert stream.unreported == 0
     assert stream.credit(now=0.0, late=True) is None
 
 

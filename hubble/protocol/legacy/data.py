@@ -1,8 +1,8 @@
-"""The Data messages of protocol 0.1 as its programs write them, read without msgpack.
+"""Decode the Data messages of protocol 0.1 without msgpack.
 
-The original cuts a stream into pieces of 1 KiB, so what a message costs decides how fast a stream is. Its library
-writes the keys in order, and lengths in one way only: the places of the fields are known. Any other form is left to
-the codec.
+The original cuts a stream into pieces of 1 KiB, so the cost of each message decides the speed of a stream. Its library
+writes the keys in a fixed order and each length in one form, so the positions of the fields are known. The codec
+decodes any other form.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from hubble.protocol.binary import Buffer
 from hubble.protocol.messages import Data
 
 _HEAD = b"\x03\x83\xa4Data\xda"
-"""The type; a map of three; a text of 32 bytes or more, whose length follows in two."""
+"""The type byte, a map of three items, the key "Data", and a text of 32 bytes or more with a two-byte length."""
 _GUID = b"\xa4GUID\xda\x00\x24"
 _ORDER = b"\xa5Order"
 _SIZES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9}
-"""Bytes of an unsigned integer, by the first of them."""
+"""The size in bytes of an unsigned integer, by its first byte."""
 _SESSIONS = 4096
 
 
 def read_data(data: Buffer) -> Data | None:
-    """Return the Data that stands in `data`, its bytes as a view, or None if it is written in an unusual way."""
+    """Return the Data in `data`, with a view as its payload, or None if it has any other form."""
     if data[:8] != _HEAD or len(data) < 10:
         return None
     end = 10 + (data[8] << 8 | data[9])
@@ -44,7 +44,7 @@ def read_data(data: Buffer) -> Data | None:
 
 @lru_cache(_SESSIONS)
 def _session(text: bytes) -> bytes:
-    """Return the id that is the canonical text of a UUID, or b""."""
+    """Return the session id in the canonical text of a UUID, or b"" if the text is invalid."""
     try:
         session = UUID(text.decode("ascii"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Limits that only sessions of protocol 0.1 need, because they have no credit."""
+"""Limits for sessions of protocol 0.1, which have no credit."""
 
 BACKLOG = 4 * 1024 * 1024
 """Bytes that may wait for a session's local socket before its link's reader waits."""

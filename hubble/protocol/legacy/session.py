@@ -1,8 +1,8 @@
-"""One session of protocol 0.1, behind the interface of all sessions: no credit, no half-close, no resumption.
+"""One end of a session of protocol 0.1, with the common interface: no credit, no half-close, no resumption.
 
-The end of a stream is an empty Data, which the agent follows with ConnectionClosed; the proxy then sends Terminator to
-both sides. A Terminator before the other side's end of stream means that bytes may be missing, so the application
-sees a reset; what arrived before it is delivered first.
+An empty Data ends a stream. The agent sends ConnectionClosed after it, and the proxy then sends Terminator to both
+sides. After a Terminator before the other side's end of stream, bytes may be missing: the application sees a reset,
+once the bytes that arrived before are delivered.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hubble.protocol.streams import Chunk
 
 
 class LegacySession:
-    """See the module. `deadline` is for its Ack, which an entry awaits; it has none once open."""
+    """One end of a session. `deadline` is the time by which the entry's Ack must arrive, or None once open."""
 
     def __init__(self, session_id: bytes, *, from_exit: bool, deadline: float | None = None) -> None:
         self.id = session_id
@@ -40,7 +40,7 @@ class LegacySession:
 
     @property
     def resumable(self) -> bool:
-        """Whether the session survives the loss of its path: it does not."""
+        """Whether the session survives the loss of its path: always False."""
         return False
 
     @property
@@ -50,16 +50,16 @@ class LegacySession:
 
     @property
     def may_downgrade(self) -> bool:
-        """Whether an Ack turns this session into one of protocol 0.1: it is one already."""
+        """Whether an Ack turns this session into one of protocol 0.1: always False, because it is one."""
         return False
 
     @property
     def room(self) -> int:
-        """How many bytes may be written now."""
+        """The number of bytes that may be written now."""
         return SEND_AT_MOST if self.path is PathState.OPEN and not self._finished and not self._outbox else 0
 
     def open(self) -> None:
-        """The Ack has been received, or sent."""
+        """Open the session: its Ack has been received or sent."""
         self.path = PathState.OPEN
         self.deadline = None
         self._events.append(Opened())
@@ -69,32 +69,32 @@ class LegacySession:
         return None
 
     def connected(self, terms: Terms | None, now: float) -> bool:
-        """An Ack has accepted the entry's Initiator. False, and nothing happens, if the session does not await one."""
+        """Handle an Ack that accepts the entry's Initiator. Return False, and ignore it, if no Ack is awaited."""
         if self.path is not PathState.CONNECTING:
             return False
         self.open()
         return True
 
     def accept(self, terms: Terms | None, now: float) -> Terms | None:
-        """The exit has connected to the destination: the session is open. Raises ProtocolError if it was already."""
+        """Open the exit's session once the destination is connected. Raises ProtocolError if it is open already."""
         if self.path is not PathState.CONNECTING:
             raise ProtocolError("a session of protocol 0.1 cannot be resumed")
         self.open()
         return None
 
     def refused(self, code: Refusal, text: str, now: float, *, patient: bool = False) -> bool:
-        """An Ack has refused the entry's Initiator. False: there is no use in trying again."""
+        """Handle an Ack that refuses the entry's Initiator. Return False: protocol 0.1 does not retry."""
         self._end(ResetReason.REFUSED, text)
         return False
 
     def write(self, data: bytes) -> None:
-        """The application has sent `data`: at most `room` bytes, at least one. Dropped if the session is over."""
+        """Send `data` from the application: at least one byte, at most `room`. Dropped if the session is over."""
         if self.path is not PathState.ENDED:
             self._sent += 1
             self._outbox.append(Data(self.id, self._sent, data))
 
     def finish(self) -> None:
-        """The application has ended its stream; protocol 0.1 closes the session then."""
+        """End the application's stream, and with it the session, as protocol 0.1 does."""
         if self.path is PathState.ENDED:
             return
         self._finished = True
@@ -103,7 +103,7 @@ class LegacySession:
         self._outbox.append(ConnectionClosed(self.id))
 
     def fail(self, reason: ResetReason, text: str = "") -> None:
-        """The application, or its socket, is gone."""
+        """End the session after the application or its socket failed."""
         if self.path is PathState.ENDED:
             return
         closed_already = self._finished and not self._outbox
@@ -117,26 +117,25 @@ class LegacySession:
         self.path = PathState.ENDED
 
     def path_lost(self, now: float, why: str) -> None:
-        """The link is gone, and with it the session."""
+        """End the session: protocol 0.1 cannot resume it on another link."""
         self._outbox.clear()
         self._end(ResetReason.NOT_RESUMED, f"{why}; protocol 0.1 cannot resume")
 
     def expire(self, now: float) -> None:
-        """Time has passed: give the session up if its Ack has not come."""
+        """Give up the session if its Ack is overdue."""
         if self.deadline is not None and now >= self.deadline:
             self.fail(ResetReason.REFUSED, "no answer")
 
     def receive(self, message: Message, now: float) -> None:
-        """A message of this session has arrived."""
+        """Handle a message of this session. An invalid message resets the session."""
         if self.path is PathState.ENDED:
             return
         match message:
             case Data() if message.order != self._received + 1:
-                self.fail(
-                    ResetReason.PROTOCOL_ERROR, f"Data {message.order} after Data {self._received}: some is missing"
-                )
+                text = f"Data {message.order} followed Data {self._received}: messages are missing"
+                self.fail(ResetReason.PROTOCOL_ERROR, text)
             case Data() if self._peer_finished:
-                self.fail(ResetReason.PROTOCOL_ERROR, "Data after the end of the stream")
+                self.fail(ResetReason.PROTOCOL_ERROR, "Data arrived after the end of the stream")
             case Data() if message.data:
                 self._received += 1
                 self._chunks.append(bytes(message.data))
@@ -150,14 +149,14 @@ class LegacySession:
             case Reset():
                 self._end(message.reason, message.text)
             case _:
-                self.fail(ResetReason.PROTOCOL_ERROR, f"{type(message).__name__} in a session of protocol 0.1")
+                self.fail(ResetReason.PROTOCOL_ERROR, f"{type(message).__name__} is not a message of protocol 0.1")
 
     def next_message(self, most: int = SEND_AT_MOST) -> Message | None:
-        """The next message to send, or None for now. `most` is for the interface: what is written is sent whole."""
+        """Return the next message to send, or None. `most` is ignored: each written chunk is sent as one message."""
         return self._outbox.popleft() if self._outbox else None
 
     def next_bytes(self, most: int = SEND_AT_MOST) -> Chunk | None:
-        """The next bytes for the local socket, or None for now; then call `consumed`."""
+        """Return about `most` bytes for the local socket, or None. The caller then calls `consumed`."""
         if not self._chunks:
             return None
         parts = [self._chunks.popleft()]
@@ -168,7 +167,7 @@ class LegacySession:
         return b"".join(parts) if len(parts) > 1 else parts[0]
 
     def consumed(self, amount: int, now: float) -> None:
-        """`amount` bytes have reached the local socket; the end of the stream counts as 1."""
+        """Record that `amount` bytes reached the local socket. The end of the stream counts as 1."""
         if self._undelivered:
             self._undelivered -= amount
         else:
@@ -177,33 +176,33 @@ class LegacySession:
 
     @property
     def unsent(self) -> bool:
-        """Whether something of the application's stream is still to be sent."""
+        """Whether part of the application's stream is still to be sent."""
         return bool(self._outbox)
 
     @property
     def waiting(self) -> int:
-        """How many bytes wait for the local socket."""
+        """The number of bytes that wait for the local socket."""
         return self._undelivered
 
     @property
     def kept(self) -> int:
-        """How many sent bytes are kept for a resumption: none."""
+        """The number of sent bytes kept for a resumption: always 0."""
         return 0
 
     @property
     def overfull(self) -> bool:
-        """Whether the link's reader must wait until the local socket has taken some of what waits for it."""
+        """Whether the link's reader must wait until the local socket has taken some of the waiting bytes."""
         return self._undelivered > limits.BACKLOG and self.path is PathState.OPEN
 
     @property
     def stream_ended(self) -> bool:
-        """Whether all bytes were given out, and the local socket is to be told the end of the stream."""
+        """Whether all bytes were taken, and the local socket must now see the end of the stream."""
         ended = self._peer_finished and not self._chunks
         return ended and not self._end_delivered and self.path is not PathState.ENDED
 
     @property
     def finished(self) -> bool:
-        """Whether the local socket is needed no more."""
+        """Whether the local socket is no longer needed."""
         return self.path is PathState.ENDED
 
     @property
@@ -212,7 +211,7 @@ class LegacySession:
         return bool(self._events)
 
     def events(self) -> list[SessionEvent]:
-        """What has happened since the last call."""
+        """Return the events since the last call."""
         happened, self._events = self._events, []
         return happened
 
@@ -221,7 +220,7 @@ class LegacySession:
             return
         if self._peer_finished:
             self._end(None)
-        elif self._finished and not self._outbox:  # the answer to our own end, which cuts the other side's stream
+        elif self._finished and not self._outbox:  # the answer to our own end of stream
             self._end(None, cut=True)
         else:
             self._end(ResetReason.UNSPECIFIED, "terminated before the other side's end of stream")

@@ -576,7 +576,7 @@ class TestInvalid:
             ({}, "Key contains a control character"),
             ({"Key": "k", "RemoteHost": "a\rb"}, "RemoteHost contains a control character"),
             ({"Key": "k", "Gatename": "a\nb"}, "Gatename contains a control character"),
-            ({"Key": "k", "RemotePort": 70000}, "RemotePort is no whole number from 0 to 65535"),
+            ({"Key": "k", "RemotePort": 70000}, "RemotePort is not a whole number from 0 to 65535"),
         ],
     )
     def test_costs_its_session_only(
