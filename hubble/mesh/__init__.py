@@ -2,8 +2,8 @@
 
 mesh      this worker's links to the others, and calls over them
 peer      another worker at the other end of a link
-messages  what workers say to each other, and how they prove that they belong together
-sockets   where workers listen for each other
+messages  the messages between workers, and the proof that both know the cluster's secret
+sockets   the sockets at which workers accept each other's links
 tls       mutual TLS between machines
-cluster   what makes a worker one of several machines'
+cluster   the settings of a proxy that runs on several machines
 """

@@ -1,4 +1,4 @@
-"""What makes a proxy one of several machines: a directory that all of them reach, and links between them."""
+"""The settings of a proxy that runs on several machines: a shared directory, and links between the machines."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 
 SHORTEST_SECRET = 16
 PORTS = 100
-"""How many ports, from the one that is advertised on, the workers of a machine choose from."""
+"""The number of ports, starting at the advertised one, from which the workers of a machine choose."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """How a worker takes part.
+    """The cluster settings of a worker. Raises UsageError.
 
-    directory: the URL of the Redis server, which may hold a password; None: the machines have none in common. node:
-    this machine's name. host, port: where other machines reach its workers; each takes the first free port from `port`
-    on, or any if it is 0. secret: at least 16 bytes, the same for all. tls: None where the network between the machines
-    is private. Raises UsageError.
+    directory: the URL of the Redis server, which may contain a password; None: no shared directory. node: this
+    machine's name. host, port: the address at which other machines reach its workers; each worker takes the first free
+    port from `port` on, or any if `port` is 0. secret: at least 16 bytes, the same on all machines. tls: None if the
+    network between the machines is private.
     """
 
     directory: str | None = field(default=None, repr=False)
@@ -40,23 +40,24 @@ class Cluster:
 
     def __post_init__(self) -> None:
         if self.directory is not None and not self.host:
-            raise UsageError("machines that share a directory must reach each other: give --advertise HOST[:PORT]")
+            raise UsageError("--cluster needs the address of this machine: set --advertise HOST[:PORT]")
         if self.host and not self.secret:
-            raise UsageError("links between machines need a secret that all of them know: give --cluster-secret-file")
+            raise UsageError("--advertise needs the secret that all machines share: set --cluster-secret-file")
         if self.secret and len(self.secret) < SHORTEST_SECRET:
             raise UsageError(
-                f"the cluster's secret is too short: it needs {SHORTEST_SECRET} bytes (openssl rand -hex 32)"
+                f"the cluster's secret is too short: it needs at least {SHORTEST_SECRET} bytes; "
+                "create one with openssl rand -hex 32"
             )
         if self.port and not 0 < self.port <= 65535:
             raise UsageError(f"--advertise: port {self.port} is not between 1 and 65535")
 
     def open_directory(self) -> Directory:
-        """The directory that the machines share. Raises UsageError."""
+        """Open the directory that the machines share. Raises UsageError."""
         assert self.directory is not None
         return open_directory(self.directory)
 
     def listen(self) -> tuple[Socket, str]:
-        """A socket for the links of other machines, and the address to publish. Raises ListenError."""
+        """Return a socket for the links of other machines, and the address to publish. Raises ListenError."""
         listener = self._first_free()
         return listener, f"tcp:{endpoint(self.host, listener.getsockname()[1])}"
 
@@ -69,19 +70,19 @@ class Cluster:
             except ListenError as error:
                 log.debug("%s", error)
                 failure = error
-        raise ListenError(f"no port for the links between machines: {failure}")
+        raise ListenError(f"no free port for the links between machines: {failure}")
 
 
 def _is_here(host: str) -> bool:
-    """Whether `host` is an address of this machine: if not, it is one that is translated, and all are listened on."""
+    """Return whether `host` is an address of this machine. A translated (NAT) address is not."""
     try:
         open_listener(host, 0).close()
     except ListenError:
-        log.info("%s is not an address of this machine: links of other machines are accepted on all addresses", host)
+        log.info("%s is not an address of this machine; accepting links of other machines on all addresses", host)
         return False
     return True
 
 
 def default_node() -> str:
-    """The machine's own name."""
+    """Return the machine's host name."""
     return socket.gethostname()

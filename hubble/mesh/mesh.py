@@ -1,7 +1,7 @@
-"""The links between workers: a session whose two agents are at different workers crosses exactly one of them.
+"""The links between workers. A session whose two agents are at different workers crosses exactly one such link.
 
-A worker dials another when it first needs it, and keeps the link. Either side may open sessions over it, to gateways
-of the other, and never further: what comes from a worker is not passed on to a third.
+A worker dials another when it first needs it, and keeps the link. Either side may open sessions over the link to
+gateways of the other. A worker never forwards messages from one worker to a third.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ log = logging.getLogger(__name__)
 HELLO_TIMEOUT = 3.0
 CALL_TIMEOUT = 10.0
 HOLD_OFF = 3.0
-"""Seconds for which a worker that could not be reached is not dialled again: callers fail at once meanwhile."""
+"""Seconds for which an unreachable worker is not dialled again. Calls to it fail at once meanwhile."""
 KEEPALIVE = Keepalive(3.0, 9.0)
-"""Workers are near each other: a link between two of them that is silent for as long is dead."""
+"""The network between workers is fast, so a link that is silent for this long counts as dead."""
 MOST_STRANGERS = 100
-"""Links that have not proved themselves yet, at a time."""
+"""Concurrent incoming links that have not proved yet that they know the secret."""
 
 Serve = Callable[[WorkerPeer, Iterator[bytes]], None]
-"""Serves another worker until its link ends; what the mesh itself understands is taken out before."""
+"""Serves another worker until its link ends. The mesh's own messages are removed before."""
 Methods = dict[str, Callable[[dict[str, Any]], Any]]
 
 
 class WorkerUnreachable(HubbleError):
-    """Another worker cannot be reached, or has not answered."""
+    """Another worker is unreachable, or has not answered."""
 
 
 class WorkerGone(WorkerUnreachable):
-    """The same, and it is certain that the worker does not live: nobody, or another, listens at its address."""
+    """Another worker is certainly dead: its address refuses connections, or another worker listens there."""
 
 
 class Mesh:
-    """This worker's links to the others. `methods` are what the others may call here."""
+    """This worker's links to the others. `methods` are the functions that the others may call here."""
 
     def __init__(
         self,
@@ -92,27 +92,27 @@ class Mesh:
             server.start()
 
     def replace_local(self, listener: Socket) -> None:
-        """Accept links on this Unix socket instead of the one whose name is gone."""
+        """Accept links on this Unix socket instead of the one whose file was removed."""
         for server in [each for each in self._servers if each.socket.family == socket.AF_UNIX]:
             self._servers.remove(server)
             server.close()
         self.start(listener)
 
     def stop(self) -> None:
-        """Accept no more, and close all links."""
+        """Stop accepting, and close all links."""
         for server in self._servers:
             server.close()
         for link in list(self._links):
-            link.close(1001, "the worker is going away")
+            link.close(1001, "the worker is shutting down")
 
     def peer(self, worker_id: str) -> WorkerPeer:
-        """Another worker, dialled if need be. Raises WorkerUnreachable; the directory then forgets it."""
+        """Return another worker, dialling it if necessary. Raises WorkerUnreachable."""
         with self._dialling.hold(worker_id):
             peer = self._peers.get(worker_id)
             return peer if peer is not None and not peer.link.closed else self._dial(worker_id)
 
     def call(self, worker_id: str, method: str, *, timeout: float = CALL_TIMEOUT, **arguments: Any) -> Any:
-        """What `method` comes to at another worker, or here. Raises WorkerUnreachable."""
+        """Call `method` at a worker, which may be this one; return its result. Raises WorkerUnreachable."""
         if worker_id == self.me.id:
             return self.methods[method](arguments)
         peer = self.peer(worker_id)
@@ -124,14 +124,17 @@ class Mesh:
             peer.link.send(wire.encode(Call(number, method, arguments)))
             return answer.get(timeout=0 if peer.link.closed else timeout)
         except gevent.Timeout:
-            raise WorkerUnreachable(f"worker {worker_id} has not answered {method}") from None
+            raise WorkerUnreachable(f"worker {worker_id} has not answered the call of {method}") from None
         finally:
             del self._calls[number]
 
     def call_all(
         self, method: str, *, timeout: float = CALL_TIMEOUT, node: str | None = None, **arguments: Any
     ) -> dict[str, Any]:
-        """What `method` comes to at every worker (of one machine) that answers, this one included, by worker id."""
+        """Call `method` at every worker, or at every worker of the machine `node`, including this worker.
+
+        Return the results by worker id; workers that do not answer are left out.
+        """
         asked = {
             worker.id: gevent.spawn(self._try_call, worker.id, method, timeout, arguments)
             for worker in self._directory.workers()
@@ -151,14 +154,14 @@ class Mesh:
 
     def _dial(self, worker_id: str) -> WorkerPeer:
         if time.monotonic() < self._unreachable.get(worker_id, 0.0):
-            raise WorkerUnreachable(f"worker {worker_id} could not be reached a moment ago")
+            raise WorkerUnreachable(f"worker {worker_id} was unreachable less than {HOLD_OFF:g} s ago")
         worker = self._worker(worker_id)
         try:
             peer, messages = self._dial_at(worker)
         except (HubbleError, OSError) as error:
-            log.warning("worker %s cannot be reached: %s", worker_id, error)
-            self._given_up(worker, error)
-            raise WorkerUnreachable(f"worker {worker_id} cannot be reached: {error}") from error
+            log.warning("worker %s is unreachable: %s", worker_id, error)
+            self._handle_unreachable(worker, error)
+            raise WorkerUnreachable(f"worker {worker_id} is unreachable: {error}") from error
         self._peers[worker_id] = peer
         gevent.spawn(self._run, peer, messages)
         return peer
@@ -167,28 +170,29 @@ class Mesh:
         try:
             worker = self._directory.worker(worker_id)
         except DirectoryError as error:
-            raise WorkerUnreachable(f"worker {worker_id} is not known: {error}") from error
+            raise WorkerUnreachable(f"cannot look up worker {worker_id}: {error}") from error
         if worker is None:
-            self._leave(worker_id)  # so that none of its names is left behind
-            raise WorkerUnreachable(f"worker {worker_id} is not there")
+            self._leave(worker_id)  # releases names that it may have left behind
+            raise WorkerUnreachable(f"worker {worker_id} is not in the directory")
         return worker
 
     def _dial_at(self, worker: Worker) -> tuple[WorkerPeer, Iterator[bytes]]:
         try:
             sock = connect(worker, self.me.node, HELLO_TIMEOUT)
         except (ConnectionRefusedError, FileNotFoundError) as error:
-            raise WorkerGone(f"nobody listens there ({error.strerror})") from error
+            raise WorkerGone(f"no process listens at its address ({error.strerror})") from error
         link = self._link(self._tls.dial(sock) if self._tls else sock, Side.CLIENT)
         try:
             return WorkerPeer.at(link, worker.id), self._greet(link, worker.id)
         except BaseException:
-            self._drop(link, "not the worker expected")
+            self._drop(link, "not the expected worker")
             raise
 
-    def _given_up(self, worker: Worker, error: Exception) -> None:
-        """A worker of this machine that does not answer counts as dead, elsewhere only one that certainly is.
+    def _handle_unreachable(self, worker: Worker, error: Exception) -> None:
+        """Remove a dead worker from the directory, or hold off from dialling it again.
 
-        Another machine may only be out of our own reach; what has not long to live there loses its lease.
+        A worker of this machine that does not answer counts as dead. A worker of another machine may be unreachable
+        only from here, so it counts as dead only if that is certain; otherwise its lease expires if it is dead.
         """
         now = time.monotonic()
         self._unreachable = {one: until for one, until in self._unreachable.items() if until > now}
@@ -201,11 +205,11 @@ class Mesh:
         try:
             self._directory.leave(worker_id)
         except DirectoryError as error:
-            log.warning("worker %s cannot be taken out of the directory: %s", worker_id, error)
+            log.warning("cannot remove worker %s from the directory: %s", worker_id, error)
 
     def _accept(self, sock: Socket, address: object) -> None:
         if self._strangers >= MOST_STRANGERS:
-            log.warning("a link between workers was refused: %d others have not said who they are", self._strangers)
+            log.warning("refused a worker's link: %d other links have not identified themselves yet", self._strangers)
             sock.close()
             return
         self._strangers += 1
@@ -213,8 +217,8 @@ class Mesh:
             link = self._link(self._tls.accept(sock) if self._tls else sock, Side.SERVER)
             worker_id, messages = self._answer(link)
         except HubbleError as error:
-            level = logging.DEBUG if isinstance(error, LinkClosed) else logging.WARNING  # it went away by itself
-            log.log(level, "a link that is no worker's was refused: %s", error)
+            level = logging.DEBUG if isinstance(error, LinkClosed) else logging.WARNING  # the peer closed the link
+            log.log(level, "refused a link that is not a worker's: %s", error)
             self._drop(link, "not a worker's link")
             return
         finally:
@@ -231,7 +235,7 @@ class Mesh:
         self._links.discard(link)
 
     def is_linked(self, worker_id: str) -> bool:
-        """Whether there is a live link to another worker, whoever dialled it."""
+        """Return whether there is a live link to another worker, dialled by either side."""
         return any(peer.worker == worker_id and not peer.link.closed for peer in self._served)
 
     def _run(self, peer: WorkerPeer, messages: Iterator[bytes]) -> None:
@@ -239,7 +243,7 @@ class Mesh:
         try:
             self._serve(peer, self._without_calls(peer, messages))
         except (LinkClosed, ProtocolError) as error:
-            log.debug("the link to %s ended: %s", peer.name, error)
+            log.debug("link to %s ended: %s", peer.name, error)
         finally:
             self._served.discard(peer)
             self._drop(peer.link, "the link between the workers has ended")
@@ -248,24 +252,24 @@ class Mesh:
                 if asked is peer:
                     answer.set_exception(WorkerUnreachable(f"the link to {peer.name} was lost"))
 
-    # The proof that both belong together.
+    # The handshake.
 
     def _greet(self, link: Link, worker_id: str) -> Iterator[bytes]:
-        """As the one who has dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
+        """Complete the handshake as the dialler. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
         mine = Hello(self.me.id, secrets.token_hex(32))
         link.send(wire.encode(mine))
         messages = link.messages()
         theirs = _expect_hello(messages)
         if not wire.is_proved(self._secret, theirs, mine, dialled=False):
-            raise ProtocolError("it does not know the cluster's secret")
+            raise ProtocolError("the peer does not know the cluster's secret")
         if theirs.worker != worker_id:
-            raise WorkerGone(f"worker {theirs.worker} listens there now")
+            raise WorkerGone(f"worker {theirs.worker} now listens at its address")
         proved = wire.proof(self._secret, mine, theirs, dialled=True)
         link.send(wire.encode(Hello(mine.worker, mine.challenge, proved)))
         return messages
 
     def _answer(self, link: Link) -> tuple[str, Iterator[bytes]]:
-        """As the one who was dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
+        """Complete the handshake as the listener. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
         messages = link.messages()
         theirs = _expect_hello(messages)
         mine = Hello(self.me.id, secrets.token_hex(32))
@@ -274,7 +278,7 @@ class Mesh:
         answer = _expect_hello(messages)
         same = (answer.worker, answer.challenge) == (theirs.worker, theirs.challenge)
         if not same or not wire.is_proved(self._secret, answer, mine, dialled=True):
-            raise ProtocolError("it does not know the cluster's secret")
+            raise ProtocolError("the peer does not know the cluster's secret")
         return theirs.worker, messages
 
     # Calls.
@@ -292,24 +296,24 @@ class Mesh:
                 gevent.spawn(self._perform, peer, message)
             case Reply(number):
                 asked, answer = self._calls.get(number, (None, None))
-                if answer is None or asked is not peer:  # late, or another's
+                if answer is None or asked is not peer:  # a late reply, or one from the wrong peer
                     return
                 if message.error:
                     answer.set_exception(WorkerUnreachable(f"{peer.name}: {message.error}"))
                 else:
                     answer.set(message.result)
             case Hello():
-                raise ProtocolError("a second Hello")
+                raise ProtocolError("unexpected second Hello")
 
     def _perform(self, peer: WorkerPeer, call: Call) -> None:
         method = self.methods.get(call.method)
         if method is None:
-            reply = Reply(call.number, error=f"there is no method {call.method}")
+            reply = Reply(call.number, error=f"unknown method {call.method}")
         else:
             try:
                 reply = Reply(call.number, method(call.arguments))
-            except Exception as error:  # a caller elsewhere must get an answer, whatever went wrong here
-                log.exception("the call of %s by %s failed", call.method, peer.name)
+            except Exception as error:  # the calling worker must get a reply in any case
+                log.exception("call of %s by %s failed", call.method, peer.name)
                 reply = Reply(call.number, error=f"{type(error).__name__}: {error}")
         peer.link.send(wire.encode(reply))
 

@@ -11,7 +11,7 @@ from hubble.transport.peer import Peer
 
 @dataclass(eq=False)
 class WorkerPeer(Peer):
-    """A worker that has proved itself; `worker` is its id."""
+    """A worker that has completed the handshake; `worker` is its id."""
 
     worker: str
     is_worker: ClassVar[bool] = True

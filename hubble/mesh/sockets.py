@@ -1,4 +1,4 @@
-"""Where workers listen for each other, and how they reach each other: Unix sockets on one machine, TCP elsewhere."""
+"""The sockets between workers: Unix sockets on one machine, TCP between machines."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ BACKLOG = 128
 
 
 def listen_on_path(path: Path) -> Socket:
-    """A socket that listens at `path`, where it appears only once it does: nobody is refused there."""
+    """Return a socket that listens at `path`. The file appears once it listens, so no connection is ever refused."""
     listener: Socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listen_at(listener, path, BACKLOG)
     return listener
 
 
 def remove_dead(directory: Path, living: Collection[str]) -> None:
-    """Remove the socket files behind which nobody listens: their workers were killed. Those of `living` are spared.
+    """Remove the socket files of killed workers, at which no process listens; keep those of `living` workers.
 
-    Raises OSError where the directory cannot be read.
+    Raises OSError if the directory cannot be read.
     """
     for path, worker_id in worker_sockets(directory):
         if worker_id in living:
@@ -36,19 +36,19 @@ def remove_dead(directory: Path, living: Collection[str]) -> None:
         except ConnectionRefusedError:
             path.unlink(missing_ok=True)
         except OSError:
-            continue  # gone meanwhile, or it is merely slow
+            continue  # removed meanwhile, or its worker is slow
 
 
 def connect(worker: Worker, node: str, timeout: float) -> Socket:
-    """A connection to a worker from the machine `node`: by its Unix socket if that is here, else by TCP.
+    """Connect to a worker from the machine `node`: by Unix socket on the same machine, else by TCP.
 
-    Raises OSError, ConnectionRefusedError and FileNotFoundError if nobody listens there, or DialError.
+    Raises ConnectionRefusedError or FileNotFoundError if no process listens there, another OSError, or DialError.
     """
     path = worker.address.removeprefix("unix:")
     if path and worker.node == node and (not worker.remote or Path(path).exists()):
         return _connect_to_path(path, timeout)
     if not worker.remote:
-        raise DialError(f"it is on another machine, {worker.node}, and has no address for other machines")
+        raise DialError(f"the worker is on another machine, {worker.node}, and has no address for other machines")
     host, _, port = worker.remote.removeprefix("tcp:").rpartition(":")
     with gevent.Timeout(timeout, DialError(f"no answer from {worker.remote} within {timeout:g} s")):
         sock: Socket = socket.create_connection((host.strip("[]"), int(port)))

@@ -1,4 +1,4 @@
-"""Mutual TLS on the links between machines. On one machine workers meet at Unix sockets, which need none."""
+"""Mutual TLS on the links between machines. Workers of one machine use Unix sockets, which need no TLS."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ HANDSHAKE_TIMEOUT = 3.0
 
 
 class MeshTLS:
-    """Both ends show a certificate of the authority in `ca_file`, which issues to the cluster's machines and no others.
+    """Mutual TLS: both ends present a certificate of the authority in `ca_file`, which must issue only to the cluster.
 
-    That is what is checked, and no name: machines are found by their addresses in the directory. Files that have
-    changed are read again. Raises UsageError for unusable files.
+    Host names are not checked, because the directory gives the addresses of machines. Changed files are read again.
+    Raises UsageError if a file is unusable.
     """
 
     def __init__(self, cert_file: str, key_file: str | None, ca_file: str) -> None:
@@ -24,11 +24,11 @@ class MeshTLS:
         client_context(self._options)
 
     def accept(self, sock: Socket) -> Socket:
-        """TLS with who has dialled; ends the greenlet if that fails."""
+        """Complete the TLS handshake as the listener. A failure ends the greenlet."""
         return sock if sock.family == socket.AF_UNIX else self._server.wrap_socket(sock)
 
     def dial(self, sock: Socket) -> Socket:
-        """TLS with who was dialled. Raises DialError, or UsageError for files that have become unusable."""
+        """Complete the TLS handshake as the dialler. Raises DialError, or UsageError if a file is now unusable."""
         if sock.family == socket.AF_UNIX:
             return sock
         context = client_context(self._options)

@@ -164,7 +164,7 @@ def test_a_machine_that_died_costs_one_failed_attempt(stage: Stage, nodes: Nodes
     mark = two.log.mark()
     for _ in range(3):
         assert refused(entry.port())
-    assert len(two.log.matches("WARNING .* cannot be reached: nobody listens there", mark)) == 1
+    assert len(two.log.matches("WARNING .* is unreachable: no process listens at its address", mark)) == 1
     exit_agent.kill()
     stage.agent(two.url, "exit", log_name="exit-again")
     assert_echo(entry.port())

@@ -66,7 +66,7 @@ def test_a_call_that_fails_there_fails_here(start: Start, caplog: pytest.LogCapt
     two.mesh.methods["fails"] = fails
     with pytest.raises(WorkerUnreachable, match="KeyError: 'this'"):
         one.mesh.call("two", "fails")
-    with pytest.raises(WorkerUnreachable, match="there is no method unheard"):
+    with pytest.raises(WorkerUnreachable, match="unknown method unheard"):
         one.mesh.call("two", "unheard")
     assert one.mesh.call("two", "name") == {"worker": "two"}
 
@@ -118,7 +118,7 @@ def test_a_dead_worker_is_taken_out_of_the_directory_by_one_attempt(
     attempts = [gevent.spawn(one.mesh.peer, "two") for _ in range(20)]
     gevent.joinall(attempts)
     assert all(isinstance(attempt.exception, WorkerUnreachable) for attempt in attempts)
-    assert caplog.text.count("cannot be reached: nobody listens there") == 1
+    assert caplog.text.count("is unreachable: no process listens at its address") == 1
     assert one.directory.worker("two") is None
 
 
@@ -185,7 +185,7 @@ def test_another_worker_at_the_address_means_that_the_first_is_gone(start: Start
     three = start("three")
     two.path.unlink()
     three.path.rename(two.path)
-    with pytest.raises(WorkerUnreachable, match="worker three listens there now"):
+    with pytest.raises(WorkerUnreachable, match="worker three now listens at its address"):
         one.mesh.peer("two")
     assert one.directory.worker("two") is None
     assert two.directory.worker("one") is not None

@@ -36,11 +36,11 @@ def test_one_line_for_each_thing(caplog: pytest.LogCaptureFixture) -> None:
         destination = f"127.0.0.1:{tunnel.echo.server_port}"
         said = lines(caplog, "session ")
         assert said[:2] == [
-            f"session ID: entry to exit, {destination}: open",
-            "session ID: suspended: cut by the test",
+            f"session ID opened from entry to exit, {destination}",
+            "session ID suspended: cut by the test",
         ]
-        assert re.fullmatch(r"session ID: resumed after 0\.\d s", said[2])
-        assert re.fullmatch(r"session ID: closed after \d\.\d s, 9 bytes to the exit, 9 to the entry", said[3])
+        assert re.fullmatch(r"session ID resumed after 0\.\d s", said[2])
+        assert re.fullmatch(r"session ID closed after \d\.\d s, 9 bytes to the exit, 9 to the entry", said[3])
         assert len(said) == 4
         fields = [
             (vars(r)["session"], vars(r)["gateway"])

@@ -83,17 +83,20 @@ def test_a_secret_that_others_can_read_is_warned_of(secret: str, caplog: pytest.
     ("arguments", "complaint"),
     [
         (["--node-name", "here"], "--node-name has no meaning without --cluster"),
-        (["--cluster", URL], "give --advertise"),
-        (["--cluster", URL, "--advertise", "192.0.2.1"], "give --cluster-secret-file"),
+        (["--cluster", URL], "set --advertise"),
+        (["--cluster", URL, "--advertise", "192.0.2.1"], "set --cluster-secret-file"),
         (["--cluster", URL, "--advertise", "a:b:c"], "--advertise 'a:b:c' should look like"),
         (["--cluster", URL, "--advertise", "a:70000", "--cluster-secret-file", "SECRET"], "not between 1 and 65535"),
         (["--cluster", URL, "--advertise", "a", "--cluster-secret-file", "/nowhere"], "/nowhere cannot be read"),
         (["--cluster", URL, "--advertise", "a", "--cluster-secret-file", "EMPTY"], "EMPTY is empty"),
-        (["--cluster", URL, "--advertise", "a", "--cluster-secret-file", "SHORT"], "too short: it needs 16 bytes"),
+        (
+            ["--cluster", URL, "--advertise", "a", "--cluster-secret-file", "SHORT"],
+            "too short: it needs at least 16 bytes",
+        ),
         (["--cluster", "@file:/nowhere"], "--cluster: /nowhere cannot be read"),
     ],
 )
-def test_what_cannot_be_meant_is_said_in_one_line(
+def test_invalid_options_are_reported_in_one_line(
     arguments: list[str], complaint: str, secret: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

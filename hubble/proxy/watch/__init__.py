@@ -1,9 +1,9 @@
 """Watches a proxy, as a subscriber (hubble.proxy.subscriber). Nothing here decides anything.
 
-watch     all of it, as one object
-reporter  from what the proxy tells to events, metrics and lines in the log
-latest    the latest events, for an operator
-counts    bytes and messages that have passed
-history   a point each 5 s, and the delay of the event loop
+watch     the complete subscriber, as one object
+reporter  turns the proxy's events into event records, metrics and log lines
+latest    the latest events, kept for an operator
+counts    total bytes and messages
+history   a sample every 5 s, and the lag of the event loop
 metrics   the counters and histograms, and Prometheus' text format
 """

@@ -1,4 +1,4 @@
-"""What has passed at a worker, ever."""
+"""The total traffic of a worker since it started."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def _pair() -> list[int]:
 
 @dataclass(slots=True)
 class Totals:
-    """Of either direction, the streams' bytes and the messages that carried them.
+    """The streams' bytes and the messages that carried them, by direction.
 
-    stalled: seconds for which credit was kept back.
+    stalled: seconds for which credit was held back.
     """
 
     bytes: list[int] = field(default_factory=_pair)
@@ -26,7 +26,7 @@ class Totals:
     stalled: float = 0.0
 
     def add(self, route: Route) -> None:
-        """Count what has passed over a route."""
+        """Add the counts of a route."""
         for direction in Direction:
             half = route.halves[direction]
             self.bytes[direction] += half.passed
@@ -34,10 +34,9 @@ class Totals:
         self.stalled += route.stalled
 
     def with_open(self, sessions: SessionRegistry) -> Totals:
-        """These, which are of routes that are gone, and those of the sessions that have a route.
+        """Return these totals, which cover routes that are gone, plus the counts of the current routes.
 
-        It takes a while. A session that ends meanwhile is counted all the same, and once: here by its route, later
-        among the totals.
+        The call yields to other greenlets. A session that ends meanwhile is still counted exactly once.
         """
         routes = [record.route for record in sessions.all() if record.route is not None]
         found = Totals(list(self.bytes), list(self.messages), self.stalled)

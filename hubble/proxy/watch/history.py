@@ -1,4 +1,4 @@
-"""The last 15 minutes of a worker, as numbers for small charts; and the measurements that need a clock of their own."""
+"""The last 15 minutes of a worker, as samples for charts; and measurements taken at regular intervals."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from hubble.proxy.watch.metrics import Metrics
 
 INTERVAL = 5.0
 LENGTH = 180
-"""Points that are kept: 15 minutes."""
+"""The number of points kept: 15 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
     """One interval, ending at `time` (a multiple of INTERVAL, in seconds since 1970).
 
-    to_exit, to_entry: bytes a second. round_trip: seconds, the median of the agents' links, None if there are none;
-    lag: seconds by which the event loop was late at worst.
+    to_exit, to_entry: bytes a second. round_trip: the median over the agents' links in seconds, None without links.
+    lag: the longest delay of the event loop in seconds.
     """
 
     time: int
@@ -48,7 +48,7 @@ NAMES = tuple(field.name for field in fields(Point))
 
 
 class History:
-    """Samples everything each INTERVAL. `points` are the latest, oldest first."""
+    """Takes a sample each INTERVAL. `points` are the latest, oldest first."""
 
     def __init__(self, totals: Totals, metrics: Metrics) -> None:
         self.points: deque[Point] = deque(maxlen=LENGTH)
@@ -59,10 +59,10 @@ class History:
         self._greenlets: list[gevent.Greenlet] = []
 
     def start(self, gateways: Gateways, sessions: SessionRegistry) -> None:
-        """Begin to sample these."""
+        """Start sampling these gateways and sessions."""
         sample = partial(self.sample, gateways, sessions)
         self._greenlets = [
-            keep_running("measuring the event loop", measure_lag, self._late),
+            keep_running("measuring the event loop", measure_lag, self._record_lag),
             keep_running("the history", self._sample_regularly, sample),
         ]
 
@@ -71,7 +71,7 @@ class History:
         gevent.killall(self._greenlets)
 
     def as_json(self, after: int) -> list[dict[str, Any]]:
-        """The points later than `after`, for other workers."""
+        """Return the points later than `after` as JSON objects, for other workers."""
         points = [point for point in self.points if point.time > after]
         return [{name: getattr(point, name) for name in NAMES} for point in in_slices(points)]
 
@@ -80,12 +80,12 @@ class History:
         while True:
             gevent.sleep(INTERVAL - time.time() % INTERVAL)
             now = time.monotonic()
-            if now - last > INTERVAL / 2:  # else the timer was a little early, and the next one comes at once
+            if now - last > INTERVAL / 2:  # else the timer was slightly early, and the next one fires at once
                 sample(now - last)
                 last = now
 
     def sample(self, gateways: Gateways, sessions: SessionRegistry, seconds: float) -> None:
-        """Take a point of the last `seconds`, and each session's rate."""
+        """Add a point for the last `seconds`, and update each session's rate."""
         moment = round(time.time() / INTERVAL) * int(INTERVAL)
         now = self._totals.with_open(sessions)
         rates = [max(0.0, (now.bytes[way] - self._counted[way]) / seconds) for way in Direction]
@@ -108,14 +108,14 @@ class History:
         self.lag = 0.0
 
     def _round_trips(self, gateways: Gateways) -> float | None:
-        """The median of the links' latest; each is observed."""
+        """Observe the latest round trip of each link; return their median in seconds, or None."""
         times = sorted(gateway.link.round_trip for gateway in gateways if gateway.link.round_trip is not None)
         for chunk in in_chunks(times):
             for seconds in chunk:
                 self._metrics.round_trip.observe(seconds)
         return times[len(times) // 2] if times else None
 
-    def _late(self, seconds: float) -> None:
+    def _record_lag(self, seconds: float) -> None:
         self.lag = max(self.lag, seconds)
         self._metrics.loop_lag.observe(seconds)
 
@@ -130,15 +130,15 @@ def _rate(record: Record, seconds: float) -> None:
 
 
 def merged(histories: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The points of several workers as those of all of them, oldest first."""
+    """Merge the points of several workers into points of the whole proxy, oldest first."""
     by_time: dict[int, list[dict[str, Any]]] = {}
     for points in histories:
         for point in points:
             by_time.setdefault(point["time"], []).append(point)
-    return [_together(moment, by_time[moment]) for moment in in_slices(sorted(by_time)[-LENGTH:])]
+    return [_merged_point(moment, by_time[moment]) for moment in in_slices(sorted(by_time)[-LENGTH:])]
 
 
-def _together(moment: int, points: list[dict[str, Any]]) -> dict[str, Any]:
+def _merged_point(moment: int, points: list[dict[str, Any]]) -> dict[str, Any]:
     most: Callable[[str], float | None] = lambda name: max(  # noqa: E731
         (point[name] for point in points if point[name] is not None), default=None
     )

@@ -1,4 +1,4 @@
-"""The latest events of a worker, kept in memory for an operator who looks."""
+"""The latest events of a worker, kept in memory for operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LENGTH = 1_000
 
 
 class LatestEvents:
-    """An event logger that remembers the last LENGTH events. Each has a number, which grows by one."""
+    """An event logger that remembers the last LENGTH events and numbers them consecutively."""
 
     def __init__(self, length: int = LENGTH) -> None:
         self._events: deque[tuple[int, Event]] = deque(maxlen=length)
@@ -32,10 +32,10 @@ class LatestEvents:
     def latest(
         self, limit: int, *, after: int = 0, kinds: frozenset[str] = frozenset(), about: str = ""
     ) -> list[dict[str, Any]]:
-        """The latest events, at most `limit`, newest first, as JSON has them, each with its `number`.
+        """Return at most `limit` of the latest events as JSON objects with their `number`, newest first.
 
-        after: only those with a greater number. kinds: only these. about: only those with a field that is this text:
-        a session's id, a gateway's name.
+        after: select events with a greater number. kinds: select these kinds, or all if empty. about: select events
+        whose session, source or gateway is this text.
         """
         found: list[dict[str, Any]] = []
         newer = list(takewhile(lambda numbered: numbered[0] > after, reversed(self._events)))

@@ -1,6 +1,6 @@
-"""What a worker measures of itself, for Prometheus. docs/metrics.md lists it.
+"""The metrics of a worker, for Prometheus. docs/metrics.md lists them.
 
-No label has values that agents could invent: there is none for a gateway, a session or an address.
+No label has values that agents can choose: there are no labels for gateways, sessions or addresses.
 """
 
 from __future__ import annotations
@@ -15,37 +15,41 @@ from hubble.base.metrics import BOUNDS, LAG, Computed
 from hubble.base.slices import in_slices
 
 Exported = list[list[Any]]
-"""Families as JSON can carry them: [name, help, type, [[sample's name, labels, value], ...]]."""
+"""Metric families as JSON values: [name, help, type, [[sample name, labels, value], ...]]."""
 
 
 class Metrics:
-    """The counters and histograms that the proxy's parts add to; `watch` adds what is computed when asked for."""
+    """The counters and histograms that a Reporter updates; `watch` adds families computed at each export."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter(
-            "hubble_session_requests", "Sessions asked for, by what became of them.", ["result"], registry=registry
+            "hubble_session_requests", "Sessions requested, by result.", ["result"], registry=registry
         )
         self.closed = Counter(
             "hubble_sessions_closed", "Sessions that ended, by reason.", ["reason"], registry=registry
         )
-        self.suspensions = Counter("hubble_session_suspensions", "Losses of sessions' paths.", registry=registry)
-        self.resumptions = Counter("hubble_session_resumptions", "Sessions that went on.", registry=registry)
+        self.suspensions = Counter("hubble_session_suspensions", "Sessions suspended.", registry=registry)
+        self.resumptions = Counter("hubble_session_resumptions", "Sessions resumed.", registry=registry)
         self.registrations = Counter(
-            "hubble_registrations", "Agents that said who they are, by the answer.", ["result"], registry=registry
+            "hubble_registrations", "Registrations requested by agents, by result.", ["result"], registry=registry
         )
         self.setup = Histogram(
             "hubble_session_setup_seconds",
-            "From an agent's request for a session to the answer, the policy and the exit's dialling included.",
+            "Time from an agent's request for a session to the answer, including the policy and the exit's dial.",
             buckets=BOUNDS, registry=registry,
         )  # fmt: skip
         self.authorization = Histogram(
-            "hubble_authorization_seconds", "How long the policy took.", ["decision"], buckets=BOUNDS, registry=registry
+            "hubble_authorization_seconds",
+            "Time of a policy decision.",
+            ["decision"],
+            buckets=BOUNDS,
+            registry=registry,
         )
         self.round_trip = Histogram(
             "hubble_link_round_trip_seconds",
-            "The last ping of each agent's link, looked at every 5 s.",
+            "Round trip of each agent's link, sampled every 5 s.",
             buckets=BOUNDS, registry=registry,
         )  # fmt: skip
         self.loop_lag = Histogram(
@@ -54,11 +58,11 @@ class Metrics:
         )  # fmt: skip
 
     def watch(self, collect: Callable[[], Iterable[Metric]]) -> None:
-        """Have `collect` asked for further families at each export."""
+        """Call `collect` for additional families at each export."""
         self._registry.register(Computed(collect))
 
     def export(self) -> Exported:
-        """Every family, as it is now."""
+        """Return the current values of all families."""
         return [
             [metric.name, metric.documentation, metric.type,
              [[sample.name, sample.labels, sample.value] for sample in metric.samples
@@ -68,10 +72,10 @@ class Metrics:
 
 
 def exposition(workers: Mapping[str, Exported]) -> bytes:
-    """The families of several workers in Prometheus' text format; each sample says in `worker` whose it is.
+    """Return the families of several workers in Prometheus' text format; the label `worker` names a sample's worker.
 
-    They are not summed: the counters of a worker that has been restarted begin again, and rates stay right only if
-    that is seen. `sum without (worker)` is a query's business.
+    Counters are not summed over workers: a restarted worker's counters restart at 0, and Prometheus computes correct
+    rates only if it sees that. A query can apply `sum without (worker)`.
     """
     families: dict[str, Metric] = {}
     for worker, exported in sorted(workers.items()):
@@ -83,7 +87,7 @@ def exposition(workers: Mapping[str, Exported]) -> bytes:
 
 
 class _Family:
-    """A registry of one family."""
+    """A registry that holds one family."""
 
     def __init__(self, family: Metric) -> None:
         self._family = family

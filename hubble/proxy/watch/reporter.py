@@ -1,4 +1,4 @@
-"""From what a proxy tells its subscriber to events, metrics and lines in the log."""
+"""Turns the events of a proxy into event records, metrics and log lines."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from hubble.transport.endpoint import endpoint
 log = logging.getLogger(__name__)
 
 DENIALS = ("unauthorized", "policy_error")
-"""Refusals that have a line of their own in the log."""
+"""Refusals that the opener has already logged."""
 
 
 class Reporter(Subscriber):
-    """Tells `events` and `metrics`; `worker` is the id that events carry."""
+    """Reports to `events` and `metrics`; `worker` is the worker id in the event records."""
 
     def __init__(self, worker: str, events: Events, metrics: Metrics) -> None:
         self.events = events
@@ -101,12 +101,12 @@ class Reporter(Subscriber):
     def refused(self, record: Record, result: str, text: str) -> None:
         self.metrics.requests.labels(result).inc()
         if result not in DENIALS:
-            _say(record, "%s: not opened: %s", _ends_of(record), printable(text))
+            _log_session(record, "not opened from %s: %s", _ends_of(record), printable(text))
         self._log_open(record, text or result)
 
     def opened(self, record: Record) -> None:
         self.metrics.requests.labels("opened").inc()
-        _say(record, "%s: open", _ends_of(record))
+        _log_session(record, "opened from %s", _ends_of(record))
         self._log_open(record, "")
 
     def _log_open(self, record: Record, error: str) -> None:
@@ -121,7 +121,7 @@ class Reporter(Subscriber):
 
     def suspended(self, record: Record, why: str) -> None:
         self.metrics.suspensions.inc()
-        _say(record, "suspended: %s", why)
+        _log_session(record, "suspended: %s", why)
         self.events.log(
             SessionSuspended(time=record.suspended or 0.0, worker=self._worker, **vars(record.facts), reason=why)
         )
@@ -131,7 +131,7 @@ class Reporter(Subscriber):
 
     def resumed(self, record: Record, since: float | None) -> None:
         now = time.time()
-        _say(record, "resumed%s", f" after {now - since:.1f} s" if since else "")
+        _log_session(record, "resumed%s", f" after {now - since:.1f} s" if since else "")
         self.events.log(
             SessionResumed(
                 time=now, worker=self._worker, **vars(record.facts), seconds=max(0.0, now - since) if since else 0.0,
@@ -145,7 +145,7 @@ class Reporter(Subscriber):
     def accounted(self, record: Record, reason: str, detail: str) -> None:
         now = time.time()
         to_exit, to_entry = record.passed(TO_EXIT), record.passed(TO_ENTRY)
-        _say(
+        _log_session(
             record, "%s after %.1f s, %d bytes to the exit, %d to the entry",
             reason if reason == "closed" else f"ended ({printable(detail) or reason})",
             now - record.opened, to_exit, to_entry,
@@ -163,12 +163,12 @@ class Reporter(Subscriber):
 
 
 def _ends_of(record: Record) -> str:
-    """From where to where it goes, for people."""
+    """Return the session's source, gateway and destination as text for people."""
     facts = record.facts
     return printable(f"{facts.source} to {facts.gateway}, {endpoint(facts.host, facts.port)}")
 
 
-def _say(record: Record, text: str, *values: object) -> None:
-    """A line in the log about a session."""
+def _log_session(record: Record, text: str, *values: object) -> None:
+    """Log an event of a session."""
     fields = {"session": record.facts.session, "gateway": record.facts.gateway}
-    log.info(f"session %s: {text}", record.facts.session, *values, extra=fields)
+    log.info(f"session %s {text}", record.facts.session, *values, extra=fields)

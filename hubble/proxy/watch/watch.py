@@ -1,4 +1,4 @@
-"""Everything that watches one worker: its reporter, events, metrics and history."""
+"""The default subscriber of a proxy: reporter, events, metrics and history in one object."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hubble.proxy.watch.reporter import Reporter
 
 
 class Watch(Reporter):
-    """Subscribes to a proxy. `events` has the loggers; `latest` remembers events for an operator."""
+    """Subscribes to a proxy. `events` holds the event loggers; `latest` keeps the latest events for operators."""
 
     def __init__(self, me: Worker, authorizer: Authorizer, runtime_dir: Path | None = None) -> None:
         super().__init__(me.id, Events(), Metrics())
@@ -39,7 +39,7 @@ class Watch(Reporter):
 
     @property
     def slot(self) -> int:
-        """This worker's number among those of its machine."""
+        """Return this worker's number among the workers of its machine."""
         return self._slot.number
 
     def started(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes) -> None:
@@ -59,9 +59,9 @@ class Watch(Reporter):
         self._slot.release()
 
     def _collect(self, gateways: Gateways, sessions: SessionRegistry, routes: Routes) -> Iterable[Metric]:
-        """What is counted where it happens, or is only there while somebody looks."""
+        """Return the families whose values are computed at each export."""
         yield build_info(__version__)
-        yield gauge("hubble_gateways", "Agents that are registered.", len(gateways))
+        yield gauge("hubble_gateways", "Registered agents.", len(gateways))
         opening = sum(route.entry is gateway for gateway in gateways for route in routes.of(gateway).proposed())
         states = {"opening": opening, "open": sessions.open, "suspended": sessions.suspended}
         yield gauges("hubble_sessions", "Sessions whose entry is at this worker.", "state", states)
@@ -70,28 +70,28 @@ class Watch(Reporter):
         yield gauge("hubble_link_queued_bytes", "Bytes queued towards agents.", queued)
         feeds = {f"{number}:{feed.name}": feed for number, feed in enumerate(self.events.feeds())}
         drops = {name: feed.dropped for name, feed in feeds.items()}
-        yield counters("hubble_event_drops", "Events that a logger has not taken.", "logger", drops)
+        yield counters("hubble_event_drops", "Events dropped because a logger was too slow.", "logger", drops)
         failures = {name: feed.failures for name, feed in feeds.items()}
-        yield counters("hubble_event_logger_failures", "How often a logger raised.", "logger", failures)
+        yield counters("hubble_event_logger_failures", "Exceptions raised by a logger.", "logger", failures)
 
     def _traffic(self, sessions: SessionRegistry) -> Iterable[Metric]:
         totals = self.totals.with_open(sessions)
         yield counters(
-            "hubble_session_bytes", "Bytes of sessions' streams that passed, repetitions included.", "direction",
+            "hubble_session_bytes", "Bytes of sessions' streams relayed, including repetitions.", "direction",
             {"to_exit": totals.bytes[TO_EXIT], "to_entry": totals.bytes[TO_ENTRY]},
         )  # fmt: skip
         yield counters(
-            "hubble_session_messages", "Messages that carried them.", "direction",
+            "hubble_session_messages", "Messages that carried the bytes of sessions' streams.", "direction",
             {"to_exit": totals.messages[TO_EXIT], "to_entry": totals.messages[TO_ENTRY]},
         )  # fmt: skip
         yield counters(
-            "hubble_credit_stall_seconds", "Time for which credit was kept back as a link was full.", "at",
+            "hubble_credit_stall_seconds", "Time for which credit was held back because a link was full.", "at",
             {"proxy": totals.stalled},
         )  # fmt: skip
 
 
 class _PolicyLogger:
-    """Tells the policy, which may be a script with a function `event`."""
+    """Passes events to the policy, which may be a script with a function `event`."""
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
