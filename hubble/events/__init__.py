@@ -1,13 +1,13 @@
-"""Events: what happened, told to loggers that cannot harm what they are told about. See docs/events.md.
+"""Events and their loggers, which cannot affect the proxy. See docs/events.md.
 
 model    the events
 text     events as JSON
 feed     the queue and the greenlet of each logger
 files, sqlite, webhook, syslog
          the loggers that --events names
-outage   one log line when events cannot be written, and one when it is over
-spool    batches that wait on disk for the webhook's receiver
-choose   from the text of an --events option to a logger
+outage   logs the start and the end of a failure to write events
+spool    batches on disk that wait for the webhook's receiver
+choose   selects a logger by the value of --events
 """
 
 from hubble.events.feed import EventLogger, Events, Feed, install_event_logger, remove_event_logger

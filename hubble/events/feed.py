@@ -1,4 +1,4 @@
-"""Hands events to loggers, each in a greenlet of its own, so that none of them harms a session or another logger."""
+"""Passes events to loggers. Each has its own greenlet, so that none affects a session or another logger."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from hubble.events.model import Event
 log = logging.getLogger(__name__)
 
 QUEUE_SIZE = 20_000
-"""Events that may wait for a logger; those that come then are dropped, and counted."""
+"""Events that may wait for a logger; further ones are dropped and counted."""
 BATCH = 1_000
 COMPLAINT_INTERVAL = 60.0
-"""Seconds between log lines about the same logger's failures."""
+"""Seconds between log lines about the failures of one logger."""
 
 
 class EventLogger(Protocol):
-    """What can be installed: anything with this method. It may block its greenlet, and may raise."""
+    """An object that can be installed. Its method may block its greenlet, and may raise."""
 
     def log(self, event: Event) -> None:
-        """Is told of one event."""
+        """Handle one event."""
 
 
 class Feed:
-    """The queue towards one logger, and the greenlet that empties it.
+    """The queue of one logger, and the greenlet that empties it.
 
-    A logger may have more than `log`: `log_all(events)` is preferred if it is there, `reopen()` is called when the
-    proxy reloads, `close()` at the end, and `dropped` (a number) is added to the feed's own count.
+    A logger may have optional members: `log_all(events)` replaces `log`, `reopen()` is called when the proxy reloads,
+    `close()` at the end, and `dropped` (a number) is added to the feed's own count.
     """
 
     def __init__(self, logger: EventLogger, name: str = "", *, size: int = QUEUE_SIZE) -> None:
         self.name = name or type(logger).__name__
         self.failures = 0
-        """How often the logger raised."""
+        """The number of exceptions that the logger raised."""
         self._logger = logger
         self._size = size
         self._waiting: deque[Event] = deque()
@@ -54,16 +54,16 @@ class Feed:
 
     @property
     def dropped(self) -> int:
-        """How many events have not reached what the logger writes to."""
+        """The number of events that were lost."""
         return self._overflowed + int(getattr(self._logger, "dropped", 0))
 
     @property
     def waiting(self) -> int:
-        """How many events wait."""
+        """The number of waiting events."""
         return len(self._waiting)
 
     def put(self, event: Event) -> None:
-        """Never blocks, never raises."""
+        """Queue an event. Never blocks, never raises."""
         if len(self._waiting) >= self._size:
             self._overflowed += 1
             self._complain("is too slow: events are dropped")
@@ -74,11 +74,11 @@ class Feed:
             self._idle.clear()
 
     def reopen(self) -> None:
-        """Have the logger open its files again, if it can."""
+        """Tell the logger to reopen its files."""
         self._guarded(getattr(self._logger, "reopen", _nothing))
 
     def close(self, timeout: float) -> None:
-        """Log what waits, for at most `timeout` seconds, and end. What is left then counts as dropped."""
+        """Log the waiting events, for at most `timeout` seconds, and stop. The remaining ones count as dropped."""
         self._idle.wait(timeout)
         self._overflowed += len(self._waiting)
         self._waiting.clear()
@@ -111,7 +111,7 @@ class Feed:
     def _guarded(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except Exception as error:  # anybody's code: whatever it raises, the proxy goes on
+        except Exception as error:  # a user's logger can raise anything
             self.failures += 1
             self._complain(f"failed: {type(error).__name__}: {error}")
 
@@ -123,20 +123,20 @@ class Feed:
 
 
 class Events:
-    """The loggers of one proxy, and those installed for the whole process."""
+    """The loggers of one proxy, and the loggers of the whole process."""
 
     def __init__(self) -> None:
         self._feeds: list[Feed] = []
         self._of_process: dict[int, Feed] = {}
 
     def install(self, logger: EventLogger, name: str = "") -> Feed:
-        """Have the logger told of every event from now on."""
+        """Send every event from now on to `logger`."""
         feed = Feed(logger, name)
         self._feeds.append(feed)
         return feed
 
     def log(self, event: Event) -> None:
-        """Tell every logger of the event, soon. Never blocks, never raises."""
+        """Queue the event for every logger. Never blocks, never raises."""
         for feed in self._feeds:
             feed.put(event)
         if _installed or self._of_process:
@@ -144,16 +144,16 @@ class Events:
                 feed.put(event)
 
     def feeds(self) -> list[Feed]:
-        """Those of this proxy, then those of the process."""
+        """Return the feeds of this proxy, then those of the process."""
         return [*self._feeds, *self._process_feeds()]
 
     def reopen(self) -> None:
-        """Have every logger open its files again."""
+        """Tell every logger to reopen its files."""
         for feed in self.feeds():
             feed.reopen()
 
     def close(self, timeout: float = 3.0) -> None:
-        """Log what waits, for at most `timeout` seconds in all, and let the loggers go."""
+        """Log the waiting events, for at most `timeout` seconds in all, and release the loggers."""
         feeds = self.feeds()
         gevent.joinall([gevent.spawn(feed.close, timeout) for feed in feeds])
         self._feeds.clear()
@@ -170,21 +170,21 @@ _installed: list[EventLogger] = []
 
 
 def install_event_logger(logger: EventLogger) -> None:
-    """Have `logger` told of every event of every proxy in this process: `logger.log(event)`.
+    """Send every event of every proxy in this process to `logger.log(event)`.
 
-    It is called in a greenlet of its own. If it raises, that is logged; if it is slow, up to 20,000 events wait for
-    it, and more are dropped and counted. Installing it twice changes nothing.
+    The calls run in their own greenlet. An exception is logged. Up to 20,000 events wait for a slow logger; further
+    ones are dropped and counted. Installing a logger twice has no effect. Raises TypeError.
     """
     if not callable(getattr(logger, "log", None)):
-        raise TypeError(f"{logger!r} is no event logger: it has no method log(event)")
+        raise TypeError(f"{logger!r} is not an event logger: it has no method log(event)")
     if not any(known is logger for known in _installed):
         _installed.append(logger)
 
 
 def remove_event_logger(logger: EventLogger) -> None:
-    """Undo `install_event_logger`: proxies that start later do not know it any more."""
+    """Undo `install_event_logger` for proxies that start later."""
     _installed[:] = [known for known in _installed if known is not logger]
 
 
 def _nothing() -> None:
-    """For loggers that need not be told."""
+    """Stand in for an optional method that a logger lacks."""

@@ -18,10 +18,10 @@ from hubble.events.text import lines
 
 
 class LineLogger:
-    """Writes to a file descriptor, from a thread of its own: disks and pipes can block.
+    """Writes to a file descriptor from its own thread, because disks and pipes can block.
 
-    What cannot be written (a full disk) is counted in `dropped`; the next events are tried again. Several workers may
-    append to one file, or write to one pipe: each line stays whole, on a pipe if it has PIPE_BUF bytes at most.
+    `dropped` counts events that could not be written, for example to a full disk; later events are tried again. Several
+    workers may append to one file or write to one pipe. Lines stay whole; on a pipe only up to PIPE_BUF bytes.
     """
 
     def __init__(self, descriptor: int, what: str) -> None:
@@ -33,7 +33,7 @@ class LineLogger:
 
     @property
     def dropped(self) -> int:
-        """Events that were not written."""
+        """The number of events that were not written."""
         return self._outage.lost
 
     def log(self, event: Event) -> None:
@@ -51,10 +51,10 @@ class LineLogger:
             self._outage.failed(error.strerror, len(data) - written)
 
     def close(self) -> None:
-        """Nothing is held back that would have to be written now."""
+        """Do nothing: no lines are buffered."""
 
     def _write(self, data: list[bytes]) -> tuple[int, OSError | None]:
-        """In the thread: how many lines were written whole, and what went wrong then."""
+        """Return the number of whole lines written, and the error that stopped it. Runs in the thread."""
         rest = b"".join([b"\n", *data] if self._torn else data)
         lead = len(rest) - sum(map(len, data))
         done = 0
@@ -64,7 +64,7 @@ class LineLogger:
                 done += os.write(self._descriptor, memoryview(rest)[done : _end_of_lines(rest, done, at_once)])
             self._torn = False
         except OSError as error:
-            # What was written of a line stays: the next line begins on a new one.
+            # A part of a line may be in the file: start the next one with a line break.
             self._torn = (self._torn and not done) or (done > 0 and rest[done - 1] != ord("\n"))
             return _whole(data, done - lead), error
         return len(data), None
@@ -78,14 +78,14 @@ class StdoutLogger(LineLogger):
 
 
 class FileLogger(LineLogger):
-    """A file, appended to; opened again by `reopen`, after it was rotated. Raises UsageError if it cannot be opened."""
+    """Appends to a file; `reopen` follows a rotation. Raises UsageError if it cannot be opened."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         super().__init__(self._open(), str(path))
 
     def reopen(self) -> None:
-        """Go on in the file that has the name now. Raises UsageError, and goes on in the old one."""
+        """Switch to the file that has the name now. Raises UsageError, and then keeps the old file."""
         descriptor = self._open()
         with self._lock:
             old, self._descriptor = self._descriptor, descriptor
@@ -102,18 +102,18 @@ class FileLogger(LineLogger):
         try:
             return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise UsageError(f"the event file {self._path} cannot be written: {error.strerror}") from error
+            raise UsageError(f"cannot write the event file {self._path}: {error.strerror}") from error
 
 
 def _is_file(descriptor: int) -> bool:
-    """Whether what is appended with one write stays together, however long it is."""
+    """Return whether a write of any length stays together."""
     return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _end_of_lines(data: bytes, start: int, size: int) -> int:
-    """Where the last of the lines ends that are within `size` bytes from `start`; that of the first, if it is longer.
+    """Return the end of the last line within `size` bytes from `start`, or of the first line if it is longer.
 
-    A pipe takes PIPE_BUF bytes as a whole; of more, another process may come between.
+    A pipe accepts PIPE_BUF bytes atomically; another process may write between the parts of a longer write.
     """
     if len(data) - start <= size:
         return len(data)
@@ -121,7 +121,7 @@ def _end_of_lines(data: bytes, start: int, size: int) -> int:
 
 
 def _whole(data: list[bytes], size: int) -> int:
-    """How many of the lines are within the first `size` bytes."""
+    """Return the number of lines within the first `size` bytes."""
     for number, text in enumerate(data):
         size -= len(text)
         if size < 0:

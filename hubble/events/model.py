@@ -1,6 +1,6 @@
-"""What can happen, as far as others are told of it. docs/events.md lists every field.
+"""The events. docs/events.md lists every field.
 
-Keys and tokens are in no event: a key is there as its digest (hubble.policy.key_digest), "" standing for none.
+No event contains a key or a token. Events show a key's digest (hubble.policy.key_digest), or "" for no key.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hubble.base.facts import PublicFacts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened. time: in seconds since 1970. worker: the id of the worker that saw it."""
+    """An event. time: seconds since 1970. worker: the id of the worker that reports it."""
 
     time: float
     worker: str
@@ -34,7 +34,7 @@ class _OfSession(PublicFacts, Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSession(_OfSession):
-    """A session was asked for, and is open (`success`) or was refused (`error` says why).
+    """A session opened (`success`), or was refused for the reason in `error`.
 
     seconds: from the request to the answer.
     """
@@ -46,11 +46,11 @@ class OpenSession(_OfSession):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseSession(_OfSession):
-    """A session that was open is over.
+    """An open session ended.
 
-    reason: "closed" if both applications had ended their streams, else why it was reset; detail: the same for people.
-    duration: seconds since it was opened. bytes_to_exit, bytes_to_entry: of its two streams. resumptions: how often
-    its path was lost and found.
+    reason: "closed" if both applications ended their streams, otherwise the reason of the reset. detail: the same for
+    people. duration: seconds since it opened. bytes_to_exit, bytes_to_entry: the size of its two streams. resumptions:
+    how often it resumed.
     """
 
     reason: str
@@ -63,14 +63,14 @@ class CloseSession(_OfSession):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSuspended(_OfSession):
-    """A session's path is lost; its agents keep it and look for another. reason: what became of the path."""
+    """A session lost its path; its agents keep it and look for another. reason: why the path was lost."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionResumed(_OfSession):
-    """A session goes on. seconds: how long it was suspended, as this proxy saw it. resumptions: this one included."""
+    """A session resumed. seconds: how long the proxy saw it suspended. resumptions: including this one."""
 
     seconds: float
     resumptions: int
@@ -78,7 +78,7 @@ class SessionResumed(_OfSession):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizationDenied(_OfSession):
-    """The policy has denied a session. reason: why, as far as the policy says. resumes: it had been open before."""
+    """The policy denied a session. reason: the policy's reason. resumes: the session was open before."""
 
     reason: str
     resumes: bool
@@ -86,9 +86,9 @@ class AuthorizationDenied(_OfSession):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayRegistration(Event):
-    """An agent has registered. address: its own as the proxy sees it. identity: whom it proved to be, "" if nobody.
+    """An agent registered. address: its address, as the proxy sees it. identity: the identity that it proved, or "".
 
-    resumable: its sessions survive the loss of their links, which those of protocol 0.1 do not.
+    resumable: its sessions survive the loss of their links; those of protocol 0.1 do not.
     """
 
     gateway: str
@@ -99,7 +99,7 @@ class GatewayRegistration(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayUnregistration(Event):
-    """A gateway is not registered any more. duration: seconds that it was."""
+    """A gateway is no longer registered. duration: how many seconds it was registered."""
 
     gateway: str
     address: str
@@ -109,7 +109,7 @@ class GatewayUnregistration(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistrationRefused(Event):
-    """An agent was not let in as `gateway`. code: the refusal's name, reason: what the agent was told."""
+    """An agent was refused as `gateway`. code: the refusal's name. reason: the text that the agent received."""
 
     gateway: str
     address: str
@@ -119,7 +119,7 @@ class RegistrationRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptError(Event):
-    """The policy has failed, and so has denied. session: the one it was about, "" for the registration of `gateway`."""
+    """The policy failed, and so denied. session: its id, or "" for the registration of `gateway`."""
 
     session: str
     gateway: str
@@ -128,7 +128,7 @@ class ScriptError(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyStarted(Event):
-    """A worker serves. node: its machine's name. version: Hubble's."""
+    """A worker started to serve. node: its machine's name. version: Hubble's version."""
 
     node: str
     version: str
@@ -136,7 +136,7 @@ class ProxyStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyStopping(Event):
-    """A worker is about to end."""
+    """A worker is about to stop."""
 
     node: str
 
@@ -147,11 +147,11 @@ def _kinds(found: Iterable[object]) -> tuple[type[Event], ...]:
 
 
 KINDS = _kinds(list(globals().values()))
-"""Every kind of event there is."""
+"""Every kind of event."""
 
 
 class _Names:
-    """The fields of each kind, in order: looked up once."""
+    """The fields of each kind, in order; computed once."""
 
     known: ClassVar[dict[type[Event], tuple[str, ...]]] = {
         kind: tuple(field.name for field in dataclasses.fields(kind)) for kind in KINDS
@@ -159,13 +159,13 @@ class _Names:
 
 
 def as_dict(event: Event) -> dict[str, Any]:
-    """`event` (its kind) and each of its fields, as plain texts, numbers and booleans."""
+    """Return `event` (the kind) and each field of an event as plain texts, numbers and booleans."""
     names = _Names.known.get(type(event)) or tuple(field.name for field in dataclasses.fields(event))
     return {"event": type(event).__name__, **{name: getattr(event, name) for name in names}}
 
 
 def timestamp(moment: float) -> str:
-    """A time in seconds since 1970 as RFC 3339 has it: in UTC, with microseconds."""
+    """Format a time in seconds since 1970 as in RFC 3339: in UTC, with microseconds."""
     whole, micro = divmod(round(moment * 1e6), 1_000_000)
     return f"{_second(whole)}.{micro:06d}Z"
 
@@ -174,7 +174,7 @@ _latest: tuple[int, str] = (-1, "")
 
 
 def _second(whole: int) -> str:
-    """The text of one second, remembered: thousands of events may happen in it."""
+    """Format one second, and remember the text: thousands of events can share a second."""
     global _latest
     known, text = _latest
     if known != whole:

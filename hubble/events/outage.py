@@ -1,4 +1,4 @@
-"""Events that cannot be written: one log line when that begins, and one when it is over."""
+"""Logs the start and the end of a failure to write events, instead of each lost event."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ log = logging.getLogger(__name__)
 
 
 class Outage:
-    """Counts events that were lost on their way to `place`, and logs the beginning and the end of it."""
+    """Counts events that could not be written to `place`, and logs the start and the end of the failure."""
 
     def __init__(self, place: str) -> None:
         self.lost = 0
-        """How many events so far."""
+        """The number of lost events so far."""
         self._place = place
         self._lasts = False
 
     def failed(self, why: object, events: int) -> None:
-        """So many events are lost."""
+        """Record that `events` more events are lost."""
         self.lost += events
         if not self._lasts:
-            log.error("events cannot be written to %s: %s", self._place, why)
+            log.error("cannot write events to %s: %s", self._place, why)
         self._lasts = True
 
     def over(self) -> None:
-        """Events were written."""
+        """Record that events were written."""
         if self._lasts:
-            log.warning("events are written to %s again; %d were lost so far", self._place, self.lost)
+            log.warning("writing events to %s works again; %d events lost so far", self._place, self.lost)
         self._lasts = False

@@ -1,4 +1,4 @@
-"""Batches of events that wait on disk for their receiver."""
+"""Batches of events on disk that wait for their receiver."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from hubble.events.outage import Outage
 
 MAX_BYTES = 256 * 1024 * 1024
 UNSEEN = 64
-"""The part of the most bytes that a process adds, at most, before it looks what others have added, or delivered."""
+"""The fraction of the maximum that a process adds before it measures again what others added or delivered."""
 
 
 class Spool:
-    """Batches in a directory, one file each, oldest first. Several processes may share it; it is private (0700).
+    """Batches in a private directory (0700), one file each, oldest first. Several processes may share it.
 
-    Raises UsageError if the directory cannot be used.
+    Raises UsageError if the directory is unusable.
     """
 
     def __init__(self, directory: Path, max_bytes: int = MAX_BYTES) -> None:
@@ -32,17 +32,17 @@ class Spool:
         self._outage = Outage(f"the spool {directory}")
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=directory):  # it may be in a read-only place
+            with tempfile.TemporaryFile(dir=directory):  # the file system may be read-only
                 pass
             self._measure()
         except OSError as error:
-            raise UsageError(f"the spool directory {directory} cannot be used: {error.strerror}") from error
+            raise UsageError(f"cannot use the spool directory {directory}: {error.strerror}") from error
 
     def __len__(self) -> int:
         return len(self._files())
 
     def add(self, batch: bytes) -> bool:
-        """Keep a batch; False if there is no room for it."""
+        """Store a batch. Return False if there is no room."""
         if self._added > self._max_bytes // UNSEEN or self._size + len(batch) > self._max_bytes:
             self._measure()
         if self._size + len(batch) > self._max_bytes:
@@ -60,9 +60,9 @@ class Spool:
 
     @contextmanager
     def oldest(self) -> Iterator[tuple[str, bytes] | None]:
-        """The name and bytes of the oldest batch that no other process holds, held meanwhile; None if there is none.
+        """Lock and yield the oldest batch that no other process has locked: its name and bytes. None if there is none.
 
-        `done` takes it away.
+        `done` removes it.
         """
         for path in self._files():
             try:
@@ -74,13 +74,13 @@ class Spool:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
-                if os.fstat(file.fileno()).st_nlink:  # else it was delivered before we had the lock
+                if os.fstat(file.fileno()).st_nlink:  # otherwise it was delivered before we had the lock
                     yield path.stem, file.read()
                     return
         yield None
 
     def done(self, name: str) -> None:
-        """The batch was delivered, or never will be."""
+        """Remove a batch that was delivered or is given up."""
         (self._directory / f"{name}.json").unlink(missing_ok=True)
 
     def _measure(self) -> None:

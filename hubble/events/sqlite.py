@@ -1,4 +1,4 @@
-"""Events in an SQLite database: one table, its frequent questions indexed."""
+"""Events in an SQLite database: one table, with indexes for frequent queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hubble.events.model import Event, as_dict
 from hubble.events.outage import Outage
 
 BUSY_TIMEOUT = 5.0
-"""Seconds that a writer waits for the other workers' writes."""
+"""Seconds to wait for the writes of other workers."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY,
@@ -34,14 +34,14 @@ CREATE INDEX IF NOT EXISTS events_by_gateway ON events (gateway, time) WHERE gat
 """
 INSERT = "INSERT INTO events (time, event, worker, session, source, gateway, fields) VALUES (?, ?, ?, ?, ?, ?, ?)"
 COLUMNS = ("time", "event", "worker", "session", "source", "gateway")
-"""What has a column of its own; `fields` holds the rest as JSON."""
+"""The fields with their own column; `fields` holds the others as JSON."""
 
 
 class SQLiteLogger:
     """Appends to the table `events` of the database at `path`, which several workers may share.
 
-    Events are written in transactions, from a thread of its own. Those that cannot be are counted in `dropped`.
-    Raises UsageError for a file that is no database, or cannot be opened.
+    Its own thread writes the events in transactions. `dropped` counts events that could not be written. Raises
+    UsageError for a file that is not a database or cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,11 +50,11 @@ class SQLiteLogger:
         try:
             self._database: sqlite3.Connection = in_thread(self._thread, _opened, path)
         except sqlite3.Error as error:
-            raise UsageError(f"the event database {path} cannot be used: {error}") from error
+            raise UsageError(f"cannot use the event database {path}: {error}") from error
 
     @property
     def dropped(self) -> int:
-        """Events that were not written."""
+        """The number of events that were not written."""
         return self._outage.lost
 
     def log(self, event: Event) -> None:
@@ -62,7 +62,7 @@ class SQLiteLogger:
         self.log_all([event])
 
     def log_all(self, events: Sequence[Event]) -> None:
-        """Write events, all of them or none."""
+        """Write either all events or none."""
         try:
             in_thread(self._thread, self._insert, [_row(event) for event in in_slices(events)])
         except sqlite3.Error as error:
@@ -71,7 +71,7 @@ class SQLiteLogger:
             self._outage.over()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the database."""
         in_thread(self._thread, self._database.close)
 
     def _insert(self, rows: list[tuple[object, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""Events to syslog: this machine's, or one that listens on UDP."""
+"""Sends events to the machine's syslog, or to a syslog server over UDP."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ FACILITY = 16  # local0
 NOTICE, WARNING, ERROR = 5, 4, 3
 SEVERITIES: dict[type[Event], int] = {AuthorizationDenied: WARNING, RegistrationRefused: WARNING, ScriptError: ERROR}
 MAX_DATAGRAM = 8192
-"""A longer message is cut; a syslog server may cut at 2,048 bytes (RFC 5426, section 3.2)."""
+"""Bytes beyond which a message is cut. A syslog server may cut at 2,048 bytes (RFC 5426, section 3.2)."""
 
 
 class SyslogLogger:
     """Sends each event, as JSON, in a datagram to a Unix socket, or to (host, port) over UDP (RFC 5424, RFC 5426).
 
-    What cannot be sent is counted in `dropped`. The facility is local0; denials are warnings, script errors errors.
+    `dropped` counts events that could not be sent. The facility is local0. Denials have severity warning, script errors
+    have severity error.
     """
 
     def __init__(self, address: str | tuple[str, int] = DEFAULT_PATH) -> None:
@@ -45,19 +46,19 @@ class SyslogLogger:
                 self.close()
                 self.dropped += len(events) - number
                 if not self._failing:
-                    log.error("events cannot be sent to syslog at %s: %s", self._address, error.strerror or error)
+                    log.error("cannot send events to syslog at %s: %s", self._address, error.strerror or error)
                 self._failing = True
                 return
         self._failing = False
 
     def close(self) -> None:
-        """Let go of the socket; the next event opens another."""
+        """Close the socket; the next event opens a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def reopen(self) -> None:
-        """Connect again: the daemon may have another socket now."""
+        """Connect again, because the daemon may have a new socket."""
         self.close()
 
     def _send(self, message: bytes) -> None:
@@ -72,7 +73,7 @@ class SyslogLogger:
 
     def _message(self, event: Event) -> bytes:
         priority = f"<{FACILITY * 8 + SEVERITIES.get(type(event), NOTICE)}>"
-        if isinstance(self._address, str):  # as local daemons have it, who add the rest themselves
+        if isinstance(self._address, str):  # the format of local daemons, which add the rest
             head = f"{priority}hubble[{os.getpid()}]: "
         else:
             host = socket.gethostname() or "-"

@@ -13,20 +13,20 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def record(event: Event) -> dict[str, Any]:
-    """What a logger writes down: the event's fields, its time as text (RFC 3339)."""
+    """Return the event's fields, with its time as text (RFC 3339)."""
     fields = as_dict(event)
     fields["time"] = timestamp(event.time)
     return fields
 
 
 def line(event: Event) -> str:
-    """The event as one line of JSON, with no line break in it or behind it."""
+    """Return the event as one line of JSON, without a line break."""
     return _encode(record(event))
 
 
 def lines(events: Iterable[Event]) -> list[bytes]:
-    """Each event as a line of JSON in UTF-8, its line break included. Halves of characters become "?".
+    """Return each event as a line of JSON in UTF-8, with its line break. Lone surrogates become "?".
 
-    Others have their turns meanwhile, as a thousand events take some milliseconds.
+    Yields to other greenlets, because a thousand events take some milliseconds.
     """
     return [line(event).encode("utf-8", "replace") + b"\n" for event in in_slices(events)]

@@ -1,4 +1,4 @@
-"""Events to an HTTP receiver: signed batches, tried again until they are accepted, kept on disk while it is away."""
+"""Sends events to an HTTP receiver in signed batches, with retries, and keeps them on disk while it is unreachable."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from hubble.events.text import lines
 log = logging.getLogger(__name__)
 
 TIMEOUT = 10.0
-"""Seconds for the receiver to connect, and then to answer."""
+"""Seconds to connect to the receiver, and seconds to wait for its answer."""
 RETRY_FIRST, RETRY_MOST = 1.0, 60.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SIGNATURE, DELIVERY = "X-Hubble-Signature", "X-Hubble-Delivery"
 
 
 class Outcome(Enum):
-    """What became of one attempt."""
+    """The result of one attempt."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
-    """The receiver will not have it, now or later."""
+    """The receiver rejects the batch permanently."""
     LATER = "later"
 
 
@@ -47,8 +47,8 @@ class WebhookLogger:
     """POSTs batches, `{"events": [...]}`, to `url`.
 
     With a `secret`, X-Hubble-Signature is `t=SECONDS,v1=HEX`: the HMAC-SHA256 of "SECONDS.BODY". X-Hubble-Delivery
-    names the batch: the same one may come twice. With a `spool`, batches wait there while the receiver is away;
-    without, in memory, as many as the logger's queue holds. What is given up is counted in `dropped`.
+    names the batch, which may arrive twice. With a `spool`, batches wait there while the receiver is unreachable.
+    Without one, events wait in memory, as many as the logger's queue holds. `dropped` counts lost events.
     """
 
     def __init__(
@@ -56,9 +56,11 @@ class WebhookLogger:
     ) -> None:
         parts = urlsplit(url)
         if not parts.hostname or (parts.scheme == "http" and parts.hostname not in LOOPBACK):
-            raise UsageError(f"the event receiver {shown(url)} should look like https://host/path")
+            raise UsageError(f"the event receiver {shown(url)} is invalid; write https://host/path")
         if not monkey.is_module_patched("socket"):
-            raise PatchingMissing("an https event receiver needs gevent's monkey-patching, as hubble-proxy does it")
+            raise PatchingMissing(
+                "an https event receiver needs gevent's monkey-patching; call gevent.monkey.patch_all() first"
+            )
         self.dropped = 0
         self._url = url
         self._shown = shown(url)
@@ -81,7 +83,7 @@ class WebhookLogger:
         self.log_all([event])
 
     def log_all(self, events: Sequence[Event]) -> None:
-        """Deliver events, or spool them; without a spool, waits until they are delivered or refused."""
+        """Deliver events or spool them. Without a spool, wait until they are delivered or rejected."""
         body = b'{"events": [' + b",".join(lines(events)) + b"]}"
         if self._spool is not None:
             self._deliver_or_spool(self._spool, body, len(events))
@@ -94,13 +96,13 @@ class WebhookLogger:
             self.dropped += len(events)
 
     def close(self) -> None:
-        """End; what is spooled is delivered after the next start."""
+        """Stop. Spooled batches are delivered after the next start."""
         if self._spooler is not None:
             self._spooler.kill()
         self._session.close()
 
     def _deliver_or_spool(self, spool: Spool, body: bytes, size: int) -> None:
-        """Behind what is spooled already, so that the order stays."""
+        """Deliver a batch, or put it behind the spooled ones, to keep the order."""
         outcome = Outcome.LATER if self._away.is_set() else self._post(secrets.token_hex(16), body)
         if outcome is Outcome.REFUSED or (outcome is Outcome.LATER and not spool.add(body)):
             self.dropped += size
@@ -108,7 +110,7 @@ class WebhookLogger:
             self._away.set()
 
     def _deliver_spooled(self, spool: Spool) -> None:
-        """The spool's greenlet."""
+        """Deliver spooled batches. Runs in its own greenlet."""
         delay = self._retry
         while True:
             self._away.wait()
@@ -133,15 +135,15 @@ class WebhookLogger:
         try:
             answer = self._session.post(self._url, body, headers=headers, timeout=TIMEOUT, allow_redirects=False)
         except requests.RequestException as error:
-            self._complain(f"is away ({type(error).__name__}): its events wait")
+            self._complain(f"is unreachable ({type(error).__name__}); events wait")
             return Outcome.LATER
         if answer.ok and answer.status_code < 300:
             self._said = ""
             return Outcome.ACCEPTED
         if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-            self._complain(f"answers {answer.status_code}: its events wait")
+            self._complain(f"answered with status {answer.status_code}; events wait")
             return Outcome.LATER
-        self._complain(f"refuses events: {answer.status_code}")
+        self._complain(f"rejected events with status {answer.status_code}")
         return Outcome.REFUSED
 
     _said = ""
@@ -153,12 +155,12 @@ class WebhookLogger:
 
 
 def signature(secret: bytes, body: bytes, seconds: int) -> str:
-    """The value of X-Hubble-Signature for a body that is sent at `seconds` since 1970."""
+    """Return the value of X-Hubble-Signature for a body sent at `seconds` since 1970."""
     signed = hmac.new(secret, str(seconds).encode() + b"." + body, hashlib.sha256).hexdigest()
     return f"t={seconds},v1={signed}"
 
 
 def shown(url: str) -> str:
-    """The URL without what may be secret in it: user, password and query."""
+    """Return the URL without its possible secrets: user, password and query."""
     parts: Any = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

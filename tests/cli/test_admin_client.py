@@ -106,7 +106,7 @@ def _open(tunnel: Tunnel) -> socket.socket:
         (["--admin", "nonsense"], "--admin 'nonsense' is not an address; write for example 127.0.0.1:8081 or :8081"),
         (["--admin-token-file", "x"], "--admin-token-file has no meaning without --admin"),
         (["--admin", ":0", "--admin-token-file", "/nowhere"], "the token file /nowhere cannot be read: No such file"),
-        (["--events", "kafka:x"], "events cannot be sent to 'kafka:x': give stdout"),
+        (["--events", "kafka:x"], "--events 'kafka:x' names no logger; write stdout"),
         (["--events-spool", "x"], "--events-spool has no meaning without --events https://..."),
     ],
 )

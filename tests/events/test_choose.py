@@ -23,19 +23,19 @@ def test_each_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(event_logger("syslog:[::1]:514"), SyslogLogger)
     assert isinstance(event_logger("https://example.com/hook", spool=tmp_path / "spool"), WebhookLogger)
     assert type(event_logger("python:my_loggers:Mine")).__name__ == "Mine"
-    with pytest.raises(UsageError, match="no class with a method log"):
+    with pytest.raises(UsageError, match="it is not a class with a method log"):
         event_logger("python:my_loggers:Not")
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "events to where"),
-        ("kafka:topic", "events cannot be sent to 'kafka:topic': give stdout, PATH"),
-        ("sqlite:", "give stdout"),
-        ("syslog:host", "should look like syslog:"),
-        ("syslog:host:70000", "should look like syslog:"),
-        ("python:json", "write it as python:package.module:Class"),
+        ("", "--events is empty; write stdout"),
+        ("kafka:topic", "--events 'kafka:topic' names no logger; write stdout, PATH"),
+        ("sqlite:", "names no logger; write stdout"),
+        ("syslog:host", "the address is invalid; write syslog:"),
+        ("syslog:host:70000", "the address is invalid; write syslog:"),
+        ("python:json", "write python:package.module:Class"),
         ("python:no.such.module:Class", "cannot load no.such.module:Class: ModuleNotFoundError"),
     ],
 )

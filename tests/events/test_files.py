@@ -52,7 +52,7 @@ def test_a_directory_that_went_away_leaves_the_old_file_in_use(tmp_path: Path) -
     directory.mkdir()
     logger = FileLogger(directory / "events")
     directory.rename(tmp_path / "moved")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot write the event file"):
         logger.reopen()
     logger.log(EVENTS[0])
     logger.close()
@@ -66,11 +66,11 @@ def test_a_full_disk_is_survived_and_counted(caplog: pytest.LogCaptureFixture, t
         logger.log_all(EVENTS)
     assert logger.dropped == 3 * len(EVENTS)
     said = [record.message for record in caplog.records]
-    assert said == ["events cannot be written to /dev/full: No space left on device"]
+    assert said == ["cannot write events to /dev/full: No space left on device"]
     logger._path = tmp_path / "events"
     logger.reopen()
     logger.log(EVENTS[0])
-    assert "are written to /dev/full again; 33 were lost" in caplog.records[-1].message
+    assert "writing events to /dev/full works again; 33 events lost" in caplog.records[-1].message
     assert len((tmp_path / "events").read_text().splitlines()) == 1
 
 
@@ -155,5 +155,5 @@ def test_a_line_too_long_for_a_pipe_is_written_all_the_same() -> None:
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"the event file .*/none/events cannot be written: No such file"):
+    with pytest.raises(UsageError, match=r"cannot write the event file .*/none/events: No such file"):
         FileLogger(tmp_path / "none" / "events")

@@ -46,8 +46,8 @@ def test_a_database_that_fails_counts_and_goes_on(
     assert logger.dropped == 3
     logger.close()
     began, over = [record.getMessage() for record in caplog.records]
-    assert began == f"events cannot be written to {path}: no such table: events"
-    assert over == f"events are written to {path} again; 3 were lost so far"
+    assert began == f"cannot write events to {path}: no such table: events"
+    assert over == f"writing events to {path} works again; 3 events lost so far"
     assert capfd.readouterr().err == ""  # no traceback of a thread
 
 
