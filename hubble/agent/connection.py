@@ -1,8 +1,8 @@
-"""One local TCP connection and the session that carries it: two greenlets move its bytes.
+"""One local TCP connection and the session that carries it. The hub moves its bytes; it needs no greenlet.
 
-The reader moves bytes from the socket into the session while the session has room and its messages are taken by the
-link. The writer moves bytes from the session to the socket, and tells the session when they got there. Everything
-else is `turn`: after each change it sends what the session has to send, and heeds what has happened to it.
+Bytes go from the socket into the session while the session has room and the link takes its messages. Bytes go from the
+session to the socket as the kernel takes them, and the session is told when they got there. Everything else is `turn`:
+after each change it sends what the session has to send, and handles what has happened to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Protocol
 
 import gevent
 from gevent import socket
-from gevent.event import Event
 
 from hubble.agent.metrics import Meters
 from hubble.agent.sessions import downgraded
@@ -34,11 +33,14 @@ from hubble.transport.addresses import Socket
 from hubble.transport.link import Link
 from hubble.transport.liveness import is_client_gone
 from hubble.transport.stream import open_stream
+from hubble.transport.turn import at_end, turn
+from hubble.transport.writer import Writer
 
 log = logging.getLogger(__name__)
 
 READ_SIZE = 64 * 1024
 WRITE_SIZE = 256 * 1024
+_buffer = memoryview(bytearray(READ_SIZE))
 ABORTIVE_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
@@ -79,14 +81,17 @@ class Connection:
         self._owner = owner
         self._sock = sock
         self._stream = open_stream(sock)
-        self._rest: Chunk = b""
+        self._writer = Writer(
+            self._stream, self._next_bytes, sent=self._delivered, resumed=self.turn, failed=self._socket_failed
+        )
         self._on_suspended = on_suspended
-        self._readable = Event()
-        self._writable = Event()
-        self._reading = True
-        self._writing = True
-        self._delivered = Event()
-        self._greenlets: list[gevent.Greenlet] = []
+        self._is_open = False
+        self._scheduled = False
+        self._reads = False
+        self._read_ended = False
+        self._waits_since: float | None = None
+        """Since when reading waits for credit, by the monotonic clock."""
+        self._held: gevent.Greenlet | None = None
         self._fields = {"session": session_text(session.id)}
 
     # What the agent calls.
@@ -94,13 +99,10 @@ class Connection:
     def receive(self, message: Message) -> None:
         """A message of the session has come over the link."""
         self.session.receive(message, time.monotonic())
-        if type(message) is Data:  # many small ones come together: the writer takes them at once
-            self.turn()
-            self._hold_back()
-            return
-        if not self._writing and not self._rest:
-            self._write_now()
+        self._schedule_write()
         self.turn()
+        if type(message) is Data:
+            self._hold_back()
 
     @property
     def is_client_gone(self) -> bool:
@@ -132,7 +134,7 @@ class Connection:
             self.session.fail(ResetReason.LOCAL_RESET)
 
     def turn(self, *, in_order: bool = False) -> None:
-        """Send what the session has to send, heed what has happened to it, and wake whoever can go on.
+        """Send what the session has to send, handle what has happened to it, and read on where it can.
 
         `in_order`: credit waits its turn as well, behind what was sent before. Else it overtakes the session's bytes.
         """
@@ -143,84 +145,78 @@ class Connection:
                 self._handle(event)
             if session.finished:
                 self._stream.close()
-        if not self._reading and session.room and not session.unsent:
-            self._readable.set()
-        if not self._writing and (self._rest or session.waiting or session.stream_ended):
-            self._writable.set()
+        if self._is_open and not self._reads and not self._read_ended and session.room and not session.unsent:
+            self._start_reading()
 
-    # The greenlets.
+    # The local socket.
 
-    def _read_socket(self) -> None:
+    def _start_reading(self) -> None:
+        self._reads = True
+        if self._waits_since is not None:
+            self._owner.meters.stalled += time.monotonic() - self._waits_since
+            self._waits_since = None
+        self._stream.watch_reads(self._on_readable)
+
+    def _stop_reading(self) -> None:
+        self._reads = False
+        self._stream.unwatch_reads()
+
+    def _on_readable(self) -> None:
+        turn(self._read)
+
+    def _read(self) -> None:
+        session = self.session
+        room = 0 if session.unsent else session.room
+        if not room:
+            self._stop_reading()
+            if not session.room:
+                self._waits_since = time.monotonic()
+            return
         try:
-            while True:
-                room = self._wait_for_room()
-                data = self._stream.recv(min(room, READ_SIZE))
-                if not data:
-                    self.session.finish()
-                    self.turn()
-                    return
-                self.bytes_read += len(data)
-                self.session.write(data)
-                self.turn()
+            count = self._stream.read_now(_buffer[:room] if room < READ_SIZE else _buffer)
+            if count is None:
+                return
+            if count:
+                self.bytes_read += count
+                session.write(bytes(_buffer[:count]))
+            else:
+                self._read_ended = True
+                self._stop_reading()
+                session.finish()
+            self.turn()
         except (OSError, MemoryError) as error:
             self._socket_failed(error)
 
-    def _write_now(self) -> None:
-        """Write to the idle socket without waiting; what the kernel does not take is left to the writer."""
+    def _schedule_write(self) -> None:
+        """Have what came written at the end of this turn: several messages at once, if they came together."""
+        if self._is_open and not self._scheduled and not self._writer.blocked:
+            self._scheduled = True
+            at_end(self._write)
+
+    def _write(self) -> None:
+        self._scheduled = False
+        if self._is_open:
+            self._writer.write()
+            self.turn()
+
+    def _next_bytes(self) -> Chunk:
+        """What to write next; at the end of the session's stream, end the socket's."""
         session = self.session
         data = session.next_bytes(WRITE_SIZE)
-        if data is None:
-            return
-        try:
-            taken = self._stream.send_now(data)
-        except OSError as error:
-            self._socket_failed(error)
-            return
-        if taken < len(data):
-            self._rest = memoryview(data)[taken:]
-        if taken:
-            self.bytes_written += taken
-            session.consumed(taken, time.monotonic())
+        if data is not None:
+            return data
+        if session.stream_ended:
+            self._stream.end()
+            session.consumed(1, time.monotonic())
+        return b""
 
-    def _write_socket(self) -> None:
-        session = self.session
-        try:
-            while True:
-                data, self._rest = self._rest or session.next_bytes(WRITE_SIZE), b""
-                if data is not None:
-                    self._stream.sendall(data)
-                    self.bytes_written += len(data)
-                    session.consumed(len(data), time.monotonic())
-                    self._delivered.set()
-                    self.turn()
-                elif session.stream_ended:
-                    self._stream.end()
-                    session.consumed(1, time.monotonic())
-                    self.turn()
-                    if session.finished:
-                        self._stream.close()
-                    return
-                else:
-                    self._writing = False
-                    self._writable.clear()
-                    self._writable.wait()
-                    self._writing = True
-        except (OSError, MemoryError) as error:
-            self._socket_failed(error)
+    def _delivered(self, count: int) -> None:
+        self.bytes_written += count
+        self.session.consumed(count, time.monotonic())
+        if self._held is not None and not self.session.overfull:
+            self._let_go()
 
-    def _wait_for_room(self) -> int:
-        session = self.session
-        while session.unsent or not session.room:
-            self._reading = False
-            self._readable.clear()
-            waited_for_credit, since = not session.room, time.monotonic()
-            self._readable.wait()
-            if waited_for_credit:
-                self._owner.meters.stalled += time.monotonic() - since
-            self._reading = True
-        return session.room
-
-    def _socket_failed(self, error: OSError | MemoryError) -> None:
+    def _socket_failed(self, error: Exception) -> None:
         if self._stream.closed:  # by this agent: the session is over
             return
         number = error.errno if isinstance(error, OSError) else errno.ENOMEM
@@ -247,7 +243,8 @@ class Connection:
             case Opened():
                 self._owner.meters.connection_opened(self)
                 log.debug("%s: open", self.label, extra=self._fields)
-                self._greenlets = [gevent.spawn(self._read_socket), gevent.spawn(self._write_socket)]
+                self._is_open = True
+                self._schedule_write()
             case Suspended(why):
                 log.info("%s: waits for its path: %s", self.label, why, extra=self._fields)
                 self._on_suspended(self)
@@ -272,17 +269,28 @@ class Connection:
             self._stream.set_option(*ABORTIVE_CLOSE)
 
     def _close(self) -> None:
+        self._is_open = False
+        self._writer.clear()
         self._stream.close()
         self._owner.forget(self)
-        self._delivered.set()
-        gevent.killall([greenlet for greenlet in self._greenlets if greenlet is not gevent.getcurrent()], block=False)
+        if self._held is not None:
+            self._let_go()
 
     def _hold_back(self) -> None:
         """Protocol 0.1 has no credit: let the link wait while this session's application does not read, for a while."""
-        while self.session.overfull:
-            self._delivered.clear()
-            if not self._delivered.wait(limits.STALL_TIMEOUT):
-                self.fail(ResetReason.STALLED, f"the application has read nothing for {limits.STALL_TIMEOUT:g} s")
+        link = self._owner.link
+        if link is not None and self._held is None and self.session.overfull:
+            link.pause()
+            self._held = gevent.spawn_later(limits.STALL_TIMEOUT, self._stalled)
+            self._held.rawlink(lambda _: link.resume())
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, None
+        if held is not None and held is not gevent.getcurrent():
+            held.kill(block=False)
+
+    def _stalled(self) -> None:
+        self.fail(ResetReason.STALLED, f"the application has read nothing for {limits.STALL_TIMEOUT:g} s")
 
 
 def reset(sock: Socket) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from hubble.agent.connection import Connection
 from hubble.agent.entry import Entry
@@ -52,10 +53,12 @@ class Dispatcher:
     def serve(self, registered: Registered) -> None:
         """Dispatch what arrives until the link is over. Raises LinkClosed, or ProtocolError for an invalid message."""
         self._answered = RecentSet(ANSWERED)
-        for data in registered.messages:
-            message = self._decode(data)
-            if message is not None:
-                self._dispatch(registered.link, message)
+        registered.link.serve(partial(self._receive, registered.link))
+
+    def _receive(self, link: Link, data: bytes) -> None:
+        message = self._decode(data)
+        if message is not None:
+            self._dispatch(link, message)
 
     def lane_drained(self, lane: object) -> None:
         """Let a session go on that has room again in the link's queue."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import gevent
@@ -22,11 +21,10 @@ REFUSALS = {Refusal.BAD_REQUEST: RegistrationInvalid, Refusal.BUSY: ProxyBusy}
 
 
 class Registered(NamedTuple):
-    """A link on which the proxy at `target` has accepted the agent, and the messages that arrive on it."""
+    """A link on which the proxy at `target` has accepted the agent."""
 
     target: Target
     link: Link
-    messages: Iterator[bytes]
     resumable: bool
     """Whether the proxy understands the extension of protocol 0.1."""
 
@@ -48,11 +46,10 @@ def say_hello(link: Link, target: Target, identity: Identity, timeout: float) ->
     RegistrationRefused; the link is closed then.
     """
     link.send(encode(identity.handshake()))
-    messages = link.messages()
     late = DialError(f"{target} did not answer the registration within {timeout:g} s; is it a Hubble proxy?")
     try:
         with gevent.Timeout(timeout, late):
-            answer = decode(next(messages))
+            answer = decode(link.receive())
         if not isinstance(answer, Ack):
             raise ProtocolError(f"{target} answered the registration with {type(answer).__name__}")
         if not answer.ok:
@@ -62,4 +59,4 @@ def say_hello(link: Link, target: Target, identity: Identity, timeout: float) ->
     except BaseException:
         link.abort("the registration failed")
         raise
-    return Registered(target, link, messages, RESUMABLE in answer.features)
+    return Registered(target, link, RESUMABLE in answer.features)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -28,6 +29,7 @@ from hubble.mesh.sockets import connect
 from hubble.mesh.tls import MeshTLS
 from hubble.transport.addresses import Socket
 from hubble.transport.link import FIRST_MESSAGE, Keepalive, Link
+from hubble.transport.reader import Handle
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ KEEPALIVE = Keepalive(3.0, 9.0)
 MOST_STRANGERS = 100
 """Concurrent incoming links that have not proved yet that they know the secret."""
 
-Serve = Callable[[WorkerPeer, Iterator[bytes]], None]
+Read = Callable[[Handle], None]
+"""Hands each message of a link to a handle until the link has ended, as `Link.serve` does."""
+Serve = Callable[[WorkerPeer, Read], None]
 """Serves another worker until its link ends. The mesh's own messages are removed before."""
 Methods = dict[str, Callable[[dict[str, Any]], Any]]
 
@@ -157,13 +161,13 @@ class Mesh:
             raise WorkerUnreachable(f"worker {worker_id} was unreachable less than {HOLD_OFF:g} s ago")
         worker = self._worker(worker_id)
         try:
-            peer, messages = self._dial_at(worker)
+            peer = self._dial_at(worker)
         except (HubbleError, OSError) as error:
             log.warning("worker %s is unreachable: %s", worker_id, error)
             self._handle_unreachable(worker, error)
             raise WorkerUnreachable(f"worker {worker_id} is unreachable: {error}") from error
         self._peers[worker_id] = peer
-        gevent.spawn(self._run, peer, messages)
+        gevent.spawn(self._run, peer)
         return peer
 
     def _worker(self, worker_id: str) -> Worker:
@@ -176,14 +180,15 @@ class Mesh:
             raise WorkerUnreachable(f"worker {worker_id} is not in the directory")
         return worker
 
-    def _dial_at(self, worker: Worker) -> tuple[WorkerPeer, Iterator[bytes]]:
+    def _dial_at(self, worker: Worker) -> WorkerPeer:
         try:
             sock = connect(worker, self.me.node, HELLO_TIMEOUT)
         except (ConnectionRefusedError, FileNotFoundError) as error:
             raise WorkerGone(f"no process listens at its address ({error.strerror})") from error
         link = self._link(self._tls.dial(sock) if self._tls else sock, Side.CLIENT)
         try:
-            return WorkerPeer.at(link, worker.id), self._greet(link, worker.id)
+            self._greet(link, worker.id)
+            return WorkerPeer.at(link, worker.id)
         except BaseException:
             self._drop(link, "not the expected worker")
             raise
@@ -215,7 +220,7 @@ class Mesh:
         self._strangers += 1
         try:
             link = self._link(self._tls.accept(sock) if self._tls else sock, Side.SERVER)
-            worker_id, messages = self._answer(link)
+            worker_id = self._answer(link)
         except HubbleError as error:
             level = logging.DEBUG if isinstance(error, LinkClosed) else logging.WARNING  # the peer closed the link
             log.log(level, "refused a link that is not a worker's: %s", error)
@@ -223,7 +228,7 @@ class Mesh:
             return
         finally:
             self._strangers -= 1
-        self._run(WorkerPeer.at(link, worker_id), messages)
+        self._run(WorkerPeer.at(link, worker_id))
 
     def _link(self, sock: Socket, side: Side) -> Link:
         link = Link(sock, side, masked=False, first_limit=FIRST_MESSAGE, keepalive=self._keepalive)
@@ -238,10 +243,10 @@ class Mesh:
         """Return whether there is a live link to another worker, dialled by either side."""
         return any(peer.worker == worker_id and not peer.link.closed for peer in self._served)
 
-    def _run(self, peer: WorkerPeer, messages: Iterator[bytes]) -> None:
+    def _run(self, peer: WorkerPeer) -> None:
         self._served.add(peer)
         try:
-            self._serve(peer, self._without_calls(peer, messages))
+            self._serve(peer, lambda handle: peer.link.serve(partial(self._sort, peer, handle)))
         except (LinkClosed, ProtocolError) as error:
             log.debug("link to %s ended: %s", peer.name, error)
         finally:
@@ -254,41 +259,38 @@ class Mesh:
 
     # The handshake.
 
-    def _greet(self, link: Link, worker_id: str) -> Iterator[bytes]:
+    def _greet(self, link: Link, worker_id: str) -> None:
         """Complete the handshake as the dialler. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
         mine = Hello(self.me.id, secrets.token_hex(32))
         link.send(wire.encode(mine))
-        messages = link.messages()
-        theirs = _expect_hello(messages)
+        theirs = _expect_hello(link)
         if not wire.is_proved(self._secret, theirs, mine, dialled=False):
             raise ProtocolError("the peer does not know the cluster's secret")
         if theirs.worker != worker_id:
             raise WorkerGone(f"worker {theirs.worker} now listens at its address")
         proved = wire.proof(self._secret, mine, theirs, dialled=True)
         link.send(wire.encode(Hello(mine.worker, mine.challenge, proved)))
-        return messages
 
-    def _answer(self, link: Link) -> tuple[str, Iterator[bytes]]:
-        """Complete the handshake as the listener. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
-        messages = link.messages()
-        theirs = _expect_hello(messages)
+    def _answer(self, link: Link) -> str:
+        """As the one who was dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
+        theirs = _expect_hello(link)
         mine = Hello(self.me.id, secrets.token_hex(32))
         proved = wire.proof(self._secret, mine, theirs, dialled=False)
         link.send(wire.encode(Hello(mine.worker, mine.challenge, proved)))
-        answer = _expect_hello(messages)
+        answer = _expect_hello(link)
         same = (answer.worker, answer.challenge) == (theirs.worker, theirs.challenge)
         if not same or not wire.is_proved(self._secret, answer, mine, dialled=True):
-            raise ProtocolError("the peer does not know the cluster's secret")
-        return theirs.worker, messages
+            raise ProtocolError("it does not know the cluster's secret")
+        return theirs.worker
 
     # Calls.
 
-    def _without_calls(self, peer: WorkerPeer, messages: Iterator[bytes]) -> Iterator[bytes]:
-        for data in messages:
-            if data and data[0] in wire.TYPES:
-                self._handle(peer, wire.decode(data))
-            else:
-                yield data
+    def _sort(self, peer: WorkerPeer, handle: Handle, data: bytes) -> None:
+        """Handle a message between workers; pass any other on to `handle`."""
+        if data and data[0] in wire.TYPES:
+            self._handle(peer, wire.decode(data))
+        else:
+            handle(data)
 
     def _handle(self, peer: WorkerPeer, message: Hello | Call | Reply) -> None:
         match message:
@@ -318,6 +320,6 @@ class Mesh:
         peer.link.send(wire.encode(reply))
 
 
-def _expect_hello(messages: Iterator[bytes]) -> Hello:
+def _expect_hello(link: Link) -> Hello:
     with gevent.Timeout(HELLO_TIMEOUT, WorkerUnreachable(f"no Hello within {HELLO_TIMEOUT:g} s")):
-        return wire.decode_hello(next(messages))
+        return wire.decode_hello(link.receive())

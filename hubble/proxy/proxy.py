@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,7 @@ from hubble.transport.endpoint import endpoint
 from hubble.transport.link import Link
 from hubble.transport.listen import open_listener
 from hubble.transport.peer import Peer
+from hubble.transport.reader import Handle
 from hubble.transport.serve.server import LinkServer, ServerOptions, SharedLoad
 
 log = logging.getLogger(__name__)
@@ -291,12 +292,11 @@ class Proxy:
             return
         self._links.add(link)
         try:
-            messages = link.messages()
-            gateway = self._admission.admit(link, messages, caller)
+            gateway = self._admission.admit(link, caller)
             if gateway is not None:
                 if self._going_away:  # the link was accepted before the drain began
                     _send_away(gateway, 0)
-                self._serve_agent(gateway, messages)
+                self._serve_agent(gateway)
         except LinkClosed as error:
             log.debug("link from %s ended: %s", caller.address, error)
         except ProtocolError as error:
@@ -311,19 +311,18 @@ class Proxy:
             logging.WARNING, "links closed", caller.address, "closed a link from %s: %s", caller.address, why
         )
 
-    def _serve_agent(self, gateway: Gateway, messages: Iterator[bytes]) -> None:
+    def _serve_agent(self, gateway: Gateway) -> None:
         try:
-            self._serve(gateway, messages)
+            self._serve(gateway, gateway.link.serve)
         finally:
             why = gateway.link.why or "protocol error"
             if self.gateways.unregister(gateway, why):
                 log.info("gateway %s unregistered: %s", gateway.name, why, extra={"gateway": gateway.name})
 
-    def _serve(self, peer: Peer, messages: Iterator[bytes]) -> None:
+    def _serve(self, peer: Peer, read: Callable[[Handle], None]) -> None:
         relay = Relay(peer, self.routes, self._opener, self.sessions)
         try:
-            for data in messages:
-                relay.serve(data)
+            read(relay.serve)
         finally:
             relay.lost()
 

@@ -1,14 +1,16 @@
 """A connected socket with the least work for each read and write.
 
-gevent's `recv` tries to read before it waits, and `sendall` asks the kernel for its buffer's size each time. On a path
-of six hops that costs a third of the latency (benchmarks/latency.py). Here a read waits first, on a watcher that lives
-as long as the socket, and a write can be tried without any waiting. TLS moves as many records at a time as fit
-(benchmarks/tls.py). What is neither a plain socket nor TLS over one goes gevent's way.
+gevent's `recv` tries to read before it waits, starts and stops a watcher, and switches greenlets twice; its `sendall`
+asks the kernel for its buffer's size. On a path of six hops that is most of the latency (benchmarks/latency.py). Here
+the hub itself can read: `watch_reads` has it call back whenever there is something, on one watcher that stays active.
+Reads and writes that do not wait are tried directly. TLS moves as many records at a time as fit (benchmarks/tls.py). A
+socket that is neither plain nor TLS over a plain one cannot be watched; it goes gevent's way, in greenlets.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -45,6 +47,27 @@ class SocketStream:
         """Write all, waiting as long as it takes. Raises OSError."""
         self._sock.sendall(data)
 
+    can_watch = False
+    """Whether the methods below may be called."""
+
+    def read_now(self, buffer: memoryview) -> int | None:
+        """Read without waiting: how many bytes, 0 at the end of the stream, None if there are none. Raises OSError."""
+        raise NotImplementedError
+
+    def watch_reads(self, callback: Callable[[], None]) -> None:
+        """Have the hub call back whenever there may be something to read, until `unwatch_reads` or `close`."""
+        raise NotImplementedError
+
+    def unwatch_reads(self) -> None:
+        """Call back no more when there is something to read."""
+
+    def watch_writes(self, callback: Callable[[], None]) -> None:
+        """Have the hub call back whenever the kernel takes more, until `unwatch_writes` or `close`."""
+        raise NotImplementedError
+
+    def unwatch_writes(self) -> None:
+        """Call back no more when the kernel takes more."""
+
     def end(self) -> None:
         """Tell the other side that nothing more will be sent. Raises OSError."""
         # Without TLS's own good-bye: it would say nothing that a link's Close frame has not said.
@@ -78,15 +101,47 @@ class SocketStream:
 class _Watched(SocketStream):
     """Waits by itself, so that what is done to the socket never has to."""
 
+    can_watch = True
+
     def __init__(self, sock: Socket) -> None:
         super().__init__(sock)
         self._fd = sock.fileno()
         self._hub = gevent.get_hub()
         self._readable: Any = self._hub.loop.io(self._fd, _READ)
+        self._writable: Any = None  # few sockets ever need it
         self._watchers = [self._readable]
+        self._watches_reads = self._watches_writes = False
+
+    def watch_reads(self, callback: Callable[[], None]) -> None:
+        if not self._closed and not self._watches_reads:
+            self._watches_reads = True
+            self._readable.start(callback)
+
+    def unwatch_reads(self) -> None:
+        if self._watches_reads:
+            self._watches_reads = False
+            self._readable.stop()
+
+    def watch_writes(self, callback: Callable[[], None]) -> None:
+        if not self._closed and not self._watches_writes:
+            self._watches_writes = True
+            self._write_watcher().start(callback)
+
+    def unwatch_writes(self) -> None:
+        if self._watches_writes:
+            self._watches_writes = False
+            self._writable.stop()
+
+    def _write_watcher(self) -> Any:
+        if self._writable is None:
+            self._writable = self._hub.loop.io(self._fd, _WRITE)
+            self._watchers.append(self._writable)
+        return self._writable
 
     def close(self) -> None:
         if not self._closed:
+            self.unwatch_reads()
+            self.unwatch_writes()
             self._closed = True
             self._fd = -1
             # Not before they are gone: gevent would put closing off, in an idle process for long.
@@ -113,6 +168,13 @@ class _PlainStream(_Watched):
             with suppress(BlockingIOError):
                 return os.read(self._fd, most)
 
+    def read_now(self, buffer: memoryview) -> int | None:
+        self._check_open()
+        try:
+            return os.readv(self._fd, (buffer,))
+        except BlockingIOError:  # woken without need
+            return None
+
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
         self._check_open()
         try:
@@ -131,30 +193,36 @@ class _TLSStream(_Watched):
         self._records = sock.records
         self._unsent: bytes | memoryview = b""
         self._held_back = 0  # bytes that are encrypted and not yet reported as taken
-        self._writable: Any = self._hub.loop.io(self._fd, _WRITE)
-        self._watchers.append(self._writable)
 
     @property
     def is_ready(self) -> bool:
-        return not self._records.is_hungry
+        return not self._records.is_hungry or self._records.ended
 
     def recv_into(self, buffer: memoryview) -> int:
-        self._check_open()
-        records, count = self._records, 0
-        while not count and not records.ended:
-            if records.is_hungry:
+        while True:
+            if not self.is_ready:
                 self._wait_readable()
-                try:  # the buffer first takes what is encrypted: one piece of memory less to touch
-                    records.feed(buffer[: os.readv(self._fd, (buffer,))])
-                except BlockingIOError:  # woken without need
-                    continue
-            try:
-                count = records.read_into(buffer)
-            finally:
-                if records.has_output:
-                    with suppress(OSError):  # the writer's to find out; there may be bytes to read still
-                        self._flush()
-        return count
+            count = self.read_now(buffer)
+            if count is not None:
+                return count
+
+    def read_now(self, buffer: memoryview) -> int | None:
+        self._check_open()
+        records = self._records
+        if records.ended:
+            return 0
+        if records.is_hungry:
+            try:  # the buffer first takes what is encrypted: one piece of memory less to touch
+                records.feed(buffer[: os.readv(self._fd, (buffer,))])
+            except BlockingIOError:  # woken without need
+                return None
+        try:
+            count = records.read_into(buffer)
+        finally:
+            if records.has_output:
+                with suppress(OSError):  # the writer's to find out; there may be bytes to read still
+                    self._flush()
+        return count if count or records.ended else None
 
     def recv(self, most: int) -> bytes:
         buffer = bytearray(most)
@@ -190,7 +258,7 @@ class _TLSStream(_Watched):
     def sendall(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)
         while rest := rest[self.send_now(rest) :]:
-            self._hub.wait(self._writable)
+            self._hub.wait(self._write_watcher())
 
 
 def open_stream(sock: Socket) -> SocketStream:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from hubble.base.errors import LinkClosed
 from hubble.directory import Worker
 from hubble.directory.sqlite import SQLiteDirectory
-from hubble.mesh.mesh import Mesh
+from hubble.mesh.mesh import Mesh, Read
 from hubble.mesh.peer import WorkerPeer
 from hubble.mesh.sockets import listen_on_path
 from hubble.mesh.tls import MeshTLS
@@ -47,10 +46,10 @@ class Peer:
         self.mesh.start(*([listen_on_path(self.path)] + ([remote] if remote else [])))
         self.directory.join(self.worker)
 
-    def _serve(self, peer: WorkerPeer, messages: Iterator[bytes]) -> None:
+    def _serve(self, peer: WorkerPeer, read: Read) -> None:
         self.peers.append(peer)
         try:
-            self.got.extend(messages)
+            read(self.got.append)
         except LinkClosed:
             self.peers.remove(peer)
             raise

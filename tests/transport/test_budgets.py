@@ -16,7 +16,8 @@ from websockets.protocol import CLIENT, SERVER, Side
 from hubble.protocol.codec import MAX_MESSAGE
 from hubble.transport import framing
 from hubble.transport.framing import CONTROLS_PER_SECOND, FIRST_FRAMES, FRAMES_AT_A_TIME, Framing
-from hubble.transport.link import FEW, Link
+from hubble.transport.link import Link
+from hubble.transport.reader import FEW
 from hubble.transport.tlssocket import RECORDS_AT_A_TIME, TLSSocket
 from tests.support.frames import BINARY, CONT, PING, PONG, TEXT, RawFrame, binary, in_two
 from tests.support.links import Owner, Peer

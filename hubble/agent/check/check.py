@@ -132,13 +132,13 @@ class Check:
         keepalive = self._options.keepalive
         self._link = link = Link(self._sock, Side.CLIENT, leftover=self._leftover, keepalive=keepalive)
         if not self._name:
-            gevent.spawn(_read_on, link.messages())
+            gevent.spawn(_read_on, link)
             raise _LeftOut("not tried without -name (and -key)")
         try:
             registered = say_hello(link, self._target, Identity(self._name, self._key), self._options.hello_timeout)
         except RegistrationRefused as error:
             raise RegistrationRefused(f"{error}: {ADVICE.get(error.code, ADVICE[Refusal.UNSPECIFIED])}") from error
-        gevent.spawn(_read_on, registered.messages)
+        gevent.spawn(_read_on, registered.link)
         self._resumable = registered.resumable
         generation = "sessions survive the loss of a link" if self._resumable else "protocol 0.1: no session survives"
         return f"as {self._name}; {generation}"
@@ -197,11 +197,10 @@ def _timed(name: str, phase: Callable[[], str]) -> Step:
     return Step(name, ok, time.monotonic() - started, text)
 
 
-def _read_on(messages: Iterator[bytes]) -> None:
-    """Heed what comes: the answers to pings."""
+def _read_on(link: Link) -> None:
+    """Read the answers to pings, and ignore messages."""
     try:
-        for _ in messages:
-            pass
+        link.serve(lambda message: None)
     except LinkClosed as error:
         log.debug("the link ended: %s", error)
 

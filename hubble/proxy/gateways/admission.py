@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,14 +67,14 @@ class Admission:
         self._subscriber = subscriber
         self._blocks = blocks
 
-    def admit(self, link: Link, messages: Iterator[bytes], caller: Caller) -> Gateway | None:
+    def admit(self, link: Link, caller: Caller) -> Gateway | None:
         """Register the agent behind `link`; return its gateway, or None after a refusal was sent.
 
         Raises ProtocolError if the agent sends something else or nothing, LinkClosed if the link is lost.
         """
         late = ProtocolError(f"no Handshake within {self._hello_timeout:g} s")
         with gevent.Timeout(self._hello_timeout, late):
-            data = next(messages)
+            data = link.receive()
         try:
             hello = decode(data)
         except ProtocolError as error:

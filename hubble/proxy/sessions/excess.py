@@ -7,7 +7,6 @@ import time
 
 import gevent
 
-from hubble.base.errors import LinkClosed
 from hubble.transport.peer import Peer
 
 log = logging.getLogger(__name__)
@@ -48,13 +47,14 @@ class Excess:
         return unreported
 
     def hold_back(self, why: str) -> None:
-        """Wait until the link may be read again. Raises LinkClosed, and closes the link, after PATIENCE."""
+        """Stop reading the link until this second is over; close the link after PATIENCE."""
         if self._refused < self._most:
             return
         self._was_held = True
         log.warning("gateway %s throttled: %d sessions refused in a second: %s", self._peer.name, self._most, why)
+        link = self._peer.link
+        link.pause()
         if self._seconds >= PATIENCE:
-            self._peer.link.close(1008, why)
-            self._peer.link.wait_closed(2.0)
-            raise LinkClosed(why)
-        gevent.sleep(max(0.0, self._since + 1.0 - time.monotonic()))
+            link.close(1008, why)
+        else:
+            gevent.spawn_later(max(0.0, self._since + 1.0 - time.monotonic()), link.resume)

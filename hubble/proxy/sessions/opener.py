@@ -76,10 +76,7 @@ class Opener:
         return self._limits.sessions_per_second
 
     def ask(self, entry: Gateway, initiator: Initiator, excess: Excess) -> None:
-        """Open the session that an agent requests, or refuse it and throttle the link if it exceeds the agent's limits.
-
-        Call from the greenlet that reads the link. Raises LinkClosed as `excess` does.
-        """
+        """Open the session that an agent requests; refuse it and throttle the link beyond the agent's limits."""
         exceeded = self._over_limit(entry, initiator)
         if exceeded is None:
             table, size = self._routes.of(entry), _size(initiator)
@@ -128,10 +125,7 @@ class Opener:
             table.end_to_ask(route.session, route.size)
 
     def refuse_invalid(self, entry: Peer, error: InvalidInitiator, excess: Excess) -> None:
-        """Refuse a session whose Initiator is invalid; throttle the link of an agent that sends too many of them.
-
-        Call from the greenlet that reads the link. Raises LinkClosed as `excess` does.
-        """
+        """Refuse a session whose Initiator is invalid; throttle the link of an agent that sends too many of them."""
         refused = excess.count()
         if refused:
             log.warning(

@@ -208,7 +208,8 @@ class Relay:
         target = half.receiver
         target.link.send(data, message.session)
         if target.link.queued(message.session) > LEGACY_BACKLOG:
-            self._wait_for_room(route, target)
+            self._peer.link.pause()
+            gevent.spawn(self._wait_for_room, route, target)
 
     def _wait_for_room(self, route: Route, target: Peer) -> None:
         """Stop reading the sender's link until the receiver has room, at most STALL_TIMEOUT: 0.1 has no credit."""
@@ -220,6 +221,7 @@ class Relay:
                 self.end(route, ResetReason.STALLED, f"the receiver has read nothing for {STALL_TIMEOUT:g} s")
         finally:
             del waiting[route.session]
+            self._peer.link.resume()
 
     def _close(self, session: bytes) -> None:
         route = self._routes.get(session)

@@ -445,11 +445,11 @@ class TestProtocol01:
     ) -> None:
         old_entry.say(Data(old_session, 1, b"hello"))
         old_exit.say(Data(old_session, 1, b"HELLO"))
+        assert old_entry.hear(Data) == Data(old_session, 1, b"HELLO")
         old_entry.say(Data(old_session, 2, b""))
         old_entry.say(ConnectionClosed(old_session))
         assert [old_exit.hear(Data) for _ in range(2)] == [Data(old_session, 1, b"hello"), Data(old_session, 2, b"")]
         assert old_exit.hear(Terminator) == Terminator(old_session)
-        assert old_entry.hear(Data) == Data(old_session, 1, b"HELLO")
         assert old_entry.hear(Terminator) == Terminator(old_session)
         assert len(proxy.routes) == 0
 

@@ -1,0 +1,249 @@
+"""Reading a link's messages: one by one in a greenlet, or all of them in the hub, without one.
+
+Whatever a peer sends, one turn is short: after SLICE seconds the other links and timers have theirs.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from hubble.base.slices import others_first
+from hubble.transport.framing import Framing
+from hubble.transport.stream import SocketStream
+from hubble.transport.turn import turn
+
+RECEIVE_SIZE = 256 * 1024
+SLICE = 0.0005
+"""Seconds that a link works on what it has received before the others have their turn."""
+FEW = 4
+"""Messages in a row for which the clock is not read: large ones, mostly, which take little time for each byte."""
+DRAIN_INTERVAL = 0.01
+"""Seconds between two reads of what comes behind a close, or behind a breach of the protocol."""
+
+# One for all links of a process: it is filled and emptied without a switch in between.
+_buffer = memoryview(bytearray(RECEIVE_SIZE))
+
+Handle = Callable[[bytes], None]
+
+
+class Reader:
+    """Reads `stream` through `framing`. `leftover` are bytes that came before.
+
+    `noticed` is called when the framing has news besides messages; `ended` at the end of the stream, with the error if
+    that was one. Neither may block.
+    """
+
+    def __init__(
+        self,
+        stream: SocketStream,
+        framing: Framing,
+        *,
+        leftover: bytes,
+        clock: Callable[[], float],
+        noticed: Callable[[], None],
+        ended: Callable[[OSError | None], None],
+    ) -> None:
+        self.heard_at = clock()
+        """When something was last read, by the clock."""
+        self.heard: Event | None = None
+        """Set when something is read, if the owner waits for that."""
+        self._stream = stream
+        self._framing = framing
+        self._leftover = leftover
+        self._clock = clock
+        self._noticed = noticed
+        self._ended = ended
+        self._messages: deque[bytes] = deque()
+        self._slice_end = self.heard_at + SLICE
+        self._handle: Handle | None = None
+        self._failure: Exception | None = None
+        self._paused = 0
+        self._goes_on = Event()
+        self._stopped = Event()
+        self._later: Any = None
+        self._waits = False
+
+    @property
+    def listens(self) -> bool:
+        """Whether anything that came now would be read."""
+        return self._waits or (self._handle is not None and not self._paused)
+
+    # In a greenlet.
+
+    def receive(self) -> bytes | None:
+        """Wait for the next message; None once the reader has stopped."""
+        messages = self._messages
+        while not messages:
+            if self._stopped.is_set():
+                return None
+            try:
+                self._read_waiting()
+            except OSError as error:
+                self._ended(error)
+        message = messages.popleft()
+        if len(messages) >= FEW and self._clock() > self._slice_end:
+            self._give_way()
+        return message
+
+    def _read_waiting(self) -> None:
+        framing, is_ready = self._framing, self._stream.is_ready
+        if framing.is_over:  # until the other side has read why, what it sends is drained, in no hurry
+            gevent.sleep(DRAIN_INTERVAL)
+        if (framing.has_rest or is_ready) and self._clock() > self._slice_end:
+            self._give_way()
+            if self._stopped.is_set():
+                return
+        if framing.has_rest:
+            self._messages.extend(framing.receive_rest())
+        elif self._leftover:
+            self._take(memoryview(self._leftover))
+            self._leftover = b""
+        else:
+            self._waits = True
+            try:
+                count = self._stream.recv_into(_buffer)
+            finally:
+                self._waits = False
+            if not count:
+                self._ended(None)
+                return
+            self._take(_buffer[:count])
+            if not is_ready:  # it has waited
+                self._slice_end = self.heard_at + SLICE
+        if framing.has_news:
+            self._noticed()
+
+    def _give_way(self) -> None:
+        """Come back when whatever is ready by now has had its turn, other links above all."""
+        others_first()
+        self._slice_end = self._clock() + SLICE
+
+    # In the hub.
+
+    def serve(self, handle: Handle) -> None:
+        """Hand each message to `handle`, which must not block, until the reader has stopped. Raises what it raises."""
+        self._handle = handle
+        try:
+            if self._stream.can_watch:
+                self._stream.watch_reads(self._on_readable)
+                self._on_readable()  # what came before
+                self._stopped.wait()
+            else:
+                self._serve_waiting(handle)
+        finally:
+            self._handle = None
+            self._stream.unwatch_reads()
+        if self._failure is not None:
+            raise self._failure
+
+    def _serve_waiting(self, handle: Handle) -> None:
+        while (message := self.receive()) is not None:
+            handle(message)
+            while self._paused and not self._stopped.is_set():
+                self._goes_on.clear()
+                self._goes_on.wait()
+
+    def pause(self) -> None:
+        """Read no more until `resume` was called as often."""
+        self._paused += 1
+        self._stream.unwatch_reads()
+
+    def resume(self) -> None:
+        """Take back one `pause`."""
+        self._paused -= 1
+        self._goes_on.set()
+        if not self._paused and self._handle is not None and self._stream.can_watch:
+            self._go_on_later()
+
+    def stop(self) -> None:
+        """Read no more: `serve` and `receive` return."""
+        self._stream.unwatch_reads()
+        if self._later is not None:
+            self._later.close()
+        self._stopped.set()
+        self._goes_on.set()
+
+    def _on_readable(self) -> None:
+        turn(self._work)
+
+    def _work(self) -> None:
+        try:
+            self._work_on(self._clock() + SLICE)
+        except OSError as error:
+            self._ended(error)
+        except Exception as error:  # the owner's `handle`: nobody reads the link any more
+            self._failure = error
+            self.stop()
+
+    def _work_on(self, slice_end: float) -> None:
+        framing, messages, handle, count = self._framing, self._messages, self._handle, 0
+        has_read = False
+        while handle is not None and not self._paused and not self._stopped.is_set():
+            while messages:
+                handle(messages.popleft())
+                count += 1
+                if self._paused:
+                    return
+                if count >= FEW and (messages or framing.has_rest) and self._clock() > slice_end:
+                    self._go_on_later()
+                    return
+            if framing.has_rest:
+                messages.extend(framing.receive_rest())
+            elif has_read:
+                if self._stream.is_ready:
+                    self._go_on_later()
+                return
+            elif not self._read_now():
+                return
+            else:
+                has_read = True
+            if framing.has_news:
+                self._noticed()
+                if framing.is_over and not messages:
+                    self._go_on_later(DRAIN_INTERVAL)
+                    return
+
+    def _read_now(self) -> bool:
+        """Read once, without waiting: whether anything came."""
+        if self._leftover:
+            leftover, self._leftover = self._leftover, b""
+            self._take(memoryview(leftover))
+            return True
+        count = self._stream.read_now(_buffer)
+        if not count:
+            if count == 0:
+                self._ended(None)
+            return False
+        self._take(_buffer[:count])
+        return True
+
+    def _take(self, data: memoryview) -> None:
+        self.heard_at = self._clock()
+        if self.heard is not None:
+            self.heard.set()
+        self._messages.extend(self._framing.receive(data))
+
+    def _go_on_later(self, seconds: float | None = None) -> None:
+        """Go on when the others have had their turn, or after some seconds."""
+        self._stream.unwatch_reads()
+        if self._later is not None:
+            self._later.close()
+        loop = gevent.get_hub().loop
+        if seconds is None:
+            self._later = loop.idle()
+            self._later.priority = 1  # else it would wait until no other link has anything to read
+        else:
+            self._later = loop.timer(seconds)
+        self._later.start(self._go_on)
+
+    def _go_on(self) -> None:
+        self._later.close()
+        self._later = None
+        if self._handle is not None and not self._paused and not self._stopped.is_set():
+            self._stream.watch_reads(self._on_readable)
+            turn(self._work)
