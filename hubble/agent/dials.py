@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from gevent.pool import Group
-
 from hubble.base.errors import DialError, OutOfDescriptors
 from hubble.base.fairslots import FairSlots
+from hubble.base.pacing import PacedSpawner
 from hubble.protocol.messages import Initiator, Refusal
 from hubble.transport.addresses import Socket
 from hubble.transport.resolver import is_address
@@ -47,7 +46,7 @@ class Dials:
         self._queue = FairSlots[bytes](most, WAITING)
         self._initiators: dict[bytes, Initiator] = {}
         self._since: dict[bytes, float] = {}
-        self._greenlets = Group()
+        self._spawner = PacedSpawner()
 
     def __len__(self) -> int:
         """How many Initiators are dialled, or wait."""
@@ -80,11 +79,11 @@ class Dials:
     def close(self) -> None:
         """End all dials, and answer none of those that wait."""
         self._queue.clear()
-        self._greenlets.kill()
+        self._spawner.kill()
 
     def _start(self) -> None:
         while (taken := self._queue.take()) is not None:
-            self._greenlets.spawn(self._dial, *taken)
+            self._spawner.spawn(None, self._dial, *taken)
 
     def _dial(self, key: object, session: bytes) -> None:
         dialled = _Outcome(None, Refusal.BUSY, "dialling failed here")

@@ -20,7 +20,7 @@ from hubble.agent.links import Links
 from hubble.agent.listeners.interface import Accepted
 from hubble.base.fairslots import FairSlots
 from hubble.base.floodlog import FloodLog
-from hubble.base.slices import others_if_due
+from hubble.base.slices import in_slices, others_if_due
 from hubble.transport.link import Link
 from hubble.transport.liveness import is_client_gone
 
@@ -90,7 +90,8 @@ class PendingConnections:
 
     def expire(self, now: float) -> None:
         """Drop the connections that have waited for too long, or whose clients are gone."""
-        for accepted in self._queue.remove(lambda each: now - each.at >= self._patience or is_client_gone(each.sock)):
+        over = self._queue.remove(lambda each: now - each.at >= self._patience or is_client_gone(each.sock))
+        for accepted in in_slices(over):
             if now - accepted.at < self._patience:
                 _reset(accepted)
                 continue

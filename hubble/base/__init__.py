@@ -18,6 +18,7 @@ fairturns    turns at a scarce resource, least blamed party first
 threads      functions run in a thread pool, with errors raised in the caller
 recent       a set that keeps its latest members only
 slices       long computations in short slices
+pacing       greenlets started one after the other, in slices
 logqueue     log lines for a descriptor that may block
 floodlog     bounded log lines about strangers
 metrics      metrics that every process has

@@ -10,7 +10,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from tests.hostile.arena import Arena, Setup
+from tests.hostile.arena import Arena, Bounds, Setup
 from tests.hostile.drivers import agents
 from tests.support.sockets import assert_echo
 
@@ -33,6 +33,12 @@ def test_connections_that_are_dead_on_arrival(arena: Arena) -> None:
     counts = arena.withstand(agents.dead_on_arrival, entry=arena.tunnel.port(1))
     assert counts["connections"] > 1000
     assert arena.tunnel.entry.log.text.count("session") < 200
+
+
+def test_connections_that_are_closed_after_a_moment(arena: Arena) -> None:
+    # The programs open sessions all the time, and share two processors with the attacker.
+    counts = arena.withstand(agents.live, bounds=Bounds(noise=0.15), entry=arena.tunnel.port(1), kept=300)
+    assert counts["connections"] > 1000
 
 
 @pytest.mark.parametrize("arena", [Setup(exit=("--max-dials", str(MAX_DIALS), "--dial-timeout", "2"))], indirect=True)

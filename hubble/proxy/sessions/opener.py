@@ -6,9 +6,11 @@ import dataclasses
 import logging
 import secrets
 import time
+from collections.abc import Callable
 
 import gevent
 
+from hubble.base.pacing import PacedSpawner
 from hubble.mesh.peer import WorkerPeer
 from hubble.policy import Authorizer, ConnectionRequest
 from hubble.protocol.codec import InvalidInitiator, encode, session_text
@@ -63,6 +65,7 @@ class Opener:
     ) -> None:
         self._limits = limits
         self._rate = Meter(limits.sessions_per_second, limits.sessions_per_second)
+        self._spawner = PacedSpawner()
         self._gateways = gateways
         self._routes = routes
         self._authorizer = authorizer
@@ -81,7 +84,7 @@ class Opener:
         if exceeded is None:
             table, size = self._routes.of(entry), _size(initiator)
             table.begin_to_ask(initiator.session, size)
-            gevent.spawn(self._begin, entry, initiator).rawlink(lambda _: table.end_to_ask(initiator.session, size))
+            self._spawner.spawn(entry, self._begin, entry, initiator, lambda: table.end_to_ask(initiator.session, size))
             return
         code, text = exceeded
         refused = excess.count()
@@ -91,7 +94,14 @@ class Opener:
         answer(entry.link, Ack(initiator.session, False, text, code, path=initiator.path), initiator.session)
         excess.hold_back(text)
 
-    def _begin(self, entry: Gateway, initiator: Initiator) -> None:
+    def _begin(self, entry: Gateway, initiator: Initiator, done: Callable[[], None]) -> None:
+        try:
+            if not entry.link.closed:
+                self._decide(entry, initiator)
+        finally:
+            done()
+
+    def _decide(self, entry: Gateway, initiator: Initiator) -> None:
         """Ask the policy, find the gateway, and forward the Initiator, or refuse it."""
         request = _request(entry, initiator)
         record = _record(request, initiator)

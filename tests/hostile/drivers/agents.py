@@ -6,7 +6,8 @@ import socket
 import struct
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
+from contextlib import suppress
 
 from hubble.protocol.messages import Ack, Initiator, Terms
 from tests.hostile.drivers.raw import RawLink
@@ -24,6 +25,19 @@ def dead_on_arrival(*, port: int, seconds: float, entry: int) -> dict[str, int]:
         sock.setsockopt(*ABORTIVE)
         sock.close()
         counts["connections"] += 1
+    return dict(counts)
+
+
+def live(*, port: int, seconds: float, entry: int, kept: int) -> dict[str, int]:
+    """Connect to an entry's port as fast as possible, keep the last `kept` connections, and close the older ones."""
+    until, counts = time.monotonic() + seconds, Counter[str]()
+    socks = deque[socket.socket]()
+    while time.monotonic() < until:
+        counts["connections"] += 1
+        with suppress(ConnectionResetError):  # refused: too many wait
+            socks.append(socket.create_connection(("127.0.0.1", entry), 10, source_address=(SOURCE, 0)))
+        if len(socks) > kept:
+            socks.popleft().close()
     return dict(counts)
 
 
