@@ -1,14 +1,14 @@
-"""What an operator sees and does: an HTTP API and a page, on a listener of their own, behind a token (docs/admin.md).
+"""Monitoring and control for operators: an HTTP API and a dashboard on a separate listener (docs/admin.md).
 
-views      one worker's answers
-service    all workers' answers together, and the actions
-lists      sorting and cutting what they answer
-endpoints  every endpoint in one table: where it is, what it takes and gives, what answers it
-queries    the parameters and bodies of requests, checked
-openapi    the API's description, made from the table
-app        the WSGI application: token, pages, endpoints, JSON
-stream     the page's live view, as server-sent events
+views      the answers of one worker
+service    the combined answers of all workers, and the actions
+lists      sorting lists, and shortening them to the size of a message
+endpoints  the table of endpoints: path, parameters, body, result and handler
+queries    checks of query parameters and request bodies
+openapi    the API description, generated from the table
+app        the WSGI application: token, static files, endpoints, JSON
+live       the dashboard's live view, as server-sent events
 dashboard  the page: HTML, CSS and JavaScript
-server     the listener, and how it is attached to a proxy
-access     the token, and where the terminal clients find it
+server     the listener, and its attachment to a proxy
+access     the token, and the file in which terminal clients find it
 """

@@ -1,4 +1,4 @@
-"""The WSGI application of the admin listener: the token, the routes, JSON."""
+"""The WSGI application of the admin listener: token, routing, JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 DISCONNECTED = "hubble.disconnected"
-"""The key of the WSGI environment under which stands what waits for the client to go away (stream.Disconnected)."""
+"""The WSGI environment's key for the function that waits until the client disconnects (live.Disconnected)."""
 STATUS = {
     200: "200 OK", 202: "202 Accepted", 400: "400 Bad Request", 401: "401 Unauthorized", 404: "404 Not Found",
     405: "405 Method Not Allowed", 413: "413 Content Too Large", 500: "500 Internal Server Error",
@@ -40,7 +40,7 @@ PAGE = {
         for name in ("dashboard", "first", "stream", "charts", "tables", "flowmap")
     },
 }
-"""What needs no token: it says nothing about this proxy."""
+"""Static files. They need no token, because they reveal nothing about this proxy."""
 SECURITY = [
     (
         "Content-Security-Policy",
@@ -57,7 +57,7 @@ SECURITY = [
 
 @dataclass(frozen=True)
 class Answer:
-    """A response."""
+    """An HTTP response."""
 
     status: int
     body: Iterable[bytes]
@@ -66,17 +66,17 @@ class Answer:
 
 
 def answer(content: Any, status: int = 200, *headers: tuple[str, str]) -> Answer:
-    """A response of JSON."""
+    """Return a JSON response."""
     return Answer(status, [json.dumps(content).encode() + b"\n"], headers=headers)
 
 
 def problem(status: int, text: str, *headers: tuple[str, str]) -> Answer:
-    """A response that says what was wrong."""
+    """Return an error response."""
     return answer({"error": text}, status, *headers)
 
 
 class AdminApplication:
-    """Everything on the admin listener."""
+    """The application of the admin listener."""
 
     def __init__(self, admin: Admin, token: str) -> None:
         self._admin = admin
@@ -103,7 +103,7 @@ class AdminApplication:
             return problem(503, str(error))
         except Exception:
             log.exception("admin: %s %s failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])
-            return problem(500, "this has failed: the proxy's log says why")
+            return problem(500, "internal error; see the proxy's log")
 
     def _route(self, environ: Environ) -> Answer:
         path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
@@ -112,12 +112,12 @@ class AdminApplication:
         if path == "/openapi.json":
             return self._only(environ, "GET") or answer(self._description)
         if not is_authorized(environ.get("HTTP_AUTHORIZATION", ""), self._token):
-            return problem(401, "the token is missing or wrong", ("WWW-Authenticate", 'Bearer realm="hubble"'))
+            return problem(401, "missing or wrong token", ("WWW-Authenticate", 'Bearer realm="hubble"'))
         if path == "/metrics":
             return self._only(environ, "GET") or Answer(200, [self._admin.metrics()], CONTENT_TYPE)
         if path.startswith("/api/"):
             return self._api(environ, path)
-        return problem(404, "there is nothing here")
+        return problem(404, "not found")
 
     def _static(self, environ: Environ, name: str, kind: str) -> Answer:
         return self._only(environ, "GET", "HEAD") or Answer(200, [_file(name)], kind)
@@ -127,7 +127,7 @@ class AdminApplication:
     def _api(self, environ: Environ, path: str) -> Answer:
         endpoints, session = find(path)
         if not endpoints:
-            return problem(404, "there is nothing here")
+            return problem(404, "not found")
         refused = self._only(environ, *endpoints)
         if refused is not None:
             return refused
@@ -143,11 +143,11 @@ class AdminApplication:
         return answer(result, endpoint.status)
 
     def _only(self, environ: Environ, *methods: str) -> Answer | None:
-        """The refusal of a request whose method is none of these."""
+        """Return the refusal of a request with another method, or None."""
         if environ["REQUEST_METHOD"] in methods:
             return None
         allowed = ", ".join(methods)
-        return problem(405, f"only {allowed} can be done here", ("Allow", allowed))
+        return problem(405, f"method not allowed; use {allowed}", ("Allow", allowed))
 
 
 @cache
@@ -156,7 +156,7 @@ def _file(name: str) -> bytes:
 
 
 def _body(environ: Environ) -> bytes:
-    """The request's body. Raises BadRequest if it is too long."""
+    """Read the request's body. Raises BadRequest if it is too long."""
     body: bytes = environ["wsgi.input"].read(queries.MAX_BODY + 1)
     if len(body) > queries.MAX_BODY:
         raise BadRequest(f"the body is longer than {queries.MAX_BODY} bytes")

@@ -1,6 +1,6 @@
-"""Every endpoint of the API: where it is, what it takes and gives, and what answers it.
+"""The endpoints of the API: path, parameters, body, result and handler of each.
 
-Requests are checked, and the API is described (hubble.admin.openapi), by this table.
+Requests are checked against this table, and hubble.admin.openapi generates the API description from it.
 """
 
 from __future__ import annotations
@@ -93,16 +93,16 @@ SCHEMAS: Schema = {
 
 
 class NotFound(Exception):
-    """There is nothing to answer about; the text says what is missing."""
+    """The requested object does not exist; the text names it."""
 
 
 class Busy(Exception):
-    """There is no room for another answer of this kind."""
+    """Too many requests of this kind are open."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was checked. body: what the endpoint's body parser returned. session: from the path, or ""."""
+    """A checked request. body: the result of the endpoint's body parser. session: the id in the path, or ""."""
 
     admin: Admin
     streams: LiveViews
@@ -110,12 +110,12 @@ class Request:
     body: Any
     session: str
     disconnected: Callable[[float], bool]
-    """Wait so many seconds, or until the client goes away; return whether it has."""
+    """Wait up to the given seconds until the client disconnects; return whether it has."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """What a request's body holds: the name of its schema, and its parser, which raises BadRequest."""
+    """The description of a request's body: the name of its schema, and its parser, which raises BadRequest."""
 
     schema: str
     parse: Callable[[bytes], Any]
@@ -124,9 +124,9 @@ class Body:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One endpoint. A `path` with `{session}` takes a session's id; `may_miss`: `answer` may raise NotFound.
+    """One endpoint. A `path` with `{session}` contains a session's id; `may_miss`: `answer` may raise NotFound.
 
-    `answer` returns what JSON can carry, as `result` describes it. With no `result` it returns server-sent events.
+    `answer` returns a JSON value that `result` describes. If `result` is None, it returns server-sent events.
     """
 
     method: str
@@ -141,7 +141,7 @@ class Endpoint:
 
     @property
     def of_session(self) -> bool:
-        """Whether the path takes a session's id."""
+        """Return whether the path contains a session's id."""
         return "{session}" in self.path
 
 
@@ -158,19 +158,19 @@ def _events(request: Request) -> Any:
 def _session(request: Request) -> Any:
     found = request.admin.session(request.session)
     if found is None:
-        raise NotFound("no such session is open")
+        raise NotFound("this session is not open")
     return found
 
 
 def _kick_session(request: Request) -> Any:
     if not request.admin.kick_session(request.session):
-        raise NotFound("no such session is open")
+        raise NotFound("this session is not open")
     return {"done": True}
 
 
 def _kick_gateway(request: Request) -> Any:
     if not request.admin.kick_gateway(request.body):
-        raise NotFound("no such gateway is registered")
+        raise NotFound("this gateway is not registered")
     return {"done": True}
 
 
@@ -191,7 +191,7 @@ def _drain(request: Request) -> Any:
 
 def _stream(request: Request) -> Any:
     if request.streams.full:
-        raise Busy("too many pages are open already")
+        raise Busy("too many dashboards are open; close one")
     return request.streams.follow(request.query, request.disconnected)
 
 
@@ -199,34 +199,35 @@ NAME = Body("Name", queries.gateway_name)
 DRAIN = Body("DrainTime", queries.drain_seconds, required=False)
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/status", "Sum up the whole proxy", lambda r: r.admin.status(), ref("Status")),
+    Endpoint("GET", "/api/status", "Summarize the whole proxy", lambda r: r.admin.status(), ref("Status")),
     Endpoint(
         "GET", "/api/gateways", "List gateways, a page at a time", lambda r: r.admin.gateways(r.query),
         ref("GatewayPage"), queries.GATEWAYS,
     ),
     Endpoint(
-        "POST", "/api/gateways/kick", "Close a gateway's link; the agent may come back", _kick_gateway, ref("Done"),
+        "POST", "/api/gateways/kick", "Close a gateway's link; the agent may reconnect", _kick_gateway, ref("Done"),
         body=NAME, may_miss=True,
     ),
     Endpoint(
-        "POST", "/api/gateways/block", "End a gateway's sessions, and refuse its registrations",
+        "POST", "/api/gateways/block", "Block a gateway: end its sessions and refuse its registrations",
         lambda r: {"done": True, "registered": r.admin.block(r.body, True)}, ref("Blocked"), body=NAME,
     ),
-    Endpoint("POST", "/api/gateways/unblock", "Let a gateway register again", _unblock, ref("Done"), body=NAME),
+    Endpoint("POST", "/api/gateways/unblock", "Unblock a gateway", _unblock, ref("Done"), body=NAME),
     Endpoint(
         "GET", "/api/sessions", "List sessions, a page at a time", lambda r: r.admin.sessions(r.query),
         ref("SessionPage"), queries.SESSIONS,
     ),
     Endpoint("GET", "/api/sessions/{session}", "Show one session", _session, ref("Session"), may_miss=True),
     Endpoint(
-        "POST", "/api/sessions/{session}/kick", "End a session by a reset on both sides", _kick_session, ref("Done"),
+        "POST", "/api/sessions/{session}/kick", "Reset a session on both sides", _kick_session, ref("Done"),
         may_miss=True,
     ),
     Endpoint("GET", "/api/events", "List the latest events, newest first", _events, list_of("Event"), queries.EVENTS),
     Endpoint("GET", "/api/workers", "List the workers", lambda r: _items(r.admin.workers()), list_of("Worker")),
     Endpoint("GET", "/api/nodes", "List the machines", lambda r: _items(r.admin.nodes()), list_of("Node")),
     Endpoint(
-        "GET", "/api/flows", "List which gateways talk to which", lambda r: _items(r.admin.flows()), list_of("Flow")
+        "GET", "/api/flows", "List the pairs of gateways with sessions", lambda r: _items(r.admin.flows()),
+        list_of("Flow"),
     ),
     Endpoint(
         "GET", "/api/history", "Show the last 15 minutes, in steps of 5 s",
@@ -236,11 +237,11 @@ ENDPOINTS = (
         "GET", "/api/configuration", "Show the proxy's options, without secrets", lambda r: r.admin.configuration(),
         {"type": "object"},
     ),
-    Endpoint("POST", "/api/reload", "Read files again", _reload, ref("Reloaded")),
+    Endpoint("POST", "/api/reload", "Reload the policy and certificates", _reload, ref("Reloaded")),
     Endpoint(
-        "POST", "/api/drain", "Let the agents move elsewhere, and stop", _drain, ref("Done"), body=DRAIN, status=202
+        "POST", "/api/drain", "Ask the agents to move elsewhere, then stop", _drain, ref("Done"), body=DRAIN, status=202
     ),
-    Endpoint("GET", "/api/stream", "Follow what the dashboard shows", _stream, None, queries.STREAM),
+    Endpoint("GET", "/api/stream", "Stream the dashboard's view", _stream, None, queries.STREAM),
 )  # fmt: skip
 
 
@@ -256,5 +257,5 @@ def find(path: str) -> tuple[dict[str, Endpoint], str]:
     return found, session
 
 
-def _matches(wanted: list[str], parts: list[str]) -> bool:
-    return len(wanted) == len(parts) and all(map(lambda want, part: want in ("{session}", part), wanted, parts))
+def _matches(template: list[str], parts: list[str]) -> bool:
+    return len(template) == len(parts) and all(map(lambda fixed, part: fixed in ("{session}", part), template, parts))

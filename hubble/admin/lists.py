@@ -1,4 +1,4 @@
-"""Lists for those who look on: sorted, and cut to what has room. Worked out in slices, however many items there are."""
+"""Lists for monitoring: sorted, and shortened to the size of a message. Works in slices of time."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hubble.base.slices import CHUNK, in_chunks, in_slices
 Item = TypeVar("Item")
 
 LIST_SIZE = 400_000
-"""Bytes of JSON."""
+"""The longest list, in bytes of JSON."""
 LONGEST_CHARACTER = 12
-"""Bytes of JSON that one character may take: two escapes."""
+"""The most bytes of JSON that one character takes: two escapes."""
 
 Row = dict[str, Any]
 Key = tuple[Any, Any]
@@ -27,14 +27,14 @@ def first_keys(
     descending: bool,
     wanted: Callable[[Item], bool] | None = None,
 ) -> tuple[int, list[Key]]:
-    """How many of the items are wanted, and the first `count` of their keys in order."""
+    """Return how many items are wanted, and the first `count` of their keys in order."""
     total = 0
     found: list[Key] = []
     for chunk in in_chunks(items):
         chosen = chunk if wanted is None else [item for item in chunk if wanted(item)]
         total += len(chosen)
         found += map(key, chosen)
-        if len(found) > 2 * count + CHUNK:  # not each time: sorting is what takes time
+        if len(found) > 2 * count + CHUNK:  # not for every chunk: sorting is expensive
             found.sort(reverse=descending)
             del found[count:]
     found.sort(reverse=descending)
@@ -42,7 +42,7 @@ def first_keys(
 
 
 def fitting(rows: Iterable[Row]) -> list[Row]:
-    """The first of the rows, as many as have room in a message; at least one."""
+    """Return the first rows, as many as fit in a message, but at least one."""
     found = list(in_slices(rows))
     if sum(map(_size_at_most, found)) <= LIST_SIZE:
         return found
@@ -55,6 +55,6 @@ def fitting(rows: Iterable[Row]) -> list[Row]:
 
 
 def _size_at_most(row: Row) -> int:
-    """What the row takes as JSON at most; texts alone can be long. Found in a fifth of the time of making the JSON."""
+    """Return an upper bound of the row's size as JSON, five times as fast as encoding it: only texts can be long."""
     texts = sum([len(value) for value in row.values() if type(value) is str])
     return LONGEST_CHARACTER * texts + 50 * len(row)

@@ -1,4 +1,4 @@
-"""What the page shows, sent to it again and again as server-sent events."""
+"""The dashboard's live view, sent periodically as server-sent events."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hubble.proxy.watch.history import INTERVAL as PERIOD
 
 INTERVAL = 2.0
 FRESH = 0.5
-"""Seconds for which a part of a view serves other pages that want the same."""
+"""Seconds for which a part of a view is reused for other pages with the same query."""
 GATEWAYS = 50
 EVENTS = 100
 MOST = 8
-"""LiveViews at a time."""
+"""Concurrent live views."""
 
 Disconnected = Callable[[float], bool]
 Parts = dict[str, bytes]
@@ -28,7 +28,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class LiveViews:
-    """The pages that look on."""
+    """The live views of all open pages."""
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
@@ -38,14 +38,14 @@ class LiveViews:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many as may be."""
+        """Return whether the limit of live views is reached."""
         return self._open >= MOST
 
     def follow(self, query: dict[str, Any], disconnected: Disconnected) -> Iterator[bytes]:
-        """One page's events: `view`, at once and each INTERVAL. `query` chooses gateways and sessions.
+        """Yield one page's events: `view`, at once and each INTERVAL. `query` selects gateways and sessions.
 
-        `disconnected(seconds)` waits as long, or until the page is closed, and returns whether it is. So a closed
-        page is not counted any more, although there was nothing to send to it.
+        `disconnected(seconds)` waits up to `seconds` until the page is closed, and returns whether it is. So a closed
+        page frees its place at once, and not only when the next event cannot be sent.
         """
         self._open += 1
         try:
@@ -58,7 +58,7 @@ class LiveViews:
             self._open -= 1
 
     def _view(self, query: dict[str, Any], page: _Page) -> Parts:
-        """What all pages show, what those show that have chosen the same, and what this page does not have yet."""
+        """Return the view: parts shared by all pages, parts shared by pages with the same query, and news."""
         admin, get = self._admin, self._shared.get
         sessions = {key: value for key, value in query.items() if key != "gateways_offset"}
         offset = {"offset": query["gateways_offset"], "limit": GATEWAYS}
@@ -78,15 +78,15 @@ class LiveViews:
 
 
 class _Page:
-    """What one page has been sent already."""
+    """The events and the history that one page has received already."""
 
     def __init__(self) -> None:
         self._events: dict[str, int] = {}
-        """Of each worker, the number of the last event."""
+        """The number of the last event sent, by worker."""
         self._point = 0
 
     def news(self, admin: Admin) -> dict[str, Any]:
-        """The events and the points of the history that it has not."""
+        """Return the events and the points of the history that the page has not received yet."""
         history = [point for point in admin.history(max(0, self._point - int(PERIOD))) if point["time"] > self._point]
         events = admin.events(limit=EVENTS, after=self._events)
         self._point = max([self._point, *(point["time"] for point in history)])
@@ -96,14 +96,14 @@ class _Page:
 
 
 class Shared:
-    """Parts of views, each worked out once for all pages that want the same at about the same time."""
+    """Parts of views, each computed once for all pages that need it within FRESH seconds."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[float, Parts]] = {}
         self._working = KeyedLock()
 
     def get(self, name: str, work: Callable[[], Mapping[str, Any]]) -> Parts:
-        """What `work` has come to, FRESH seconds ago at most. It may take a while: others wait for the same answer."""
+        """Return the encoded result of `work`, at most FRESH seconds old. Concurrent calls wait for the same result."""
         with self._working.hold(name):
             known = self._known.get(name)
             if known is None or time.monotonic() - known[0] > FRESH:
@@ -127,6 +127,6 @@ def _joined(parts: Parts) -> bytes:
 
 
 def _until_next(now: float) -> float:
-    """Seconds until the next view is due. All pages get theirs at the same moments, so that they can share."""
+    """Return the seconds until the next view is due. All pages are due at the same moments, so that they can share."""
     wait = INTERVAL - now % INTERVAL
-    return wait if wait > INTERVAL / 4 else wait + INTERVAL  # not two in a row where a timer was early
+    return wait if wait > INTERVAL / 4 else wait + INTERVAL  # an early timer must not cause two views in a row

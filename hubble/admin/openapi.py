@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1), made from the table of endpoints."""
+"""The description of the API (OpenAPI 3.1), generated from the table of endpoints."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SESSION_ID = {
     "name": "session", "in": "path", "required": True, "schema": {"type": "string", "pattern": UUID},
     "description": "the session's id",
 }  # fmt: skip
-MEANINGS = {400: "The request is invalid", 401: "The token is missing or wrong", 404: "Not found"}
+MEANINGS = {400: "Invalid request", 401: "Missing or wrong token", 404: "Not found"}
 
 
 def description() -> Schema:
-    """The document that the listener serves as /openapi.json."""
+    """Return the document that the listener serves as /openapi.json."""
     return {
         "openapi": "3.1.0",
         "info": {

@@ -20,22 +20,21 @@ from hubble.transport.serve.strict import StrictHandler, StrictServer
 
 CONNECTIONS = 100
 REQUEST_TIMEOUT = 20.0
-"""Seconds that a request may take to arrive, and a connection may be idle."""
+"""Seconds within which a request must arrive, and after which an idle connection is closed."""
 
 
 class AdminHandler(StrictHandler):
-    """One HTTP connection, which cannot be held for ever by a client that says nothing."""
+    """One HTTP connection, with a time limit for slow and idle clients."""
 
     def handle(self) -> None:
-        # Head and body are two packets: without this the second waits for the first one's acknowledgement.
+        # Head and body are two packets; without TCP_NODELAY the second waits for the first one's acknowledgement.
         if self.socket.family != socket.AF_UNIX:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             super().handle()
         finally:
-            self.__dict__.pop(
-                "environ", None
-            )  # leads back here by DISCONNECTED: its buffers would stay until a collection of garbage
+            # The environment refers to this object by DISCONNECTED; a cycle would keep the buffers until a collection.
+            self.__dict__.pop("environ", None)
 
     def handle_one_request(self) -> Any:
         with gevent.Timeout(REQUEST_TIMEOUT, False) as self._waiting:
@@ -48,13 +47,13 @@ class AdminHandler(StrictHandler):
         super().run_application()
 
     def _disconnected(self, seconds: float) -> bool:
-        """Wait as long, or until the client closes the connection; whether it has, or says what nobody asked it for."""
+        """Wait up to `seconds`; return whether the client has closed the connection or sent unexpected data."""
         readable, _, _ = select([self.socket], [], [], seconds)
         return bool(readable)
 
 
 def answer_peers(proxy: Proxy) -> Views:
-    """Let the other workers ask this one what their operators want to know; before the proxy starts."""
+    """Register the methods that other workers' admin listeners call. Call before the proxy starts."""
     views = Views(proxy)
     if proxy.mesh is not None:
         proxy.mesh.methods |= views.methods()
@@ -68,9 +67,10 @@ def serve(
     configuration: Mapping[str, Any],
     drain: BeginDrain | None = None,
 ) -> None:
-    """Serve the proxy's operators on a listener of their own (docs/admin.md), until the proxy stops.
+    """Serve the admin API and the dashboard on `listener` (docs/admin.md) until the proxy stops.
 
-    `configuration` is shown to them; `drain(seconds)` begins to drain the whole proxy, which is this one unless given.
+    configuration: the options to show to operators. drain: begins to drain the whole proxy, within the given seconds;
+    by default it drains this worker only.
     """
     views = answer_peers(proxy)
     drain = drain or (lambda seconds: gevent.spawn(proxy.drain, seconds))
@@ -78,7 +78,7 @@ def serve(
 
 
 class AdminServer:
-    """Serves `admin` on a listening socket to those who have the token."""
+    """Serves `admin` on a listening socket to clients that present the token."""
 
     def __init__(self, listener: Socket, admin: Admin, token: str) -> None:
         self._application = AdminApplication(admin, token)
@@ -86,11 +86,11 @@ class AdminServer:
         self._server = StrictServer(listener, self._application, handler_class=AdminHandler, spawn=Pool(CONNECTIONS))
 
     def start(self) -> None:
-        """Begin to serve. Raises ListenError."""
+        """Start serving. Raises ListenError."""
         begin_to_listen(self._listener)
         self._server.start()
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         self._application.streams.ending = True
         self._server.stop(timeout=0.2)

@@ -1,4 +1,4 @@
-"""The whole proxy's answers: every worker is asked, and what they say is put together."""
+"""The answers of the whole proxy: asks every worker, and combines their answers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hubble.proxy.watch.history import merged
 from hubble.proxy.watch.metrics import exposition
 
 TIMEOUT = 3.0
-"""Seconds that a worker has to answer; one that does not is left out."""
+"""Seconds within which a worker must answer; a worker that does not is left out."""
 ROWS_AT_ONCE = 50
 SETTLED = 1.0
-"""Seconds after which every worker has taken its point of the history."""
+"""Seconds after which every worker has added its point to the history."""
 
 BeginDrain = Callable[[float], object]
 
 
 class Admin:
-    """Asks the workers. `configuration` is shown as it is: it holds no secrets. `drain` begins to drain all of them."""
+    """Asks the workers. configuration: shown unchanged, so without secrets. drain: begins to drain the proxy."""
 
     def __init__(
         self, views: Views, me: Worker, mesh: Mesh | None, configuration: Mapping[str, Any], drain: BeginDrain
@@ -34,88 +34,88 @@ class Admin:
         self._configuration = dict(configuration)
         self._drain = drain
 
-    # Looking.
+    # Queries.
 
     def workers(self) -> list[Row]:
-        """Every worker that answers."""
+        """Return every worker that answers."""
         return sorted(self._ask("worker").values(), key=lambda row: (row["node"], row["slot"], row["worker"]))
 
     def nodes(self) -> list[Row]:
-        """The machines, each with the sums over its workers."""
+        """Return the machines, each with the sums over its workers."""
         return nodes(self.workers())
 
     def status(self) -> Row:
-        """The sums over all workers, and the traffic of the last few seconds."""
+        """Return the sums over all workers, and the traffic of the last few seconds."""
         return status(self.workers(), self.history())
 
     def gateways(self, query: Mapping[str, Any]) -> Row:
-        """One page of gateways: `total` and `items`."""
+        """Return one page of gateways: `total` and `items`."""
         return self._page("gateway", query, "name")
 
     def sessions(self, query: Mapping[str, Any]) -> Row:
-        """One page of sessions: `total` and `items`."""
+        """Return one page of sessions: `total` and `items`."""
         return self._page("session", query, "session")
 
     def session(self, session: str) -> Row | None:
-        """One session, or None if it is not open."""
+        """Return one session, or None if it is not open."""
         rows = self._ask("session_rows", names=[session]).values()
         return next((row for found in rows for row in found), None)
 
     def events(self, **arguments: Any) -> list[Row]:
-        """The latest events, newest first."""
+        """Return the latest events, newest first."""
         found = [event for events in self._ask("events", **arguments).values() for event in events]
         found.sort(key=lambda event: (event["time"], event["number"]), reverse=True)
         return found[: arguments["limit"]]
 
     def flows(self) -> list[Row]:
-        """Which gateways talk to which, those with most sessions first."""
-        together: dict[tuple[str, str], Row] = {}
+        """Return the pairs of gateways with sessions between them, the busiest first."""
+        by_pair: dict[tuple[str, str], Row] = {}
         for flows in self._ask("flows").values():
             for flow in flows:
-                known = together.setdefault((flow["source"], flow["gateway"]), {**flow, "sessions": 0, "rate": 0.0})
+                known = by_pair.setdefault((flow["source"], flow["gateway"]), {**flow, "sessions": 0, "rate": 0.0})
                 known["sessions"] += flow["sessions"]
                 known["rate"] += flow["rate"]
-        return sorted(together.values(), key=lambda flow: -flow["sessions"])[:FLOWS]
+        return sorted(by_pair.values(), key=lambda flow: -flow["sessions"])[:FLOWS]
 
     def history(self, after: int = 0) -> list[Row]:
-        """The points of the last 15 minutes, oldest first, those later than `after`."""
+        """Return the points of the last 15 minutes that are later than `after`, oldest first."""
         complete = time.time() - SETTLED
         points = merged(list(self._ask("history", after=after).values()))
         return [point for point in points if point["time"] <= complete]
 
     def configuration(self) -> Row:
-        """What this proxy was told, without secrets."""
+        """Return the proxy's options, without secrets."""
         return self._configuration
 
     def metrics(self) -> bytes:
-        """The workers of this machine, for Prometheus: it asks each machine for itself."""
+        """Return the metrics of this machine's workers for Prometheus, which scrapes each machine separately."""
         slots = {row["worker"]: str(row["slot"]) for row in self._ask_here("worker").values()}
         exported = self._ask_here("metrics")
         return exposition({slot: exported[worker] for worker, slot in slots.items() if worker in exported})
 
-    # Doing. Each says whether there was anything to do it to.
+    # Actions. Each returns whether it had an effect.
 
     def kick_session(self, session: str) -> bool:
-        """End a session by a reset on both sides."""
+        """Reset a session on both sides."""
         return any(self._ask("kick_session", session=session).values())
 
     def kick_gateway(self, name: str) -> bool:
-        """Close a gateway's link; the agent may come back."""
+        """Close a gateway's link; the agent may reconnect."""
         return any(self._ask("kick_gateway", name=name).values())
 
     def block(self, name: str, blocked: bool) -> bool:
-        """Let a gateway not register any more, or let it again; whether it was registered."""
+        """Block or unblock a gateway; return whether it was registered."""
         return any(self._ask("block", name=name, blocked=blocked).values())
 
     def reload(self) -> list[str]:
-        """Have every worker read its files again: what is wrong with them, each once."""
+        """Reload every worker; return the distinct problems."""
         return sorted({problem for problem in self._ask("reload").values() if problem})
 
     def drain(self, seconds: float) -> None:
-        """Begin to let the agents move elsewhere, and end."""
+        """Begin to drain the proxy for at most `seconds`."""
         self._drain(seconds)
 
-    # Inner workings.
+    # Calls to the workers.
 
     def _ask(self, method: str, **arguments: Any) -> dict[str, Any]:
         name = f"admin_{method}"
@@ -131,7 +131,7 @@ class Admin:
         return self._mesh.call_all(name, timeout=TIMEOUT, node=self._me.node)
 
     def _page(self, kind: str, query: Mapping[str, Any], name: str) -> Row:
-        """Every worker is asked for the first names, as far as the page may reach; then for the page's rows."""
+        """Return one page: ask every worker for its first keys, up to the end of the page, then for the page's rows."""
         offset, limit = query["offset"], query["limit"]
         answers = self._ask(f"{kind}_keys", **query, count=offset + limit)
         keys = [(*key, worker) for worker, answer in answers.items() for key in answer["keys"]]
@@ -165,7 +165,7 @@ class Admin:
 
 
 def nodes(workers: Iterable[Row]) -> list[Row]:
-    """The machines, each with the sums over its workers."""
+    """Return the machines, each with the sums over its workers."""
     found: dict[str, Row] = {}
     for worker in workers:
         node = found.setdefault(worker["node"], {"node": worker["node"], "workers": 0, **dict.fromkeys(SUMS, 0)})
@@ -176,7 +176,7 @@ def nodes(workers: Iterable[Row]) -> list[Row]:
 
 
 def status(workers: list[Row], history: list[Row]) -> Row:
-    """The sums over all workers, and the traffic of the last point."""
+    """Return the sums over all workers, and the traffic of the last point."""
     last = history[-1] if history else {"to_exit": 0.0, "to_entry": 0.0, "round_trip": None, "lag": 0.0}
     return {
         "version": workers[0]["version"] if workers else "",

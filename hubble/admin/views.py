@@ -1,7 +1,7 @@
-"""One worker's answers to what an operator may ask, as JSON can carry them.
+"""One worker's answers to operators' queries, as JSON values.
 
-The other workers get them over the mesh, where a message has at most 1 MiB: lists are cut to what has room, texts that
-agents chose to TEXT characters. Whatever walks over all sessions or gateways does so in slices (hubble.base.slices).
+Other workers get the answers over the mesh, where a message has at most 1 MiB. So lists are shortened to fit, and texts
+that agents choose to TEXT characters. Loops over all sessions or gateways run in slices (hubble.base.slices).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Arguments = Mapping[str, Any]
 
 
 class Views:
-    """Answers for one worker. Each method takes and gives what JSON can carry."""
+    """Answers for one worker. Arguments and results are JSON values."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -44,17 +44,17 @@ class Views:
         self._sessions = proxy.sessions
 
     def methods(self) -> dict[str, Callable[[Arguments], Any]]:
-        """What other workers may call, by name."""
+        """Return the methods that other workers may call, by name."""
         names = (
             "worker", "metrics", "gateway_keys", "gateway_rows", "session_keys", "session_rows", "flows", "events",
             "history", "kick_session", "kick_gateway", "block", "reload",
         )  # fmt: skip
         return {f"admin_{name}": getattr(self, name) for name in names}
 
-    # Looking.
+    # Queries.
 
     def worker(self, arguments: Arguments) -> Row:
-        """What there is to know of this worker."""
+        """Return the facts and counts of this worker."""
         me, watch = self._me, self._watch
         return {
             "worker": me.id,
@@ -73,23 +73,23 @@ class Views:
         }
 
     def metrics(self, arguments: Arguments) -> Any:
-        """Every family (metrics.Exported)."""
+        """Return all metric families (metrics.Exported)."""
         return self._watch.metrics.export()
 
     def gateway_keys(self, arguments: Arguments) -> Row:
-        """`total`, and in `keys` the first `count`, each as [what it is sorted by, name]."""
+        """Return the `total` of matching gateways, and in `keys` the first `count` as [sort value, name]."""
         search = arguments.get("search", "").casefold()
         wanted = _holding(search, lambda gateway: (gateway.name, gateway.address, gateway.identity)) if search else None
         sorts = {name: key(self._proxy.routes) for name, key in GATEWAY_KEYS.items()}
         return _keys(list(self._proxy.gateways), arguments, sorts, wanted, str)
 
     def gateway_rows(self, arguments: Arguments) -> list[Row]:
-        """Of the gateways `names` those that are here, as many as fit."""
+        """Return the rows of the gateways `names` that are at this worker, as many as fit in a message."""
         found = (self._proxy.gateways.get(name) for name in arguments["names"])
         return fitting(self._gateway(gateway) for gateway in found if gateway is not None)
 
     def session_keys(self, arguments: Arguments) -> Row:
-        """The same for sessions; also `state` and `gateway` (either end) may be asked for."""
+        """Return the `total` and the `keys` of matching sessions; `state` and `gateway` (either end) also select."""
         search = arguments.get("search", "").casefold()
         state, gateway = arguments.get("state"), arguments.get("gateway")
         tests: list[Callable[[Record], bool]] = []
@@ -103,12 +103,12 @@ class Views:
         return _keys(self._sessions.all(), arguments, SESSION_KEYS, wanted, session_text)
 
     def session_rows(self, arguments: Arguments) -> list[Row]:
-        """Of the sessions `names` those that are here, as many as fit."""
+        """Return the rows of the sessions `names` that are at this worker, as many as fit in a message."""
         found = (self._sessions.get(UUID(name).bytes) for name in arguments["names"])
         return fitting(self._session(record) for record in found if record is not None)
 
     def flows(self, arguments: Arguments) -> list[Row]:
-        """Which gateways talk to which, those with most sessions first: at most FLOWS."""
+        """Return at most FLOWS pairs of gateways with sessions between them, the busiest first."""
         flows: dict[tuple[str, str], list[float]] = {}
         for chunk in in_chunks(self._sessions.all()):
             for record in chunk:
@@ -127,7 +127,7 @@ class Views:
         )
 
     def events(self, arguments: Arguments) -> list[Row]:
-        """The latest events: `limit`, `after`, `kinds`, `about` as LatestEvents.latest has them."""
+        """Return the latest events; `limit`, `after`, `kinds` and `about` are the arguments of LatestEvents.latest."""
         found = self._watch.latest.latest(
             arguments["limit"],
             after=arguments.get("after", {}).get(self._me.id, 0),
@@ -137,25 +137,25 @@ class Views:
         return fitting({name: cut(value) for name, value in event.items()} for event in found)
 
     def history(self, arguments: Arguments) -> list[Row]:
-        """The points of the last 15 minutes, those later than `after`."""
+        """Return the points of the last 15 minutes that are later than `after`."""
         return self._watch.history.as_json(arguments.get("after", 0))
 
-    # Doing.
+    # Actions.
 
     def kick_session(self, arguments: Arguments) -> bool:
-        """End a session by a reset on both sides, and let it not be resumed; whether it was here."""
+        """Reset a session on both sides and prevent its resumption; return whether its entry was at this worker."""
         return self._proxy.kicks.session(UUID(arguments["session"]).bytes)
 
     def kick_gateway(self, arguments: Arguments) -> bool:
-        """Close a gateway's link: it may come back, and its sessions go on then. Whether it was here."""
+        """Close a gateway's link; return whether it was at this worker. The agent may reconnect and resume sessions."""
         return self._proxy.kicks.gateway(arguments["name"])
 
     def block(self, arguments: Arguments) -> bool:
-        """Refuse a gateway's registrations from now on, or (`blocked` false) no more. Its sessions are ended."""
+        """Block a gateway and end its sessions, or unblock it (`blocked` is false)."""
         return self._proxy.kicks.block(arguments["name"], arguments["blocked"])
 
     def reload(self, arguments: Arguments) -> str:
-        """Read again what can be read again: "", or what is wrong with it."""
+        """Reload; return "" or the problem."""
         return self._proxy.try_to_reload()
 
     # Rows.
@@ -196,7 +196,7 @@ GATEWAY_KEYS: dict[str, Callable[[Routes], Callable[[Gateway], Key]]] = {
     "round_trip": lambda routes: lambda gateway: (gateway.link.round_trip or 0.0, gateway.name),
     "epoch": lambda routes: attrgetter("epoch", "name"),
 }
-"""By what to sort gateways: what it is sorted by, and the name."""
+"""The sort keys of gateways; each is a sort value and the name."""
 SESSION_KEYS: dict[str, Callable[[Record], Key]] = {
     "since": attrgetter("opened", "session"),
     "bytes": lambda record: (record.passed(TO_EXIT) + record.passed(TO_ENTRY), record.session),
@@ -206,16 +206,16 @@ SESSION_KEYS: dict[str, Callable[[Record], Key]] = {
     "host": lambda record: (record.facts.host[:SORT_TEXT], record.session),
     "resumptions": attrgetter("resumptions", "session"),
 }
-"""The same for sessions."""
+"""The sort keys of sessions; each is a sort value and the session's id."""
 
 
 def cut(value: Any) -> Any:
-    """A text that is not too long; anything else as it is."""
+    """Return a text shortened to TEXT characters; return another value unchanged."""
     return value[:TEXT] if isinstance(value, str) else value
 
 
 def _holding(search: str, texts: Callable[[Any], tuple[str, ...]]) -> Callable[[Any], bool]:
-    """Whether one of an item's texts holds what is searched for."""
+    """Return a test whether one of an item's texts contains `search`."""
     return lambda item: any(search in text.casefold() for text in texts(item))
 
 
@@ -246,7 +246,7 @@ def _page_size() -> int:
 
 
 def _memory() -> int:
-    """Bytes that are resident."""
+    """Return the resident memory in bytes."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * _page_size()
     except OSError:
