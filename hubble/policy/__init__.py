@@ -1,17 +1,17 @@
-"""Policy: who may register, who may open which session. See docs/policy.md.
+"""Policies, which decide on registrations and sessions. See docs/policy.md.
 
-`guarded` is what a proxy puts around any authorizer. The Lua and TOML policies are imported when they are first used.
+A proxy wraps every authorizer with `guarded`. The Lua and TOML policies are imported when they are first used.
 
-authorizer  the interface, the authorizers that need no file, and failing closed
-request     what an authorizer is asked, and its answer
-cached      remembers decisions as long as they allow
-digest      names for keys that logs and events may show
-rules       the authorizer that goes by a file of identities and rules
+authorizer  the interface, authorizers that need no file, and the wrapper that fails closed
+request     requests to an authorizer, and its decisions
+cached      caches decisions for as long as they allow
+digest      digests that stand for keys in logs and events
+rules       the authorizer that applies a file of identities and rules
 rulesfile   parses that file
 keys        hashed keys, and verifying them
-verifier    checks keys against hashes, fairly and once
-knownkeys   the keys that were right before
-watched     a file that is read again when it has changed
+verifier    verifies keys against hashes, fairly and once
+knownkeys   keys that were verified before
+watched     a file that is reloaded when it changes
 lua/        the authorizer that runs a script
 """
 
@@ -84,7 +84,7 @@ __all__ = [
 
 
 def guarded(authorizer: Authorizer) -> Authorizer:
-    """The authorizer with its decisions cached as they allow, failing closed."""
+    """Return the authorizer with a cache, failing closed."""
     return FailClosed(Cached(authorizer))
 
 

@@ -1,4 +1,4 @@
-"""The interface of every authorizer, those that need no file, and what keeps all of them failing closed."""
+"""The interface of every authorizer, authorizers that need no file, and the wrapper that fails closed."""
 
 from __future__ import annotations
 
@@ -20,53 +20,53 @@ AnyRequest = TypeVar("AnyRequest", ConnectionRequest, RegistrationRequest)
 
 
 class Authorizer(ABC):
-    """Decides who may register, and who may open which session.
+    """Decides which agents may register, and which sessions they may open.
 
-    The proxy calls it in the greenlet of the request, many at once: a method may block that greenlet, not the hub.
+    The proxy calls a method in the greenlet of the request, many at once. It may block that greenlet, but not the hub.
     A method that raises denies (see FailClosed).
     """
 
     @abstractmethod
     def connect(self, request: ConnectionRequest) -> Decision:
-        """May this session be opened?"""
+        """Decide whether a session may open."""
 
     def register(self, request: RegistrationRequest) -> Decision:
-        """May this agent register? Anyone, unless a subclass says otherwise."""
+        """Decide whether an agent may register. By default, every agent may."""
         return granted()
 
     def resume(self, request: ConnectionRequest) -> Decision:
-        """May this session go on after it lost its link? As if it were new, unless a subclass says otherwise."""
+        """Decide whether a session may resume after it lost its link. By default, as for a new session."""
         return self.connect(request)
 
-    # These do nothing unless a subclass has something to do.
+    # Optional methods.
 
     def event(self, event: Mapping[str, object]) -> None:  # noqa: B027
-        """Is told what happened: names to texts, numbers, booleans, or tables and lists of those. Never raises."""
+        """Handle an event: names to texts, numbers, booleans, or tables and lists of these. Never raises."""
 
     def reload(self) -> None:  # noqa: B027
-        """Reads its configuration again. Raises UsageError, and stays as it was, if that does not load."""
+        """Reload the configuration. Raises UsageError if it is invalid, and keeps the previous one."""
 
     def reload_if_changed(self) -> bool:
-        """Reloads if the configuration has changed since; True if now another one is in force. Never raises."""
+        """Reload the configuration if it changed. Return whether another one is in force. Never raises."""
         return False
 
 
 class GrantAll(Authorizer):
-    """Lets everyone do everything."""
+    """Allows everything."""
 
     def connect(self, request: ConnectionRequest) -> Decision:
         return granted()
 
 
 class DenyAll(Authorizer):
-    """Lets everyone register, and nobody open a session, as the original's -authdeny."""
+    """Allows every registration and denies every session, like -authdeny of the original."""
 
     def connect(self, request: ConnectionRequest) -> Decision:
         return denied("all sessions are denied")
 
 
 class FunctionPolicy(Authorizer):
-    """A plain function, for programs that embed the proxy: it returns a Decision, or True or False."""
+    """Wraps a function that returns a Decision, True or False, for programs that embed the proxy."""
 
     def __init__(
         self,
@@ -90,11 +90,11 @@ def _decision(answer: Decision | bool) -> Decision:
         return granted()
     if answer is False:
         return denied()
-    raise TypeError(f"the function returned a {type(answer).__name__}: return a Decision, True or False")
+    raise TypeError(f"the function returned a {type(answer).__name__}; return a Decision, True or False")
 
 
 class Wrapper(Authorizer):
-    """Hands everything on to another authorizer; subclasses change what they are about."""
+    """Forwards every call to another authorizer; subclasses override single methods."""
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
@@ -119,7 +119,7 @@ class Wrapper(Authorizer):
 
 
 class FailClosed(Wrapper):
-    """An authorizer whose exceptions, and answers that are no Decision, deny; their detail is logged."""
+    """Denies if another authorizer raises or does not return a Decision, and logs the reason."""
 
     def connect(self, request: ConnectionRequest) -> Decision:
         return _closed(self._authorizer.connect, request, request.key)
@@ -134,7 +134,7 @@ class FailClosed(Wrapper):
         try:
             self._authorizer.event(event)
         except Exception:
-            logger.exception("the authorizer raised on an event")
+            logger.exception("the authorizer failed to handle an event")
 
 
 def _closed(method: Callable[[AnyRequest], Decision], request: AnyRequest, key: str) -> Decision:
@@ -150,13 +150,13 @@ def _closed(method: Callable[[AnyRequest], Decision], request: AnyRequest, key: 
 
 
 def load_python_authorizer(reference: str) -> Authorizer:
-    """An instance of the user's own subclass of Authorizer, named "package.module:Class".
+    """Return an instance of the user's subclass of Authorizer, named "package.module:Class".
 
-    Modules are also looked for in the working directory. Raises UsageError.
+    The working directory is searched for modules as well. Raises UsageError.
     """
     module_name, colon, class_name = reference.partition(":")
     if not (module_name and colon and class_name):
-        raise UsageError(f'cannot load an authorizer from "{reference}": write it as package.module:Class')
+        raise UsageError(f'cannot load an authorizer from "{reference}"; write package.module:Class')
     directory = str(Path.cwd())
     if directory not in sys.path:
         sys.path.append(directory)
@@ -167,5 +167,5 @@ def load_python_authorizer(reference: str) -> Authorizer:
         return found()
     except UsageError:
         raise
-    except Exception as error:  # the user's code: whatever it raises, the proxy does not start
+    except Exception as error:  # the user's code can raise anything
         raise UsageError(f"cannot load {reference}: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""Decisions that may be used again."""
+"""A cache of decisions."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MAX_SECONDS = 24 * 3600.0
 
 
 class Cached(Wrapper):
-    """Keeps the decisions of another authorizer for their `cache_seconds`, at most a day.
+    """Caches the decisions of another authorizer for their `cache_seconds`, at most a day.
 
-    A decision is used again for a request of the same kind with all the same facts, but for the session's id: that is
-    new for every session, so nothing would ever be found. Errors are never kept. At most `max_entries` are; those not
-    used for longest go first. Keys are kept as keyed digests only.
+    A request gets a cached decision if its kind and all its facts but the session's id are the same. That id is always
+    new. Errors are not cached. The cache holds at most `max_entries`, and drops the least recently used first. It holds
+    keys only as keyed digests.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Cached(Wrapper):
         return changed
 
     def clear(self) -> None:
-        """Forgets everything, and what is being decided at this moment as well."""
+        """Drop all decisions, and do not cache those in progress."""
         self._kept.clear()
         self._generation += 1
 

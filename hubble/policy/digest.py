@@ -1,4 +1,4 @@
-"""Names for keys that logs and events may show."""
+"""Digests that stand for keys in logs and events."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ _secret = secrets.token_bytes(32)
 
 
 def set_digest_secret(secret: bytes) -> None:
-    """Makes digests comparable between processes and runs that set the same secret; else each process has its own."""
+    """Set the secret of the digests, so that they are equal in all processes and runs with this secret.
+
+    By default, each process has its own. Raises ValueError.
+    """
     global _secret
     if not 16 <= len(secret) <= 64:
         raise ValueError("a digest secret needs 16 to 64 bytes")
@@ -19,22 +22,23 @@ def set_digest_secret(secret: bytes) -> None:
 
 
 def secret_digest(text: str) -> bytes:
-    """A keyed digest (BLAKE2b, RFC 7693) of 32 bytes: equal for equal texts, no use to anyone without the secret."""
+    """Return a keyed digest (BLAKE2b, RFC 7693) of 32 bytes. Without the secret, no text can be tested against it."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=_secret, digest_size=32).digest()
 
 
 def key_digest(key: str) -> str:
-    """12 hexadecimal digits that stand for `key` in logs and events; "" for no key."""
+    """Return 12 hexadecimal digits that stand for `key` in logs and events, or "" for no key."""
     return secret_digest(key).hex()[:12] if key else ""
 
 
-SHORT = 4  # characters below which a key may be a part of any word
+SHORT = 4
+"""Characters below which a key is often a part of other words."""
 
 
 def without_key(text: str, key: str) -> str:
-    """`text` with each occurrence of `key`, as it is or percent-encoded, replaced by its digest.
+    """Replace each `key` in `text`, plain or percent-encoded, by its digest.
 
-    A key shorter than SHORT is replaced where it stands alone: else a key "e" would leave no message readable.
+    A key shorter than SHORT is replaced only as a whole word. Otherwise a key "e" would make messages unreadable.
     """
     if not (key and text):
         return text

@@ -1,4 +1,4 @@
-"""Keys of identities, and what the rules file holds of them."""
+"""Hashed keys, as the rules file contains them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HASH_BYTES = 32
 MAX_COST = 18
 MAX_KEY = 1024  # characters
 RANDOM_BYTES = 32
-"""Bytes of a generated key: 256 bits, which nobody guesses, however fast its hash is."""
+"""Bytes of a generated key: 256 bits cannot be guessed, even with a fast hash."""
 
 HINT = "make one with: hubble-proxy hash-key"
 _FORM = re.compile(r"\$scrypt\$ln=(\d{1,2}),r=(\d{1,2}),p=(\d{1,2})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)")
@@ -28,27 +28,27 @@ _GENERATED = re.compile(r"hubble_[A-Za-z0-9_-]{43}")
 
 
 class KeyHash(ABC):
-    """A line of hash_key or generate_key, parsed."""
+    """A parsed hash of hash_key or generate_key."""
 
     text: str
     is_fast: bool
-    """Whether `fits` costs microseconds rather than tens of milliseconds."""
+    """Whether `fits` takes microseconds rather than tens of milliseconds."""
 
     @staticmethod
     def parse(text: str) -> KeyHash:
-        """Raises ValueError, without the text."""
+        """Parse a hash. Raises ValueError, whose text does not contain the hash."""
         if text.startswith("$blake2b-random$"):
             return RandomKeyHash.parse(text)
         return ScryptHash.parse(text)
 
     @abstractmethod
     def fits(self, key: str) -> bool:
-        """Whether `key` was hashed."""
+        """Return whether the hash is that of `key`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScryptHash(KeyHash):
-    """The hash of a key that somebody may have chosen. Verifying costs tens of milliseconds, without the GIL."""
+    """The hash of a key that a person may have chosen. Verifying takes tens of milliseconds and releases the GIL."""
 
     text: str
     cost: int
@@ -65,7 +65,7 @@ class ScryptHash(KeyHash):
             raise ValueError(f"not a hashed key; {HINT}")
         cost, block, parallel = (int(part) for part in found.group(1, 2, 3))
         if not (1 <= cost <= MAX_COST and 1 <= block <= BLOCK * 2 and 1 <= parallel <= 4):
-            raise ValueError(f"a hashed key that would cost too much to verify; {HINT}")
+            raise ValueError(f"a hashed key that costs too much to verify; {HINT}")
         try:
             salt, digest = (_decoded(part) for part in found.group(4, 5))
         except binascii.Error:
@@ -81,7 +81,7 @@ class ScryptHash(KeyHash):
 
 @dataclass(frozen=True, slots=True)
 class RandomKeyHash(KeyHash):
-    """The hash of a generated key (BLAKE2b, RFC 7693). No key of another form fits, whatever its hash is."""
+    """The hash of a generated key (BLAKE2b, RFC 7693). No key of another form fits, even if its hash is equal."""
 
     text: str
     digest: bytes
@@ -118,9 +118,9 @@ def _unpadded(raw: bytes) -> str:
 
 
 def hash_key(key: str) -> str:
-    """Return a line for the rules file that proves `key` and does not tell it: "$scrypt$ln=14,r=8,p=1$SALT$HASH".
+    """Return the hash of `key` for the rules file: "$scrypt$ln=14,r=8,p=1$SALT$HASH".
 
-    Raises ValueError for a key that is empty or longer than 1024 characters.
+    Raises ValueError for a key that is empty or longer than 1,024 characters.
     """
     if not 0 < len(key) <= MAX_KEY:
         raise ValueError(f"a key has 1 to {MAX_KEY} characters")
@@ -130,6 +130,6 @@ def hash_key(key: str) -> str:
 
 
 def generate_key() -> tuple[str, str]:
-    """Return a new random key ("hubble_" and 43 characters), and its line for the rules file."""
+    """Return a new random key ("hubble_" and 43 characters), and its hash for the rules file."""
     key = f"hubble_{secrets.token_urlsafe(RANDOM_BYTES)}"
     return key, f"$blake2b-random${_unpadded(_blake2b(key))}"

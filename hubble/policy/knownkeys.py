@@ -1,8 +1,8 @@
-"""Which keys were found right: keyed digests, shared among the workers of a machine and kept over restarts.
+"""Keyed digests of verified keys, which the workers of a machine share and keep across restarts.
 
-Two files in the runtime directory, for the proxy's user alone: `keys.secret`, 32 random bytes, and `keys.known`, a
-digest of 32 bytes for each key and hash that belong together. No key can be read from them. Whoever can read both can
-test guesses faster than scrypt allows, as can whoever reads the proxy's memory.
+The runtime directory has two files that only the proxy's user can read. `keys.secret` holds 32 random bytes, and
+`keys.known` a digest of 32 bytes for each pair of a key and its hash. No key can be read from them. With both files, or
+with the proxy's memory, an attacker can test guesses faster than scrypt allows.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ log = logging.getLogger("hubble.policy")
 
 DIGEST = SECRET_BYTES = 32
 MAX_KNOWN = 10_000
-"""Digests that are remembered; of the file, the newer half is kept when it has more."""
+"""Digests to remember. A larger file is cut to its newer half."""
 
 
 class KnownKeys:
-    """Digests of keys that were right. Without a directory they are this process's alone. Never raises OSError."""
+    """Digests of verified keys. Without a directory they are private to this process. Never raises OSError."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._path = directory / KNOWN if directory is not None else None
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._seen = (0, 0)
-        """The file's inode, and how much of it was read."""
+        """The file's inode, and the number of bytes already read."""
         if directory is not None:
             try:
                 self._secret = _shared_secret(directory / SECRET)
@@ -45,7 +45,7 @@ class KnownKeys:
         return len(self._known)
 
     def digest(self, hashed: str, key: str) -> bytes:
-        """Return what stands for a hash and a key together."""
+        """Return the digest of a pair of a hash and a key."""
         data = f"{hashed} {key}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(data, key=self._secret, digest_size=DIGEST, person=b"hubble known key").digest()
 
@@ -58,7 +58,7 @@ class KnownKeys:
         return True
 
     def add(self, digest: bytes) -> None:
-        """Remember one."""
+        """Remember a digest, and share it with the other workers."""
         self._remember(digest)
         if self._path is not None:
             try:
@@ -72,7 +72,7 @@ class KnownKeys:
             self._known.popitem(last=False)
 
     def _read(self) -> None:
-        """What other workers have found out since."""
+        """Read the digests that other workers added."""
         if self._path is None:
             return
         try:
@@ -96,14 +96,16 @@ class KnownKeys:
         descriptor = _open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             size = os.fstat(descriptor).st_size
-            os.write(descriptor, b"\0" * (-size % DIGEST) + digest)  # behind a whole one, after a full disk
+            os.write(
+                descriptor, b"\0" * (-size % DIGEST) + digest
+            )  # align the digest after a partial write to a full disk
         finally:
             os.close(descriptor)
         if size >= MAX_KNOWN * DIGEST:
             self._shorten(path)
 
     def _shorten(self, path: Path) -> None:
-        """Keep the newer half. What another worker adds meanwhile may be lost, and is found out anew."""
+        """Keep the newer half. A digest that another worker adds meanwhile may be lost, and is computed again."""
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -112,13 +114,13 @@ class KnownKeys:
         temporary.replace(path)
 
     def _unusable(self, error: OSError) -> None:
-        """Go on with what this process knows itself."""
-        log.warning("verified keys are not shared among workers: %s: %s", error.filename, error.strerror)
+        """Log that the file is unusable, and use only this process's digests."""
+        log.warning("cannot share verified keys among workers: %s: %s", error.filename, error.strerror)
         self._path = None
 
 
 def _shared_secret(path: Path) -> bytes:
-    """Return the secret of the directory, made if there is none. Raises OSError."""
+    """Return the secret of the directory; create it if there is none. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     if not path.exists():
         with os.fdopen(_open_private(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
@@ -131,15 +133,15 @@ def _shared_secret(path: Path) -> bytes:
     with os.fdopen(_open_private(path, os.O_RDONLY), "rb") as file:
         secret = file.read(SECRET_BYTES)
     if len(secret) < SECRET_BYTES:
-        raise OSError(0, "it is cut off; remove it", str(path))
+        raise OSError(0, "the file is truncated; remove it", str(path))
     return secret
 
 
 def _open_private(path: Path, flags: int) -> int:
-    """Open a file that is this user's alone. Raises OSError."""
+    """Open a file that only this user can access. Raises OSError."""
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
         return descriptor
     os.close(descriptor)
-    raise OSError(0, "it should be a file of this user alone, with the mode 600", str(path))
+    raise OSError(0, "the file is not private; give it to this user with mode 600", str(path))

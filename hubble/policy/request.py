@@ -1,4 +1,4 @@
-"""What an authorizer is asked, and what it answers."""
+"""Requests to an authorizer, and its decisions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ BUSY = "busy, try again"
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionRequest(SessionFacts):
-    """One session that an agent asks for. `key` is the forwarding rule's own.
+    """A session that an agent wants to open. `key` is the key of the forwarding rule.
 
-    resumes: it was open before, and its agent asks for it again.
+    resumes: the session was open before, and its agent wants to resume it.
     """
 
     resumes: bool = False
 
     def public(self) -> PublicFacts:
-        """Return the same, fit to be logged and shown."""
+        """Return the facts for logs and events, with a digest in place of the key."""
         return PublicFacts(**{name: getattr(self, name) for name in _FACTS} | {"key": key_digest(self.key)})
 
 
@@ -32,11 +32,11 @@ _FACTS = tuple(field.name for field in fields(SessionFacts))
 
 @dataclass(frozen=True, slots=True)
 class RegistrationRequest:
-    """One agent that wants to register.
+    """An agent that wants to register.
 
-    name: the gateway. key: what it authenticates with, "" if nothing. address: its own, as the proxy sees it.
-    certificate_subject: of its verified TLS client certificate, "" without one.
-    headers: of the HTTP request that opened its link. They may hold credentials, so no repr shows them.
+    name: the gateway name. key: the agent's key, or "". address: the agent's address, as the proxy sees it.
+    certificate_subject: of its verified TLS client certificate, or "".
+    headers: of the HTTP request that opened its link. They may contain credentials, so the repr omits them.
     """
 
     name: str = ""
@@ -51,12 +51,12 @@ Request = ConnectionRequest | RegistrationRequest
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An answer.
+    """The answer of an authorizer.
 
-    reason: what the agent may be told, "" if allowed. detail: why, for logs and events only; never holds a key.
-    cache_seconds: how long the same request may get the same answer without asking again.
-    error: the authorizer failed, and so denies. busy: it has not decided, and should be asked again later.
-    identity: whom a granted registration proved the agent to be; the proxy puts it into its ConnectionRequests.
+    reason: the text for the agent, "" if allowed. detail: the reason for logs and events; never contains a key.
+    cache_seconds: how long the decision may be cached for the same request.
+    error: the authorizer failed, and so denies. busy: it did not decide; the agent should try again later.
+    identity: the identity that a registration proved; the proxy copies it into the agent's ConnectionRequests.
     """
 
     allowed: bool
@@ -68,11 +68,12 @@ class Decision:
     busy: bool = False
 
 
-DETAIL = 500  # characters
+DETAIL = 500
+"""Characters of a detail; the rest is cut."""
 
 
 def printable(text: str) -> str:
-    """`text` on one line, without characters that a terminal or a log reader would act on."""
+    """Return `text` on one line, with control characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
@@ -85,12 +86,12 @@ def denied(detail: str = "", *, cache_seconds: float = 0.0) -> Decision:
 
 
 def failed(detail: str) -> Decision:
-    """A denial because the authorizer could not decide."""
+    """Return a denial, because the authorizer failed."""
     return Decision(False, AUTHORIZATION_ERROR, error=True, detail=_shown(detail))
 
 
 def busy(detail: str) -> Decision:
-    """No decision, because there is too much to do: the agent is asked to try again."""
+    """Return no decision, because of overload. The agent is told to try again."""
     return Decision(False, BUSY, busy=True, detail=_shown(detail))
 
 

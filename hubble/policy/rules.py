@@ -1,4 +1,4 @@
-"""The authorizer that goes by a file of identities and rules."""
+"""The authorizer that applies a file of identities and rules."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Verify = Callable[[Sequence[KeyHash], str, str], bool]
 
 
 class RulesPolicy(Authorizer):
-    """Registration by hashed keys and certificates; sessions by rules of which the first that matches decides.
+    """Decides on registrations by hashed keys and certificates, and on sessions by the first matching rule.
 
-    What nothing allows is denied. Decision.detail names the rule. Several workers share what they know of keys in
-    `runtime_dir`. Raises UsageError for a file that cannot be used.
+    Everything else is denied. Decision.detail names the rule. The workers share verified keys in `runtime_dir`. Raises
+    UsageError for a file that is unreadable or invalid.
     """
 
     def __init__(self, path: Path | str, runtime_dir: Path | None = None) -> None:
@@ -31,20 +31,20 @@ class RulesPolicy(Authorizer):
     def register(self, request: RegistrationRequest) -> Decision:
         candidates = [identity for identity in self._rules.identities if identity.gateways.match(request.name)]
         try:
-            for verify in (self._verifier.recognizes, self._verifier.verify):  # what costs nothing first
+            for verify in (self._verifier.recognizes, self._verifier.verify):  # the cheap check first
                 for identity in candidates:
                     if _proves(identity, request, verify):
                         return granted(f'"{identity.name}" may register "{request.name}"', identity=identity.name)
         except Overload as overload:
             return busy(str(overload))
         if candidates:
-            return denied(f'neither key nor certificate prove an identity that may register "{request.name}"')
+            return denied(f'neither the key nor the certificate proves an identity that may register "{request.name}"')
         return denied(f'no identity may register "{request.name}"')
 
     def connect(self, request: ConnectionRequest) -> Decision:
         target = f'gateway "{request.gateway}" at {request.host}:{request.port}'
         if request.identity and not any(known.name == request.identity for known in self._rules.identities):
-            return denied(f'the identity "{request.identity}" is not in the file any more')
+            return denied(f'the identity "{request.identity}" was removed from the file')
         try:
             for rule in self._rules.rules:
                 if self._matches(rule, request):

@@ -1,4 +1,4 @@
-"""The TOML file of identities and rules: its parts, and how it is read. docs/policy.md describes it for users."""
+"""Parses the TOML file of identities and rules. docs/policy.md describes it for users."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Shell patterns for names; None matches every name, and none at all."""
+    """Shell patterns for names. None matches every name, and a missing name."""
 
     patterns: tuple[re.Pattern[str], ...] | None = None
 
@@ -37,9 +37,9 @@ class Hosts:
     networks: tuple[Network, ...] = ()
 
     def match(self, host: str, *, tunnels: bool = False) -> bool:
-        """A host that is a name never matches a network: only the exit knows its address.
+        """Return whether a host matches. A name never matches a network, because only the exit knows its address.
 
-        tunnels: match also the IPv4 address that an IPv6 one leads through, such as 6to4, as a rule that denies must.
+        tunnels: also match the IPv4 address inside a tunnel address such as 6to4, as a rule that denies must.
         """
         address = literal_address(host)
         if address is None:
@@ -60,7 +60,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom an agent can prove to be, how, and which gateways it may then register."""
+    """An identity, its proofs, and the gateways that it may register."""
 
     name: str
     keys: tuple[KeyHash, ...]
@@ -70,7 +70,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SessionRule:
-    """Sessions that are allowed, or denied. `title` tells the rule in a log."""
+    """A rule that allows or denies sessions. `title` names it in the log."""
 
     title: str
     allow: bool
@@ -89,9 +89,9 @@ class Rules:
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that `host` is, in any of the forms that a resolver takes for one ("127.1"), or None for a name.
+    """Return the address in `host`, in any notation that a resolver accepts ("127.1"), or None for a name.
 
-    An IPv4 address inside an IPv6 one is told as IPv4, and the unspecified address as loopback, which it reaches.
+    An IPv4 address inside an IPv6 one is returned as IPv4, and the unspecified address as loopback, which it reaches.
     """
     try:
         address: Address = ipaddress.ip_address(host.strip("[]"))
@@ -104,15 +104,13 @@ def literal_address(host: str) -> Address | None:
 
 
 def parse(contents: bytes, file: str) -> Rules:
-    """Reads a rules file. Raises UsageError: the file, the place in it, what is wrong and what would be right."""
+    """Parse a rules file. Raises UsageError, whose text names the file, the place, the fault and the remedy."""
     try:
         document = tomllib.loads(contents.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: {error}") from error
     except RecursionError:
-        raise UsageError(
-            f"{file}: arrays or tables are nested too deeply; rules need no more than two levels"
-        ) from None
+        raise UsageError(f"{file}: arrays or tables are nested too deeply; use at most two levels") from None
     table = _Table(document, file)
     identities = tuple(_identity(part) for part in table.tables("identity"))
     rules = tuple(_rule(part) for part in table.tables("rule"))
@@ -125,14 +123,14 @@ def _unique(identities: Iterable[Identity], file: str) -> None:
     seen: set[str] = set()
     for identity in identities:
         if identity.name in seen:
-            raise UsageError(f'{file}: two identities are called "{identity.name}"; give one a list of keys instead')
+            raise UsageError(f'{file}: two identities have the name "{identity.name}"; give one a list of keys instead')
         seen.add(identity.name)
 
 
 def _identity(table: _Table) -> Identity:
     name = table.text("name")
     if name is None:
-        raise table.error("name", 'is missing; write for example name = "alice"')
+        raise table.error("name", 'is missing; write one, for example name = "alice"')
     table.place += f' ("{name}")'
     keys = table.list("key", _key_hash)
     certificate = table.list("certificate", _pattern)
@@ -140,9 +138,11 @@ def _identity(table: _Table) -> Identity:
     gateways = table.list("register", _pattern)
     table.finish()
     if anonymous == bool(keys or certificate):
-        raise table.error("key", "give a hashed key, or a certificate, or anonymous = true to let anyone be this")
+        raise table.error(
+            "key", "the proof is missing or contradictory; write a hashed key, a certificate, or anonymous = true"
+        )
     if gateways is None:
-        raise table.error("register", f'is missing; write for example register = "{name}-*"')
+        raise table.error("register", f'is missing; write one, for example register = "{name}-*"')
     return Identity(name, keys or (), Names(certificate) if certificate else None, Names(gateways))
 
 
@@ -174,12 +174,12 @@ def _hosts(parts: tuple[Network | re.Pattern[str], ...] | None) -> Hosts:
     return Hosts(Names(names), tuple(part for part in parts if not isinstance(part, re.Pattern)))
 
 
-# One value of a list; each raises ValueError with what is wrong and what would be right. --------------------------
+# Parsers of one value. Each raises ValueError, whose text names the fault and the remedy. --------------------------
 
 
 def _pattern(value: object) -> re.Pattern[str]:
     if not isinstance(value, str) or not value:
-        raise ValueError(f'{value!r} is not a name; write for example "web-*"')
+        raise ValueError(f'{value!r} is not a name; write a pattern, for example "web-*"')
     return re.compile(fnmatch.translate(value))
 
 
@@ -190,7 +190,7 @@ def _host(value: object) -> Network | re.Pattern[str]:
         return unmapped(ipaddress.ip_network(value.strip("[]")))
     except ValueError as error:
         if "/" in value:
-            raise ValueError(f'"{value}" is not a network: {error}; write for example "10.0.0.0/8"') from None
+            raise ValueError(f'"{value}" is not a network: {error}; write one, for example "10.0.0.0/8"') from None
     return _pattern(value.lower().removesuffix("."))
 
 
@@ -212,7 +212,7 @@ def _key_hash(value: object) -> KeyHash:
 
 
 class _Table:
-    """A TOML table that is taken apart key by key, and knows where in the file it is."""
+    """A TOML table that is read key by key, and knows its place in the file."""
 
     def __init__(self, values: dict[str, object], file: str, place: str = "") -> None:
         self._values = dict(values)
@@ -233,37 +233,37 @@ class _Table:
         if found is None:
             return []
         if not isinstance(found, list) or not all(isinstance(part, dict) for part in found):
-            raise self.error(key, f"write each as a table of its own, under [[{key}]]")
+            raise self.error(key, f"is not a list of tables; write each under its own [[{key}]]")
         return [_Table(part, self._file, f"{key} {n}") for n, part in enumerate(found, start=1)]
 
     def text(self, key: str) -> str | None:
         value = self._take(key)
         if value is not None and (not isinstance(value, str) or not value):
-            raise self.error(key, "write a text in quotes")
+            raise self.error(key, "is not a text; write it in quotes")
         return value
 
     def boolean(self, key: str) -> bool:
         value = self._take(key)
         if not isinstance(value, bool | None):
-            raise self.error(key, "write true or false")
+            raise self.error(key, "is not a boolean; write true or false")
         return value is True
 
     def list(self, key: str, read: Callable[[object], T]) -> tuple[T, ...] | None:
-        """One value, or a list of them, each turned by `read`. None if the key is absent."""
+        """Parse one value, or a list of values, with `read`. Return None if the key is absent."""
         value = self._take(key)
         if value is None:
             return None
         values = value if isinstance(value, list) else [value]
         if not values:
-            raise self.error(key, "the list is empty; leave the line out, or name something")
+            raise self.error(key, "the list is empty; add a value, or remove the line")
         try:
             return tuple(read(each) for each in values)
         except ValueError as error:
             raise self.error(key, str(error)) from None
 
     def finish(self) -> None:
-        """Raises UsageError for keys that nobody took."""
+        """Raise UsageError for unknown keys."""
         for key in self._values:
             near = difflib.get_close_matches(key, self._known, 1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known here: {', '.join(self._known)}"
-            raise self.error(key, f"is not known; {hint}")
+            hint = f'did you mean "{near[0]}"?' if near else f"write one of: {', '.join(self._known)}"
+            raise self.error(key, f"is unknown; {hint}")

@@ -1,7 +1,7 @@
-"""Verifies keys without holding the hub, fairly, and does not compute twice what it knows.
+"""Verifies keys fairly, without blocking the hub, and only once.
 
-Scrypt costs 40 ms of a processor. Wrong keys must not use up the turns of right ones: networks take turns, those that
-have sent no wrong key first. All workers know a key that was right, and a wrong one is remembered for a while.
+Scrypt costs 40 ms of processor time. Wrong keys must not delay right ones: networks take turns, and networks that sent
+no wrong key come first. The workers share right keys, and each remembers wrong keys for a while.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from hubble.policy.keys import MAX_KEY, KeyHash
 from hubble.policy.knownkeys import KnownKeys
 
 THREADS = 1
-"""One processor at most goes into keys. A lower priority would not help: a thread that holds the interpreter's lock
-while it waits for the processor stops the sessions."""
+"""Keys use at most one processor. A lower priority would not help: a thread that waits for the processor may hold the
+interpreter's lock, and then stops the sessions."""
 MAX_WAITING = 256
 MAX_WAITING_EACH = 32
-"""Keys that wait to be verified: in all, and from one network (/24, /64)."""
+"""Keys waiting to be verified: in all, and from one network (/24, /64)."""
 PATIENCE = 8.0
-"""Seconds that a key waits for its turn; an agent waits 10 s for the answer."""
+"""Seconds that a key waits for its turn. An agent waits 10 s for the answer."""
 MAX_WRONG = 10_000
 WRONG_SECONDS = 300.0
-"""How long a wrong key is remembered."""
+"""Seconds to remember a wrong key."""
 
 
 class Overload(Exception):
-    """Too many keys wait to be verified: this one was neither right nor wrong. The text says so."""
+    """Too many keys are waiting, so this one was not verified. The text gives the reason."""
 
 
 class KeyVerifier:
-    """Verifies keys against hashes, in threads of its own; `directory` is where the workers of a machine share."""
+    """Verifies keys against hashes in its own threads. The workers of a machine share verified keys in `directory`."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self._threads = ThreadPool(THREADS)
@@ -48,15 +48,15 @@ class KeyVerifier:
         self._computing: dict[bytes, AsyncResult] = {}
 
     def recognizes(self, hashes: Sequence[KeyHash], key: str, address: str = "") -> bool:
-        """Whether `key` is right as far as that is known, or found out, at no cost."""
+        """Return whether `key` is known to be right, or can be verified in microseconds."""
         if not 0 < len(key) <= MAX_KEY:
             return False
         return any(hashed.fits(key) if hashed.is_fast else self._is_known(hashed, key) for hashed in hashes)
 
     def verify(self, hashes: Sequence[KeyHash], key: str, address: str = "") -> bool:
-        """Whether `key`, which came from `address`, is that of one of the hashes. Blocks the greenlet, not the hub.
+        """Return whether one of the hashes is that of `key`, which came from `address`.
 
-        Raises Overload.
+        Blocks the greenlet, but not the hub. Raises Overload.
         """
         if self.recognizes(hashes, key):
             return True
@@ -68,7 +68,7 @@ class KeyVerifier:
         return self._known.digest(hashed.text, key) in self._known
 
     def _compute_once(self, hashed: KeyHash, key: str, address: str) -> bool:
-        """The same for all who ask at the same time: many agents may have one key."""
+        """Compute once for concurrent requests, because many agents may share a key."""
         digest = self._known.digest(hashed.text, key)
         if self._is_known_wrong(digest):
             return False

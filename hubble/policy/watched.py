@@ -1,4 +1,4 @@
-"""A file that is read again when it has changed."""
+"""A file that is reloaded when it changes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ logger = logging.getLogger("hubble.policy")
 
 
 class WatchedFile:
-    """Hands a file's bytes to `load`, at once and whenever they may have changed.
+    """Passes a file's bytes to `load`, immediately and after each change.
 
-    load raises UsageError for contents that cannot be used, and then leaves in force what was.
+    `load` raises UsageError for invalid contents, and then keeps the previous ones in force.
     """
 
     def __init__(self, path: Path, what: str, load: Callable[[bytes], None]) -> None:
@@ -26,9 +26,9 @@ class WatchedFile:
         self.reload()
 
     def reload(self) -> None:
-        """Raises UsageError."""
+        """Read and load the file. Raises UsageError."""
         try:
-            # Before reading: a change while we read is then seen the next time.
+            # Before reading, so that the next check sees a change during the read.
             self._signature = signature(self._path)
             contents = self._path.read_bytes()
         except OSError as error:
@@ -36,7 +36,7 @@ class WatchedFile:
         self._load(contents)
 
     def reload_if_changed(self) -> bool:
-        """True if other contents are in force now. What cannot be used is logged once."""
+        """Reload the file if it changed. Return whether it was reloaded. Invalid contents are logged once."""
         try:
             if signature(self._path) == self._signature:
                 return False
@@ -48,9 +48,11 @@ class WatchedFile:
         return True
 
     def _report(self, error: Exception) -> None:
+        why = str(error)
         if isinstance(error, OSError):
-            # The file is away, perhaps for the moment in which it is replaced. It is read when it is back.
+            # The file is missing, perhaps because it is being replaced. It is read when it exists again.
             if self._signature is None:
                 return
             self._signature = None
-        logger.error("%s stays as it was: %s", self._what, error)
+            why = f"cannot read {self._path}: {error.strerror}"
+        logger.error("%s not reloaded: %s", self._what, why)

@@ -104,7 +104,7 @@ class TestFailClosed:
 
     def test_an_event_never_raises(self, caplog: pytest.LogCaptureFixture) -> None:
         FailClosed(Raising()).event({})
-        assert "raised on an event" in caplog.text
+        assert "failed to handle an event" in caplog.text
 
     def test_what_ends_a_greenlet_is_no_error(self) -> None:
         class Ended(Authorizer):
@@ -172,10 +172,10 @@ class TestLoading:
     @pytest.mark.parametrize(
         ("reference", "wrong"),
         [
-            ("", "write it as package.module:Class"),
-            ("my_policy_module", "write it as package.module:Class"),
-            (":Mine", "write it as package.module:Class"),
-            ("my_policy_module:", "write it as package.module:Class"),
+            ("", "write package.module:Class"),
+            ("my_policy_module", "write package.module:Class"),
+            (":Mine", "write package.module:Class"),
+            ("my_policy_module:", "write package.module:Class"),
             ("my_policy_module:Absent", "is not a subclass of hubble.policy.Authorizer"),
             ("my_policy_module:Other", "is not a subclass of hubble.policy.Authorizer"),
             ("my_policy_module:Picky", "TypeError: .*needed"),

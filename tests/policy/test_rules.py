@@ -122,7 +122,7 @@ def test_a_rule_may_ask_for_a_key(make: Make, hashes: dict[str, str]) -> None:
 def test_an_identity_that_left_the_file_has_no_rights(make: Make) -> None:
     decision = make("[[rule]]\n").connect(REQUEST)
     assert not decision.allowed
-    assert decision.detail == 'the identity "alice" is not in the file any more'
+    assert decision.detail == 'the identity "alice" was removed from the file'
 
 
 class TestRegistration:
@@ -192,7 +192,9 @@ class TestRegistration:
             return policy.register(RegistrationRequest(name, key)).detail
 
         assert detail("bob", "bob-key") == '"bob" may register "bob"'
-        assert detail("bob", "wrong") == 'neither key nor certificate prove an identity that may register "bob"'
+        assert (
+            detail("bob", "wrong") == 'neither the key nor the certificate proves an identity that may register "bob"'
+        )
         assert detail("nobody", "bob-key") == 'no identity may register "nobody"'
 
     def test_too_many_keys_at_once_are_no_denial(self, policy: RulesPolicy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,10 +230,10 @@ class TestRegistration:
         ("a = " + "[" * 3000, "nested too deeply"),
         ("[[rule]", "(at line 1, column 7)"),
         ("x = = 1", "(at line 1, column 5)"),
-        ('rules = "all"', 'rules: is not known; did you mean "rule"?'),
-        ("[rule]\nport = 22", "rule: write each as a table of its own, under [[rule]]"),
-        ("[[rule]]\nports = 22", 'rule 1: ports: is not known; did you mean "port"?'),
-        ("[[rule]]\ncolour = 1", "rule 1: colour: is not known; known here: name, action, identity, source, gateway,"),
+        ('rules = "all"', 'rules: is unknown; did you mean "rule"?'),
+        ("[rule]\nport = 22", "rule: is not a list of tables; write each under its own [[rule]]"),
+        ("[[rule]]\nports = 22", 'rule 1: ports: is unknown; did you mean "port"?'),
+        ("[[rule]]\ncolour = 1", "rule 1: colour: is unknown; write one of: name, action, identity, source, gateway,"),
         (
             "[[rule]]\nport = 70000",
             "rule 1: port: 70000 is not a port; write a number from 1 to 65535, or a range such",
@@ -243,20 +245,29 @@ class TestRegistration:
         ("[[rule]]\n[[rule]]\nport = []", "rule 2: port: the list is empty"),
         ('[[rule]]\nname = "dbs"\nport = "x"', 'rule 1 ("dbs"): port: '),
         ('[[rule]]\naction = "permit"', 'rule 1: action: is "permit"; write "allow" or "deny"'),
-        ("[[rule]]\naction = true", "rule 1: action: write a text in quotes"),
+        ("[[rule]]\naction = true", "rule 1: action: is not a text; write it in quotes"),
         ('[[rule]]\nhost = "10.0.0.0/33"', 'rule 1: host: "10.0.0.0/33" is not a network: '),
         ('[[rule]]\nhost = "10.1.2.3/8"', 'host: "10.1.2.3/8" is not a network: 10.1.2.3/8 has host bits set; write'),
         ("[[rule]]\nhost = 10", "rule 1: host: 10 is not a host"),
         ('[[rule]]\nidentity = [""]', "rule 1: identity: '' is not a name"),
         ('[[rule]]\nkey = "plain"', "rule 1: key: not a hashed key; make one with: hubble-proxy hash-key"),
         ("[[rule]]\nkey = 5", "rule 1: key: not a hashed key"),
-        ("[[identity]]\n", 'identity 1: name: is missing; write for example name = "alice"'),
-        ('[[identity]]\nname = "a"', 'identity 1 ("a"): key: give a hashed key, or a certificate, or anonymous = true'),
-        ('[[identity]]\nname = "a"\nanonymous = 1', 'identity 1 ("a"): anonymous: write true or false'),
-        ('[[identity]]\nname = "a"\nanonymous = true\ncertificate = "x"', 'identity 1 ("a"): key: give'),
+        ("[[identity]]\n", 'identity 1: name: is missing; write one, for example name = "alice"'),
+        (
+            '[[identity]]\nname = "a"',
+            'identity 1 ("a"): key: the proof is missing or contradictory; write a hashed key, a certificate',
+        ),
+        (
+            '[[identity]]\nname = "a"\nanonymous = 1',
+            'identity 1 ("a"): anonymous: is not a boolean; write true or false',
+        ),
+        ('[[identity]]\nname = "a"\nanonymous = true\ncertificate = "x"', 'identity 1 ("a"): key: the proof'),
         ('[[identity]]\nname = "a"\nkey = "k3y-plain"', 'identity 1 ("a"): key: not a hashed key'),
-        ('[[identity]]\nname = "a"\nanonymous = true', 'identity 1 ("a"): register: is missing; write for example'),
-        (IDENTITIES + IDENTITIES, 'two identities are called "alice"; give one a list of keys instead'),
+        (
+            '[[identity]]\nname = "a"\nanonymous = true',
+            'identity 1 ("a"): register: is missing; write one, for example',
+        ),
+        (IDENTITIES + IDENTITIES, 'two identities have the name "alice"; give one a list of keys instead'),
     ],
 )
 def test_mistakes_in_the_file(make: Make, tmp_path: Path, text: str, wrong: str) -> None:

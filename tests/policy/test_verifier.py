@@ -240,7 +240,7 @@ class TestShared:
         (tmp_path / name).chmod(0o660)
         assert KeyVerifier(tmp_path).verify([hashed], "the key")
         assert computed == ["the key"] * 2
-        assert "should be a file of this user alone" in caplog.text
+        assert "the file is not private" in caplog.text
 
     def test_a_link_is_not_followed(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         target = tmp_path / "target"
