@@ -124,8 +124,8 @@ def test_a_ping_pong_beside_a_bulk_stream_on_the_same_link(stage: Stage) -> None
     report = f"alone {alone}, beside {beside}, bulk {rate / MB:.0f} MB/s"
     print(report)
     assert rate > 20 * MB, report
-    assert beside.median < alone.median + 0.02, report
-    assert beside.p99 < alone.p99 + 0.06, report
+    assert beside.median < alone.median + 0.05, report
+    assert beside.p99 < 2 * alone.p99 + 0.12, report
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_a_keystroke_beside_bulk_streams_on_a_slow_link(stage: Stage) -> None:
     report = f"{beside}, bulk {rate / MB:.1f} MB/s"
     print(report)
     assert rate > 0.8 * SLOW_RATE, report
-    assert beside.p99 < 0.25, report
+    assert beside.p99 < 0.5, report
 
 
 def upload_for_ever(port: int) -> None:

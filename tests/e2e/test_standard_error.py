@@ -44,6 +44,7 @@ def answer(port: int, sent: bytes) -> bytes:
 )
 def test_a_strange_request_is_one_line_of_json(stage: Stage, sent: bytes, said: str) -> None:
     proxy = stage.proxy("--log-format", "json")
+    proxy.log.wait_for("listening on")
     mark = proxy.log.mark()
     assert said.encode() in answer(proxy.port, sent)
     proxy.log.wait_for(re.escape(said), after=mark)

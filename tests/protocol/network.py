@@ -185,6 +185,8 @@ class Network:
         self.initiators: list[Initiator] = []
         self.acks: list[Ack] = []
         self.refused_at_once: set[bytes] = set()
+        self.given_up: set[bytes] = set()
+        """Sessions that one end gave up after its time-out, while the other end still had them."""
         self.dialling: dict[bytes, Initiator] = {}
         self.opened = 0
         for agent in self.agents:
@@ -381,6 +383,8 @@ class Network:
             if deadline is not None and self.now >= deadline:
                 end.session.expire(self.now)
                 end.turn()
+                if end.ended and end.peer and not end.peer.ended:
+                    self.given_up.add(end.session.id)
 
     # The end of a run.
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hubble.protocol.fairqueue import OVERHEAD, SHARE, Caps, FairQueue, LaneFull, QueueFull, Total
-from tests.support.examples import MAX_EXAMPLES
+from tests.support.examples import TIMEOUT
 
 EVERYTHING = 1 << 30
 
@@ -267,7 +267,7 @@ class AnyUse(RuleBasedStateMachine):
         return None if name == "None" else name
 
 
-TestAnyUse = pytest.mark.timeout(MAX_EXAMPLES)(AnyUse.TestCase)
+TestAnyUse = pytest.mark.timeout(TIMEOUT)(AnyUse.TestCase)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.binary(min_size=1, max_size=20))), st.integers(1, 40))

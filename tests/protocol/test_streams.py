@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import SMALLEST_WINDOW, Budget, Window
 from hubble.protocol.streams import Chunk, Incoming, Outgoing, OutOfStep
-from tests.support.examples import MAX_EXAMPLES
+from tests.support.examples import TIMEOUT
 
 KIB = 1024
 PLENTY = 1 << 30
@@ -468,7 +468,7 @@ class Direction(RuleBasedStateMachine):
         assert self.keep.taken == self.allow.taken == 0
 
 
-TestDirection = pytest.mark.timeout(MAX_EXAMPLES)(Direction.TestCase)
+TestDirection = pytest.mark.timeout(TIMEOUT)(Direction.TestCase)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.integers(1, 60), st.integers(1, 60))

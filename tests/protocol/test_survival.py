@@ -16,7 +16,7 @@ from hubble.base.errors import ProtocolError
 from hubble.protocol.messages import ResetReason, Terms
 from hubble.protocol.states import PathState
 from tests.protocol.network import KIB, Conditions, End, Network
-from tests.support.examples import MAX_EXAMPLES
+from tests.support.examples import MAX_EXAMPLES, TIMEOUT
 
 T = TypeVar("T")
 
@@ -294,7 +294,7 @@ class Survival(RuleBasedStateMachine):
         return (
             any(each.failed for each in ends)
             or any(each.ended and each.ended.reason is ResetReason.NOT_RESUMED for each in ends)
-            or end.session.id in self.network.refused_at_once
+            or end.session.id in self.network.refused_at_once | self.network.given_up
         )
 
     def check_result(self, end: End) -> None:
@@ -306,9 +306,9 @@ class Survival(RuleBasedStateMachine):
             assert not end.peer or not end.peer.ended or end.peer.ended.reason is not None or end.complete
 
 
-TestSurvival = pytest.mark.timeout(MAX_EXAMPLES)(Survival.TestCase)
+TestSurvival = pytest.mark.timeout(TIMEOUT)(Survival.TestCase)
 TestSurvival.settings = settings(
-    max_examples=5 * MAX_EXAMPLES,
+    max_examples=2 * MAX_EXAMPLES,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
