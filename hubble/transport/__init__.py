@@ -2,6 +2,9 @@
 
 link         a link: sends and receives messages, keeps itself alive
 linkoptions  how often a link shows that it lives, and the options of its socket
+reader       reads a link's messages, in the hub or in a greenlet
+writer       writes what the kernel takes at once, and the rest when it takes more
+turn         a turn of the hub, at whose end everything waiting is written
 peer         the other end of a link
 framing      WebSocket frames
 stream       a socket that reads and writes without waiting where it can
