@@ -1,9 +1,10 @@
-"""Rewrite compiled Lua 5.1 before it runs: parameters before `...` as part of it, and `..` as a call.
+"""Rewrites compiled Lua 5.1 before it runs, so that it cannot overflow the stack and `..` obeys the limits.
 
-Lua 5.1.5 reserves too little stack for a function with several parameters and `...` (CVE-2014-5461): calling it
-writes past the stack. Rewritten, the function has `...` only, and takes its parameters from there. And the operator
-`..` prints a number with 14 digits and is one C call of any length. A rewritten chain of `..` calls the number
-CONCATENATE instead, and a rewritten `...` the number SELECT; texts.lua gives numbers a metatable for both.
+Lua 5.1.5 reserves too little stack for a function with several parameters before `...` (CVE-2014-5461): a call writes
+past the stack. The rewritten function has only `...`, and takes its parameters from there.
+
+The operator `..` prints numbers with 14 digits, and is one C call of any length. A rewritten chain of `..` calls the
+number CONCATENATE instead, and a rewritten `...` calls the number SELECT. texts.lua makes numbers callable for both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from array import array
 from dataclasses import dataclass
 
-# Numbers no script computes by accident; calling any other number is the usual error.
+# Numbers that no script computes by accident. Calling another number raises the usual error.
 CONCATENATE = struct.unpack("<d", bytes.fromhex("485542424c455a7f"))[0]
 SELECT = struct.unpack("<d", bytes.fromhex("485542424c455b7f"))[0]
 
@@ -29,13 +30,15 @@ _BX_ZERO = (1 << 17) - 1  # the value of Bx that stands for a jump of 0
 
 
 class BytecodeError(ValueError):
-    """The code is not what this machine's Lua 5.1 compiles to, or a function in it is too large to rewrite."""
+    """The code is not in the format of this machine's Lua 5.1, or one of its functions is too large to rewrite."""
 
 
 def rewritten(code: bytes) -> bytes:
-    """Return the code that string.dump made, rewritten. Raises BytecodeError."""
+    """Rewrite the code of string.dump. Raises BytecodeError."""
     if sys.byteorder != "little" or not code.startswith(HEADER):
-        raise BytecodeError("this build of Lua 5.1 has another format of compiled code")
+        raise BytecodeError(
+            "the compiled code has an unsupported format; install lupa with Lua 5.1 for a 64-bit little-endian machine"
+        )
     reader = _Reader(code, len(HEADER))
     return HEADER + _function(reader)
 
@@ -45,7 +48,7 @@ def _instruction(operation: int, a: int, b: int, c: int) -> int:
 
 
 class _Reader:
-    """Reads the parts of a dump in their order."""
+    """Reads the parts of a dump in order."""
 
     def __init__(self, code: bytes, at: int) -> None:
         self._code = code
@@ -62,7 +65,7 @@ class _Reader:
         return array("I", self.take(4 * self.integer()))
 
     def text(self) -> bytes:
-        """A string with its length in front of it."""
+        """Return a string with its length in front."""
         length = self.take(8)
         return length + self.take(struct.unpack("<Q", length)[0])
 
@@ -75,10 +78,10 @@ class _Reader:
 
 @dataclass(slots=True)
 class _Code:
-    """One function's instructions with their lines, what is to become of them, and what they need.
+    """The instructions of one function with their lines, and the data to rewrite them.
 
-    `constants` are those of the function, to which more are added. `parameters` stand before `...` and are to be
-    taken from there, or are 0. `places` maps an old place to its new one, if any moved. `stack` counts registers.
+    constants: the constants of the function; rewriting adds more. parameters: the number of parameters before `...`
+    that are taken from there, or 0. places: the new place of each old one, if any moved. stack: its registers.
     """
 
     words: array[int]
@@ -119,7 +122,7 @@ def _size(items: array[int] | list[bytes]) -> bytes:
 
 
 def _debug(reader: _Reader, places: list[int] | None) -> list[bytes]:
-    """The names of locals, with where they begin and end, and of upvalues."""
+    """Return the names of locals with their spans, and the names of upvalues."""
     parts = [reader.take(4)]
     for _ in range(struct.unpack("<i", parts[0])[0]):
         parts.append(reader.text())
@@ -131,7 +134,7 @@ def _debug(reader: _Reader, places: list[int] | None) -> list[bytes]:
 
 
 def _expand(code: _Code) -> None:
-    """Rewrite the instructions, if there is any to rewrite. Raises BytecodeError."""
+    """Rewrite the instructions that need it. Raises BytecodeError."""
     replaced = {pc: _call(code.words[pc], code) for pc in _found(code, _CONCAT)}
     if code.parameters:
         replaced |= {pc: _selection(code.words[pc], code) for pc in _found(code, _VARARG)}
@@ -180,7 +183,7 @@ def _found(code: _Code, operation: int) -> list[int]:
 
 
 def _is_data(words: array[int], pc: int) -> bool:
-    """Whether the word at `pc` is the operand of a SETLIST before it, and no instruction."""
+    """Return whether the word at `pc` is the operand of the SETLIST before it, and not an instruction."""
     if pc == 0 or words[pc - 1] & 0x3F != _SETLIST or words[pc - 1] >> 14 & 0x1FF:
         return False
     return not _is_data(words, pc - 1)

@@ -1,4 +1,4 @@
-"""Connections to the HTTP servers that scripts ask, kept for the next request."""
+"""HTTP connections of scripts, kept for further requests."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ from gevent import monkey
 from hubble.base.errors import PatchingMissing, UsageError
 from hubble.policy.lua.urls import Url
 
-KEPT = 256  # idle connections
-KEPT_SECONDS = 90.0  # as in Go
+KEPT = 256
+"""Idle connections to keep."""
+KEPT_SECONDS = 90.0
+"""Seconds to keep one, as in Go."""
 
 _poll = monkey.get_original("select", "poll")
 Key = tuple[str, str, int]
 
 
 class ProxyUnsupported(OSError):
-    """The environment names a proxy of a kind that cannot be used."""
+    """The environment names a proxy of an unsupported kind."""
 
 
 @functools.cache
 def _tls_context(trusted: str | None) -> ssl.SSLContext:
-    """Verify servers by the system's certificates, certifi's, and those in the file `trusted`."""
+    """Return a context that trusts the certificates of the system, of certifi, and in the file `trusted`."""
     context = ssl.create_default_context(cafile=certifi.where())
     context.load_default_certs()
     if trusted:
@@ -41,7 +43,7 @@ def _tls_context(trusted: str | None) -> ssl.SSLContext:
             context.load_verify_locations(trusted)
         except OSError as error:
             raise UsageError(
-                f"cannot read certificates from {trusted}: {error.strerror or 'there are none'}"
+                f"cannot read certificates from {trusted}: {error.strerror or 'it contains none'}"
             ) from error
     return context
 
@@ -54,10 +56,10 @@ class _Idle:
 
 
 class Connections:
-    """Opens connections, directly or through the proxy that the environment names, and keeps idle ones.
+    """Opens connections, directly or through the proxy in the environment, and keeps idle ones.
 
-    ca_file: certificates to trust beside the system's and those of certifi; REQUESTS_CA_BUNDLE unless given.
-    Raises PatchingMissing, and UsageError for certificates that cannot be read.
+    ca_file: certificates to trust besides those of the system and certifi; by default REQUESTS_CA_BUNDLE.
+    Raises PatchingMissing, and UsageError for unreadable certificates.
     """
 
     def __init__(self, ca_file: str | None) -> None:
@@ -79,14 +81,14 @@ class Connections:
         return self._new(url), False
 
     def give(self, url: Url, connection: http.client.HTTPConnection) -> None:
-        """Keep a connection whose last response has been read to its end."""
+        """Keep a connection whose last response was read completely."""
         self._idle.append(_Idle(_key(url), connection, time.monotonic()))
         if len(self._idle) > KEPT:
             self._idle.popleft().connection.close()
 
     @staticmethod
     def target(connection: http.client.HTTPConnection, url: Url) -> str:
-        """What the request line names: a proxy for plain HTTP needs the whole URL."""
+        """Return the target for the request line. A proxy for plain HTTP needs the whole URL."""
         if isinstance(connection, _ToProxy):
             return f"http://{url.host_field}{url.target}"
         return url.target
@@ -146,7 +148,7 @@ def _key(url: Url) -> Key:
 
 
 def _is_silent(connection: http.client.HTTPConnection) -> bool:
-    """Whether the server neither closed an idle connection nor sent what nobody asked for."""
+    """Return whether the server neither closed the idle connection nor sent unexpected data."""
     if connection.sock is None:
         return False
     poll = _poll()

@@ -1,4 +1,4 @@
-"""The Python side of one run of a script: the functions that sandbox.lua calls, and the limits they watch."""
+"""The Python side of one run of a script: the functions that sandbox.lua calls, and the limits that they enforce."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from hubble.policy.request import printable
 
 logger = logging.getLogger("hubble.policy.lua")
 
-BATCH = 150  # values in one answer of `feed`, as in sandbox.lua: 50 steps of three values
-SLICE = 0.002  # seconds of computing after which others get the hub
-LINE = 1000  # characters of a logged line
+BATCH = 150  # values in one result of `feed`, as in sandbox.lua: 50 steps of three values
+SLICE = 0.002  # seconds of computing before other greenlets run
+LINE = 1000  # characters of a log line
 FIELDS = 200  # headers and cookies of one request
 FIELD_BYTES = 256 * 1024  # of their names and values
-OFFLINE = "the script asks for HTTP"  # why a run stops that may not
+OFFLINE = "the script sends an HTTP request"  # stops a run that must not
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 P = ParamSpec("P")
@@ -35,13 +35,13 @@ R = TypeVar("R")
 
 
 class Runtime(Protocol):
-    """What of a lupa.LuaRuntime the host needs."""
+    """The methods of lupa.LuaRuntime that the host needs."""
 
     def set_max_memory(self, max_memory: int) -> None:
-        """Sets the bytes that Lua may use, 0 for no limit."""
+        """Set the number of bytes that Lua may use; 0 means no limit."""
 
     def get_memory_used(self) -> int:
-        """Returns the bytes that Lua uses."""
+        """Return the number of bytes that Lua uses."""
 
 
 _collected: defaultdict[int, float] = defaultdict(float)  # CPU seconds, by thread
@@ -57,13 +57,15 @@ gc.callbacks.append(_on_collection)
 
 
 def _cpu() -> float:
-    """CPU seconds of this thread, without collecting Python's garbage: all of the process has left that behind, and
-    a full collection takes as long as a script may."""
+    """Return the CPU seconds of this thread, without Python's garbage collection.
+
+    The garbage belongs to the whole process, and a full collection can take as long as a script may.
+    """
     return time.thread_time() - _collected[_thread_id()]
 
 
 class Meter:
-    """CPU time of this thread, while it runs. Others' greenlets are not counted: pause before each switch."""
+    """Measures the CPU time of this thread while it runs. Call `pause` before each switch to another greenlet."""
 
     def __init__(self) -> None:
         self._used = 0.0
@@ -85,17 +87,17 @@ class Meter:
 def _crossing(
     method: Callable[Concatenate[Host, P], R],
 ) -> Callable[Concatenate[Host, P], R | None]:
-    """For what Lua calls: an exception never reaches Lua (a script could catch it), but stops the run.
+    """Wrap a method that Lua calls. An exception stops the run and never reaches Lua, where a script could catch it.
 
-    The memory limit is off until Lua calls `enter`: lupa pushes results outside Lua's protected mode, where failing
-    to get memory would leave Python's frames by a long jump.
+    The memory limit is off until Lua calls `enter`. lupa pushes results outside Lua's protected mode, where a failed
+    allocation would leave Python's frames by a long jump.
     """
 
     def call(self: Host, /, *args: P.args, **kwargs: P.kwargs) -> R | None:
         self.lift_memory_limit()
         try:
             return method(self, *args, **kwargs)
-        except BaseException as error:  # a greenlet that is killed, too: raised again when Lua has unwound
+        except BaseException as error:  # also GreenletExit: raised again after Lua has unwound
             self.stop(f"{type(error).__name__} in {method.__name__}", error)
             return None
 
@@ -103,9 +105,9 @@ def _crossing(
 
 
 class Host:
-    """Serves one run. Everything that Lua calls takes and returns scalars only; texts are bytes.
+    """Serves one run. The methods that Lua calls take and return only scalars; texts are bytes.
 
-    stopped: why the run was stopped, or None. failure: the exception behind that, to be raised once Lua is left.
+    stopped: the reason why the run was stopped, or None. failure: its exception, to be raised after Lua has returned.
     """
 
     def __init__(
@@ -122,10 +124,10 @@ class Host:
         lines: LineAllowance,
         offline: bool = False,
     ) -> None:
-        """label names the script in the log; deadline is by time.monotonic; hide blots secrets out of a text.
+        """label: the script's name in the log. deadline: by time.monotonic. hide: removes secrets from a text.
 
-        rest: returns after everything else had its turn. memory, lines: what all runs share.
-        offline: an HTTP request stops the run, and nothing is logged (the check at start).
+        rest: returns after other greenlets ran. memory, lines: shared by all runs.
+        offline: an HTTP request stops the run, and nothing is logged (for the check at the start).
         """
         self.stopped: str | None = None
         self.failure: BaseException | None = None
@@ -143,17 +145,17 @@ class Host:
         self._lines = 0
         self._runtime: Runtime | None = None
         self._memory = memory
-        self._held = 0  # bytes that the pool knows of
+        self._held = 0  # bytes reported to the pool
         self._log_allowance = lines
 
     def attach(self, runtime: Runtime | None) -> None:
-        """Tells the runtime whose memory is limited; None once it has run, for each holds the other."""
+        """Set the runtime whose memory is limited. Set None after the run, to break the reference cycle."""
         self._runtime = runtime
         if runtime is None:
             self._hold(0)
 
     def stop(self, why: str, failure: BaseException | None = None) -> None:
-        """Ends the run as soon as Lua looks; the first reason stays."""
+        """Stop the run at Lua's next check. The first reason is kept."""
         if self.stopped is None:
             self.stopped, self.failure = why, failure
 
@@ -174,13 +176,13 @@ class Host:
     # Called by Lua. ------------------------------------------------------------------------------------------------
 
     def enter(self) -> bool:
-        """Lua goes on: the clock runs, memory is limited. True: the run is stopped."""
+        """Continue in Lua, with the clock running and memory limited. Return whether the run is stopped."""
         self._limit_memory()
         self._meter.resume()
         return self.stopped is not None
 
     def tick(self) -> bool:
-        """Looks at the limits, and lets others run if it is time. True: the run is stopped."""
+        """Check the limits, and yield if it is time. Return whether the run is stopped."""
         if self.stopped is not None:
             return True
         now = time.monotonic()
@@ -200,10 +202,10 @@ class Host:
 
     def _let_others_run(self) -> None:
         self._meter.pause()
-        self._limit_memory()  # what this run holds, before others take of the pool
+        self._limit_memory()  # account for this run before others take from the pool
         try:
             self._rest()
-        except BaseException as error:  # as in _crossing: raised again when Lua has unwound
+        except BaseException as error:  # as in _crossing
             self.stop(f"{type(error).__name__} while computing", error)
         self._limit_memory()
         self._meter.resume()
@@ -213,12 +215,12 @@ class Host:
 
     @_crossing
     def feed(self) -> tuple[jsontext.Scalar, ...]:
-        """The next values of the table that Lua is building; fewer than BATCH are the last."""
+        """Return the next values of the table that Lua is building. Fewer than BATCH values are the last."""
         return tuple(islice(self._feed, BATCH))
 
     @_crossing
     def log(self, level: int, line: bytes) -> None:
-        """Logs a line; the level counts from 1."""
+        """Log a line. The level counts from 1."""
         number = LEVELS[int(level) - 1]
         self._lines += 1
         if self._offline or self._lines > self._limits.log_lines or not logger.isEnabledFor(number):
@@ -230,7 +232,7 @@ class Host:
 
     @_crossing
     def rewrite(self, code: bytes) -> tuple[bytes | None, bytes | None]:
-        """Returns code that Lua has just compiled, fit to run; or None, and what is wrong with it."""
+        """Rewrite compiled code so that it is safe to run. Return it, or None and the fault."""
         try:
             return rewritten(code), None
         except BytecodeError as error:
@@ -238,7 +240,7 @@ class Host:
 
     @_crossing
     def decode(self, text: bytes) -> bytes | None:
-        """Parses JSON for `feed`, or returns what is wrong."""
+        """Parse JSON for `feed`. Return the fault, or None."""
         if len(text) > self._limits.body:
             return b"JSON of more than %d bytes" % self._limits.body
         try:
@@ -257,7 +259,7 @@ class Host:
 
     @_crossing
     def stage(self, method: bytes, url: bytes, *options: Any) -> bytes | None:
-        """Keeps a request for `send`, or returns what is wrong with it. The options are as in http.lua."""
+        """Keep a request for `send`. Return its fault, or None. The options are as in http.lua."""
         if self._offline:
             self.stop(OFFLINE)
             return None
@@ -271,7 +273,7 @@ class Host:
 
     @_crossing
     def send(self) -> None:
-        """Sends the staged requests, all at once; `feed` has the answers in their order."""
+        """Send the staged requests, all at once. `feed` then returns the answers in their order."""
         staged, self._staged = self._staged, []
         self._meter.pause()
         self._rest()
@@ -307,7 +309,10 @@ def staged_request(
     header_count: int,
     *fields: bytes,
 ) -> HttpRequest:
-    """The request of http.lua's arguments: `fields` are header names and values, then cookies'. Raises ValueError."""
+    """Make a request from http.lua's arguments. `fields` are names and values of headers, then of cookies.
+
+    Raises ValueError.
+    """
     words = [field.decode("latin-1") for field in fields]
     if len(words) > 2 * FIELDS or sum(map(len, words)) > FIELD_BYTES:
         raise ValueError(f"more than {FIELDS} headers and cookies, or {FIELD_BYTES} bytes of them")

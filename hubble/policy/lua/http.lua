@@ -1,5 +1,5 @@
--- The module http, as scripts for the original know it. Requests are staged one by one, then sent all at once;
--- a single request is a batch of one.
+-- The module http, compatible with the original's. Requests are staged one by one and then sent all at once; a single
+-- request is a batch of one.
 
 local lib = ...
 local raw = lib.raw
@@ -13,7 +13,7 @@ end
 
 local FIELDS = 200      -- headers or cookies of one request; host.py counts both
 
--- Appends the names and values of `pairs_` to `list`; returns how many pairs, at most one too many.
+-- Append the names and values of `pairs_` to `list`. Return the number of pairs, at most one more than allowed.
 local function flatten(list, pairs_)
   local n = 0
   if type(pairs_) ~= "table" then return n end
@@ -34,7 +34,7 @@ local function credentials(auth)
   return tostring(auth.user), tostring(auth.pass)
 end
 
--- Hands one request to Python; returns what is wrong with it.
+-- Pass one request to Python. Return its fault, or nil.
 local function prepare(method, url, options)
   if type(options) ~= "table" then options = {} end
   local user, password, wrong = credentials(options.auth)

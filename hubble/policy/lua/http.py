@@ -1,4 +1,4 @@
-"""The HTTP requests of authorization scripts, as Go's client sends them; bounded in time and size."""
+"""HTTP requests of authorization scripts, as Go's client sends them, bounded in time and size."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hubble.policy.lua.connections import Connections, ProxyUnsupported
 from hubble.policy.lua.urls import Url, joined, parse_url, with_query
 
 CHUNK = 64 * 1024  # bytes of a body read at a time
-REQUESTS = 10  # for one of a script, with those that redirects lead to, as in Go
+REQUESTS = 10  # for one request of a script, redirects included, as in Go
 USER_AGENT = "hubble"
 
 _METHOD = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -30,18 +30,18 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0
 _UNSETTABLE = frozenset({"Host", "Content-Length", "Transfer-Encoding", "Trailer"})  # ignored by Go as well
 _SECRET = frozenset({"Authorization", "Www-Authenticate", "Cookie", "Cookie2"})
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # that say so if their body is empty
+_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # send Content-Length even for an empty body
 _CHANGED = frozenset({301, 302, 303})  # redirects after which a method other than HEAD becomes GET
 _KEPT = frozenset({307, 308})  # redirects of a request without a body
 
 
 class HttpFailure(Exception):
-    """A request got no whole response. The text is one line, without the URL's query."""
+    """A request failed to get a complete response. The text is one line, without the URL's query."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request of a script; `timeout` in seconds, for all of it. Texts have one character for each byte."""
+    """One request of a script. timeout: seconds for the whole request. Texts have one character for each byte."""
 
     method: str
     url: str = field(repr=False)
@@ -65,7 +65,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One request as it is sent. `fields` are by their canonical names."""
+    """One request to send. The keys of `fields` are canonical names."""
 
     method: str
     url: Url
@@ -74,23 +74,23 @@ class _Order:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of a duration as Go writes it: "30s", "1.5s", "1h15m", "0". Raises ValueError."""
+    """Return the seconds of a duration in Go's notation: "30s", "1.5s", "1h15m", "0". Raises ValueError."""
     unsigned = text.lstrip("+-") if text[:1] in ("+", "-") and text[1:2] not in ("+", "-") else text
     if unsigned == "0":
         return 0.0
     parts = _DURATION_PART.findall(unsigned)
     if not parts or "".join(amount + unit for amount, unit in parts) != unsigned:
-        raise ValueError(f'invalid duration "{text}": write a number and a unit, such as "30s"')
+        raise ValueError(f'invalid duration "{text}"; write a number and a unit, for example "30s"')
     seconds = sum(float(amount) * _UNITS[unit] for amount, unit in parts)
     return -seconds if text.startswith("-") else seconds
 
 
 class HttpClient:
-    """Sends requests for scripts; all share its connections. Needs gevent's monkey-patching, or the hub would wait.
+    """Sends requests for scripts, which share its connections. Without gevent's monkey-patching the hub would block.
 
     body_limit: bytes of a response's body.
-    ca_file: certificates to trust beside the system's and those of certifi; REQUESTS_CA_BUNDLE unless given.
-    Raises PatchingMissing, and UsageError for certificates that cannot be read.
+    ca_file: certificates to trust besides those of the system and certifi; by default REQUESTS_CA_BUNDLE.
+    Raises PatchingMissing, and UsageError for unreadable certificates.
     """
 
     def __init__(self, body_limit: int, ca_file: str | None = None) -> None:
@@ -98,9 +98,9 @@ class HttpClient:
         self._connections = Connections(ca_file)
 
     def fetch(self, request: HttpRequest, seconds: float) -> dict[str, object]:
-        """Return the response as a table for Lua. Waits at most `seconds`, or request.timeout if that is less.
+        """Return the response as a table for Lua. Wait at most `seconds`, or request.timeout if that is less.
 
-        Raises HttpFailure for everything but a whole response; a status of 4xx or 5xx is one.
+        Raises HttpFailure unless the response is complete. A response with status 4xx or 5xx is complete.
         """
         limit = seconds if request.timeout is None else min(seconds, request.timeout)
         if limit <= 0:
@@ -142,7 +142,7 @@ class HttpClient:
             except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
                 if not (kept and order.body is None and order.method in _REPEATABLE):
                     raise
-                # The server had closed the kept connection just now: as Go, try another.
+                # The server just closed the idle connection: as in Go, try another.
             finally:
                 if whole:
                     self._connections.give(order.url, connection)
@@ -176,7 +176,7 @@ class HttpClient:
 
 
 class _Unpack:
-    """Unpacks gzip, of one member after the other, and never more bytes than asked for."""
+    """Unpacks the members of a gzip stream, never more bytes than requested."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -195,7 +195,7 @@ class _Unpack:
 
 
 def _order(request: HttpRequest) -> _Order:
-    """Make the first request to send. Raises HttpFailure and ValueError for one that cannot be sent."""
+    """Make the first request to send. Raises HttpFailure and ValueError for an invalid one."""
     method = request.method.upper() or "GET"
     if not _METHOD.fullmatch(method):
         raise HttpFailure("invalid method")
@@ -217,7 +217,7 @@ def _order(request: HttpRequest) -> _Order:
 
 
 def _cookie(name: str, value: str) -> str:
-    """A cookie as Go writes it: what could end it is dropped, and a blank or comma puts it in quotes."""
+    """Format a cookie as Go does: drop characters that could end it, and quote a space or a comma."""
     if not _METHOD.fullmatch(name):
         raise HttpFailure("invalid cookie name")
     value = _COOKIE_DROPPED.sub("", value)
@@ -255,7 +255,7 @@ def _asks_for_gzip(order: _Order) -> bool:
 
 
 def _redirected(order: _Order, response: http.client.HTTPResponse, first: Url) -> _Order | None:
-    """The request that follows `order`, or None if this response is the last. Raises ValueError."""
+    """Return the request that follows `order`, or None if this response is the last. Raises ValueError."""
     location = response.getheader("Location")
     kept = response.status in _KEPT and order.body is None
     if not location or not (kept or response.status in _CHANGED):
@@ -270,13 +270,13 @@ def _redirected(order: _Order, response: http.client.HTTPResponse, first: Url) -
 
 
 def _same_site(url: Url, first: Url) -> bool:
-    """Whether credentials for `first` may be sent to `url`: its host or one below it, at the same port."""
+    """Return whether `url` may receive the credentials for `first`: the same host or a subdomain, and the same port."""
     same_host = url.host.lower() == first.host.lower() or url.host.lower().endswith("." + first.host.lower())
     return same_host and url.port == first.port and (url.scheme == "https" or first.scheme == "http")
 
 
 def _first_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Header fields by their canonical name, the first value of each."""
+    """Return the first value of each header, by canonical name."""
     values: dict[str, str] = {}
     for name, value in pairs:
         values.setdefault(_canonical(name), value)
@@ -284,7 +284,7 @@ def _first_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _cookies(fields: Iterable[str]) -> dict[str, str]:
-    """Name to value of each Set-Cookie field, whatever its attributes say."""
+    """Return the name and value of each Set-Cookie field, without its attributes."""
     cookies: dict[str, str] = {}
     for field_value in fields:
         name, found, value = field_value.partition(";")[0].partition("=")
@@ -294,7 +294,7 @@ def _cookies(fields: Iterable[str]) -> dict[str, str]:
 
 
 _TOLD: list[tuple[type[Exception], str]] = [
-    (ProxyUnsupported, "the proxy in the environment is none that this can use: write http://host:port"),
+    (ProxyUnsupported, "the proxy in the environment is unsupported; write http://host:port"),
     (http.client.RemoteDisconnected, "the server closed the connection without an answer"),
     (http.client.IncompleteRead, "the body ended early"),
     (http.client.HTTPException, "the server's answer is not HTTP"),
@@ -306,7 +306,7 @@ _TOLD: list[tuple[type[Exception], str]] = [
 
 
 def _cause(error: Exception) -> str:
-    """What went wrong, in words that hold no URL, and so no key."""
+    """Describe the failure without a URL, and so without a key."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"certificate not trusted: {error.verify_message}"
     for kind, text in _TOLD:

@@ -1,4 +1,4 @@
--- The module json, as scripts for the original know it: decode and encode. Python parses, quotes and prints numbers.
+-- The module json, compatible with the original's: decode and encode. Python parses, quotes and prints numbers.
 
 local lib = ...
 local raw = lib.raw
@@ -11,10 +11,10 @@ local MIXED = "cannot encode mixed or invalid key types"
 local SPARSE = "cannot encode sparse array"
 local NESTED = "cannot encode recursively nested tables to JSON"
 
-local write      -- write(value, out, open) appends JSON to the list `out`, or returns what is wrong
+local write      -- write(value, out, open) appends JSON to the list `out`, or returns the fault
 
 local function write_text(text, out)
-  -- Everything else (control characters, quotes, what is not ASCII, HTML's special ones) is Python's affair.
+  -- Python handles all other characters: control characters, quotes, non-ASCII ones, and special ones of HTML.
   if find(text, '[^ !#-%%\'-;=%?-%[%]-~]') then
     out[#out + 1] = quote(text)
   else
@@ -54,7 +54,7 @@ local function write_object(object, keys, out, open)
   out[#out + 1] = "}"
 end
 
--- The keys of a table if all are strings, else nil; how many there are; and what is wrong with them.
+-- Return the keys of a table if all are strings, otherwise nil; their number; and their fault.
 local function keys_of(container)
   local keys, size, numbers, largest = {}, 0, 0, 0
   for key in next, container do

@@ -1,4 +1,4 @@
-"""JSON as Go's encoding/json reads and prints it, and Python values as the flat list that Lua builds tables from."""
+"""JSON as Go's encoding/json parses and prints it, and flat lists from which Lua builds tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import NoReturn
 
-MAX_VALUES = 50_000  # in one text, arrays and objects counted too: parsing more would keep the hub for too long
+MAX_VALUES = 50_000
+"""Values in one text, arrays and objects included: parsing more would block the hub for too long."""
 VALUE, OPEN, CLOSE = 0, 1, 2  # operations of `flatten`, as in sandbox.lua
 Scalar = bytes | float | bool | None
 
-# As Go does: each byte that is no UTF-8, and each half of a surrogate pair, becomes U+FFFD.
+# As in Go, each invalid UTF-8 byte and each lone surrogate becomes U+FFFD.
 _REPLACE = "hubble.replace"
 
 
@@ -40,7 +41,7 @@ def _number(text: str) -> float:
 
 
 def decode(text: bytes) -> object:
-    """The value of a JSON text, its numbers all floats. Raises ValueError, with a message of one line."""
+    """Return the value of a JSON text; all numbers are floats. Raises ValueError with a one-line message."""
     if sum(map(text.count, (b",", b"{", b"["))) >= MAX_VALUES:
         raise ValueError(f"more than {MAX_VALUES} values")
     try:
@@ -52,13 +53,13 @@ def decode(text: bytes) -> object:
 
 
 def quote(text: bytes) -> bytes:
-    """`text` as a JSON string, with Go's escapes for HTML."""
+    """Return `text` as a JSON string, with Go's escapes for HTML."""
     quoted = json.dumps(text.decode("utf-8", _REPLACE), ensure_ascii=False)
     return quoted.translate(_HTML).encode("utf-8")
 
 
 def number(value: float) -> bytes:
-    """A finite number, as short as it can be read back: plain from 1e-6 up to 1e21, with an exponent outside."""
+    """Return the shortest text of a finite number: plain from 1e-6 up to 1e21, otherwise with an exponent."""
     value = float(value)
     text = repr(value)
     if value == 0 or 1e-6 <= abs(value) < 1e21:
@@ -67,11 +68,11 @@ def number(value: float) -> bytes:
 
 
 def flatten(root: object) -> Iterator[Scalar]:
-    """Three values for each step of building `root` in Lua: an operation, a key, a scalar.
+    """Yield three values for each step that builds `root` in Lua: an operation, a key, a scalar.
 
-    VALUE key scalar: set it. OPEN key: set a new table and go into it. CLOSE: go back to the table around it.
-    The root itself has the key 1. Mappings and lists become tables; None is left out, so that a list keeps the
-    positions of its other elements. Raises TypeError for what Lua has no type for.
+    VALUE key scalar: set it. OPEN key: set a new table and enter it. CLOSE: return to the enclosing table.
+    The root has the key 1. Mappings and lists become tables. None is omitted, and the other elements of a list keep
+    their positions. Raises TypeError for a value without a Lua type.
     """
     pending: list[Iterator[tuple[object, object]]] = [iter([(1, root)])]
     while pending:
@@ -99,11 +100,11 @@ def _scalar(value: object) -> Scalar:
         return value
     if isinstance(value, int | float):
         return float(value)
-    raise TypeError(f"cannot hand a {type(value).__name__} to Lua")
+    raise TypeError(f"cannot pass a {type(value).__name__} to Lua")
 
 
 def to_bytes(text: str) -> bytes:
-    """The text as Lua gets it: UTF-8, with the bytes that surrogateescape hid as they were."""
+    """Return the text in UTF-8 for Lua, with the original bytes of surrogateescape."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

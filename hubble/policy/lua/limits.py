@@ -1,4 +1,4 @@
-"""What one run of an authorization script may use."""
+"""The limits of authorization scripts."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ MEBIBYTE = 1024 * KIBIBYTE
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one run; passing any of them denies, except `body`, which is an error the script can handle.
+    """The limits of one run, and of all runs of a worker.
+
+    A run that exceeds `total`, `cpu` or `memory` denies. Beyond `body` and `batch`, the script gets an error.
 
     total: seconds from start to end, waiting for HTTP included.
     cpu: seconds of CPU in Lua and in the module json.
     memory: bytes that the script's values may take.
-    total_memory: the same for all runs at once.
+    total_memory: the same for all runs together.
     body: bytes of one HTTP response's body, and of one text for json.decode.
     batch: requests in one http.request_batch.
     log_lines: lines that one run may log.
     log_rate: lines a second that all runs may log.
-    concurrency: runs at once; more wait, within their own `total`.
+    concurrency: runs at once. Further ones wait, at most `total`.
     """
 
     total: float = 10.0

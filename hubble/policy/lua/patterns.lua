@@ -1,14 +1,14 @@
--- Patterns of Lua 5.1 taken apart, what a search may cost in C, and a matcher in Lua with the same results.
+-- A parser for the patterns of Lua 5.1, the worst case of a search in C, and a matcher in Lua with the same results.
 --
 -- Lua's own matcher (lstrlib.c) is one C call: it backtracks without end for some patterns, and recurses on the C stack
--- for long ones. strings.lua lets it run only where its worst case is small; the matcher here is seen by the hook.
+-- for long ones. strings.lua uses it only where its worst case is small. The hook can interrupt the matcher here.
 
 local lib = ...
 local raw = lib.raw
 local error, tonumber, setmetatable = raw.error, raw.tonumber, raw.setmetatable
 local byte, char, sub, c_find = raw.byte, raw.char, raw.sub, raw.find
 
-local STEPS = lib.steps        -- that C may take in one call
+local STEPS = lib.steps        -- of one call in C
 local MAX_NODES = 200          -- of a pattern that C may see: it recurses for each
 local MAX_CAPTURES = 32        -- LUA_MAXCAPTURES
 local UNCLOSED, POSITION = -1, -2
@@ -36,7 +36,7 @@ local function bracket_end(pattern, at)
   return at + 1
 end
 
--- One character class at `at`: its members, and the place after it.
+-- Parse the character class at `at`. Return its members, and the place after it.
 local function class_at(pattern, at)
   local first = sub(pattern, at, at)
   if first == "[" then
@@ -96,7 +96,7 @@ end
 
 -- The worst case ------------------------------------------------------------------------------------------------
 
--- What multiplies the steps of a search: nodes that may stop at many places, and those that may stop at two.
+-- Two kinds of nodes multiply the steps of a search: nodes that may stop at many places, and nodes that may stop at two.
 -- A repetition that ends the pattern never backtracks: nothing after it can fail.
 local function choices(nodes)
   local last, many, two = #nodes, 0, 0
@@ -114,7 +114,7 @@ end
 
 local known = {}
 
--- The nodes of a pattern, and an upper bound of the steps that C may take to search `text` for it.
+-- Return the nodes of a pattern, and an upper bound of the steps in C to search `text` for it.
 local function plan(text, pattern, anchored)
   local nodes = known[pattern]
   if not nodes then
@@ -205,7 +205,7 @@ local function matcher(subject, nodes)
     end,
   }
 
-  -- The place after the match of the nodes from `n` on at the place `at`, or nil.
+  -- Match the nodes from `n` on at the place `at`. Return the place after the match, or nil.
   function match(at, n)
     while true do
       local node = nodes[n]
@@ -243,7 +243,7 @@ local function matcher(subject, nodes)
     return match(place, 1)
   end
 
-  -- The first match from `place` on: where it begins, and the place after it.
+  -- Find the first match from `place` on. Return its place, and the place after it.
   local function from(place, anchored)
     while place <= length + 1 do
       local stop = at(place)

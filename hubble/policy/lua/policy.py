@@ -28,10 +28,9 @@ logger = logging.getLogger("hubble.policy")
 
 
 class Pacer:
-    """Lets greenlets that are about to compute share a turn of the event loop, of SLICE seconds, or wait for the next.
+    """Lets runs that are about to compute share SLICE seconds of the event loop, and makes the others wait for more.
 
-    Hundreds of authorizations that start together would otherwise keep everything else waiting until the last one
-    has started.
+    Otherwise hundreds of authorizations that start together would delay everything else until the last one has started.
     """
 
     def __init__(self) -> None:
@@ -41,18 +40,18 @@ class Pacer:
     def take(self) -> None:
         with self._one:
             if time.monotonic() - self._began >= SLICE:
-                # Above the priority of sockets, so that a busy loop does not put it off.
+                # Above the priority of sockets, so that a busy loop does not delay it.
                 gevent.idle(priority=1)
                 self._began = time.monotonic()
 
 
 class LuaPolicy(Authorizer):
-    """Asks the functions `connect`, `register`, `resume` and `event` of a script, each time in a fresh runtime.
+    """Calls the functions `connect`, `register`, `resume` and `event` of a script, each time in a fresh runtime.
 
-    Without `register` every agent may register; without `resume`, `connect` decides. docs/policy.md describes what
-    scripts can do. Raises UsageError for a script that does not load, with file, line and message; PatchingMissing.
+    Without `register` every agent may register; without `resume`, `connect` decides. docs/policy.md describes the
+    scripts. Raises PatchingMissing, and UsageError with file, line and message for a script that does not load.
 
-    unsafe: scripts reach files, processes and Python. ca_file: certificates that the module http trusts besides.
+    unsafe: scripts reach files, processes and Python. ca_file: further certificates that the module http trusts.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class LuaPolicy(Authorizer):
         return self.connect(request) if outcome.state == "absent" else _decision("resume", outcome, request.key)
 
     def register(self, request: RegistrationRequest) -> Decision:
-        # A script that never says the word is one for the original: it is not run, and cannot fail.
+        # A script without the word was written for the original: it is not run, and so cannot fail.
         if not self._script.mentions("register"):
             return granted()
         outcome = self._run("register", _registration_facts(request), request.key)
@@ -111,7 +110,7 @@ class LuaPolicy(Authorizer):
         self._script = script
 
     def _try_out(self, script: Script) -> None:
-        """Runs the file, but not its functions. A file that wants HTTP at once is taken on trust from there on."""
+        """Run the file, but not its functions. At the first HTTP request, the check ends successfully."""
         host = self._host(script, {}, "", offline=True)
         outcome = run(script, "", host, self._limits.memory, unsafe=self._unsafe)
         if host.stopped == OFFLINE:
@@ -119,7 +118,7 @@ class LuaPolicy(Authorizer):
         if host.stopped is not None or outcome.state == "error":
             raise ScriptError(host.stopped or outcome.message)
         if not outcome.allowed:
-            logger.warning("authorization script %s has no function 'connect': it denies every session", self._path)
+            logger.warning("authorization script %s has no function 'connect' and denies every session", self._path)
 
     def _host(self, script: Script, facts: Mapping[str, object], key: str, *, offline: bool = False) -> Host:
         return Host(
@@ -138,7 +137,7 @@ class LuaPolicy(Authorizer):
     def _run(self, wanted: str, facts: Mapping[str, object], key: str) -> Outcome:
         host = self._host(self._script, facts, key)
         if not self._slots.acquire(timeout=self._limits.total):
-            return Outcome("error", message=f"more than {self._limits.concurrency} authorizations at once")
+            return Outcome("error", message=f"more than {self._limits.concurrency} authorizations run at once")
         try:
             self._pacer.take()
             outcome = run(self._script, wanted, host, self._limits.memory, unsafe=self._unsafe)
@@ -152,11 +151,11 @@ class LuaPolicy(Authorizer):
 
 
 LUA_NAMES = {"host": "ip", "gateway": "gatename"}
-"""What the original calls them."""
+"""The original's names of these facts."""
 
 
 def _connection_facts(request: ConnectionRequest) -> dict[str, object]:
-    """What the methods of a script's request return, by name."""
+    """Return the results of the request's methods, by name."""
     return {LUA_NAMES.get(name, name): getattr(request, name) for name in _FIELDS}
 
 

@@ -1,4 +1,4 @@
-"""Lua itself: a fresh lupa runtime for each run. The only module that imports lupa."""
+"""A fresh lupa runtime for each run. The only module that imports lupa."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ return string.dump(chunk)
 
 
 class ScriptError(Exception):
-    """The script is no Lua. The text is Lua's: name, line and what is wrong."""
+    """The script is not valid Lua. The text is Lua's: name, line and fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Script:
     source: bytes
 
     def mentions(self, word: str) -> bool:
-        """Whether the script's text has `word` at all; what it does not mention it does not define."""
+        """Return whether `word` occurs in the script's text. A function that it does not mention is not defined."""
         return re.search(rb"\b%s\b" % word.encode("ascii"), self.source) is not None
 
 
 class Outcome(NamedTuple):
-    """What sandbox.lua returns: one of its states, and the values that belong to it."""
+    """The result of sandbox.lua: a state and its values."""
 
     state: str
     allowed: bool = False
@@ -51,11 +51,11 @@ class Outcome(NamedTuple):
 
 
 def compiled(source: bytes, name: str) -> Script:
-    """Compiles a script; `name` stands in its messages. Raises ScriptError."""
+    """Compile a script. Lua's messages contain `name`. Raises ScriptError."""
     if source.startswith(b"\x1b"):
         raise ScriptError(f"{name}:1: precompiled Lua is not accepted")
     if source.startswith(b"#"):
-        source = b"--" + source  # the line that names an interpreter
+        source = b"--" + source  # an interpreter line
     try:
         return Script(rewritten(_compile(source, "@" + name)), name, source)
     except BytecodeError as error:
@@ -76,9 +76,9 @@ def _part(name: str) -> bytes:
 
 
 def run(script: Script, wanted: str, host: Host, memory: int, *, unsafe: bool) -> Outcome:
-    """Runs `script`, then its function `wanted`. The host says afterwards whether the run was stopped.
+    """Run `script`, then its function `wanted`. Afterwards `host.stopped` shows whether a limit stopped the run.
 
-    With unsafe, the script has all of Lua's libraries and Python as well.
+    unsafe: the script has all libraries of Lua, and Python.
     """
     lua = _runtime(memory, unsafe=unsafe)
     host.attach(lua)
@@ -90,7 +90,7 @@ def run(script: Script, wanted: str, host: Host, memory: int, *, unsafe: bool) -
             *(host.tick, host.enter, host.feed, host.log, host.rewrite, host.decode, host.quote, host.number),
             *(host.stage, host.send),
         )
-    except lua51.LuaError as error:  # outside the script: too little memory for the sandbox itself, for one
+    except lua51.LuaError as error:  # outside the script, for example too little memory for the sandbox itself
         return Outcome("error", message=str(error) or type(error).__name__)
     finally:
         host.attach(None)

@@ -1,22 +1,22 @@
--- Runs one function of an authorization script inside the limits, in a runtime of its own.
+-- Run one function of an authorization script within the limits, in a fresh runtime.
 --
--- runtime.py executes this chunk once and reads what it returns:
+-- runtime.py executes this chunk once and reads its results:
 --   "done", allowed, cache, detail, identity   the function returned a boolean (and perhaps options)
 --   "absent"                                   the script defines no such function
 --   "kind"                                     the function returned something else
---   "error", message                           the script could not be loaded, or raised an error
+--   "error", message                           the script did not load, or raised an error
 --
--- Rules that keep the process alive, whatever the script does:
+-- Rules that keep the process safe from every script:
 --   * Only nil, booleans, numbers and strings cross between Lua and Python. A Lua object would need a reference,
 --     and the allocation for it may fail where lupa cannot unwind.
 --   * Each call into Python but `tick` ends with `enter`: Python lifts the memory limit for the results that lupa
 --     pushes outside protected mode, `enter` sets it again.
---   * Nothing here reads a global after the first lines: scripts may change them, and the functions' environments.
+--   * This code reads no global after the first lines, because scripts may change globals and functions' environments.
 --   * Code runs only after bytecode.py has rewritten it: Lua 5.1 writes past its stack for some functions.
---   * One call of C, or one instruction, is short: what takes long works in pieces (texts.lua, tables.lua), and the
---     longer the longest text, the fewer instructions between two looks at the limits.
---   * A limit sets `stopped`, and everything that catches errors raises again while it is set. There are no
---     finalizers (newproxy is gone) and no error handlers run by C: both would run with hooks switched off.
+--   * Each call of C and each instruction is short. Long operations work in pieces (texts.lua, tables.lua). The longer
+--     the longest text, the fewer instructions run between two checks of the limits.
+--   * A limit sets `stopped`, and functions that catch errors raise again while it is set. There are no finalizers
+--     (newproxy is removed) and C runs no error handlers: both would run with hooks switched off.
 
 local unsafe, wanted, script, chunkname, concatenate, select_number,
   texts_code, tables_code, patterns_code, strings_code, json_code, http_code,
@@ -34,14 +34,14 @@ local string, table, os, coroutine, math, package, loaded = string, table, os, c
 local sealed = setmetatable({}, { __index = function(_, name) error("the sandbox reads the global " .. name) end })
 setfenv(1, sealed)
 
-local INSTRUCTIONS = 50       -- between two looks at the limits; a look costs about 0.2 microseconds
-local LONG = 16384            -- bytes of text from which on a C function is worth a look of its own
+local INSTRUCTIONS = 50       -- between two checks of the limits; a check costs about 0.2 microseconds
+local LONG = 16384            -- bytes of text from which a C function needs its own check
 local MAX_TEXT = 1048576      -- bytes of one text
 local MAX_SOURCE = 16384      -- bytes of Lua that a script may load
-local DEEP = 200              -- levels of the stack from which on no traceback is written
+local DEEP = 200              -- levels of the stack beyond which no traceback is written
 local MAX_WORD = 4000         -- bytes of one argument of a log function
 local STEPS = 1000000         -- that one search for a pattern may take in C, about 5 ms
-local BATCH = 150             -- values in one answer of `feed`, as in host.py
+local BATCH = 150             -- values in one result of `feed`, as in host.py
 local VALUE, OPEN = 0, 1      -- operations of `feed`, as in host.py; any other closes a table
 
 -- Limits ------------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ local function crossing(host_function)
   return function(...) return returned(host_function(...)) end
 end
 
--- Notes that `text` is there. One instruction may take as long as the longest text (to compare two, for one).
+-- Record that `text` exists. One instruction can take longer for longer texts, for example to compare two.
 local longest, interval = LONG, INSTRUCTIONS
 
 local function made(text)
@@ -154,7 +154,7 @@ local function received()
   return root[1], longest_text
 end
 
--- This handles no text in one step: it need not look as often as the script.
+-- This handles no long text in one step, so it needs fewer checks than the script.
 local function receive()
   sethook(look, "", INSTRUCTIONS)
   local ok, value, longest_text = raw_pcall(received)
@@ -205,7 +205,7 @@ local function load(reader, name)
   return loadstring(concat(parts), name or "=(load)")
 end
 
--- C takes the square of the stack's depth for it, and hours for a negative level.
+-- In C this takes quadratic time in the stack's depth, and hours for a negative level.
 local function traceback(thread, message, level)
   if type(thread) ~= "thread" then thread, message, level = nil, thread, message end
   if message == nil then message = "" end
@@ -232,7 +232,7 @@ end
 local log = {}
 local send_line = crossing(log_line)
 
-local tostring      -- that of texts.lua
+local tostring      -- defined in texts.lua
 
 local function line_of(...)
   local words, size = {}, 0
@@ -286,7 +286,7 @@ local function safe_require(name)
   error("module '" .. tostring(name) .. "' not found: a script can require http, json and log", 2)
 end
 
--- What scripts see ---------------------------------------------------------------------------------------------
+-- The globals of scripts ---------------------------------------------------------------------------------------------
 
 local KEPT = { "_VERSION", "assert", "error", "getfenv", "getmetatable", "ipairs", "next", "pairs", "rawequal",
   "rawget", "rawset", "select", "setfenv", "setmetatable", "tostring", "type", "unpack" }

@@ -1,4 +1,4 @@
--- string.find, match, gmatch and gsub that cannot hold the process: in C where that is cheap, else in Lua.
+-- string.find, match, gmatch and gsub that cannot block the process: in C where this is cheap, otherwise in Lua.
 
 local lib = ...
 local raw, look, settled, plan, matcher = lib.raw, lib.look, lib.settled, lib.patterns.plan, lib.patterns.matcher
@@ -7,7 +7,7 @@ local byte, sub, concat, floor, pcall = raw.byte, raw.sub, raw.concat, raw.floor
 local c_find, c_match, c_gmatch, c_gsub = raw.find, raw.match, raw.gmatch, raw.gsub
 local made, check, text_of = lib.made, lib.texts.check, lib.texts.text_of
 
-local STEPS = lib.steps        -- that C may take in one call
+local STEPS = lib.steps        -- of one call in C
 local MAX_PATTERN = 65536      -- bytes
 
 local function text_argument(value, index, name, level)
@@ -16,7 +16,7 @@ local function text_argument(value, index, name, level)
   error("bad argument #" .. index .. " to '" .. name .. "' (string expected, got " .. type(value) .. ")", level or 3)
 end
 
--- Returns what a protected call returned; an error is raised where the script called, two functions up.
+-- Return the results of a protected call. Raise its error at the script's call, two functions up.
 local function passed(ok, ...)
   settled()
   if ok then return ... end
@@ -42,7 +42,7 @@ local function first_place(init, length)
   return init > length and length + 1 or init
 end
 
--- A plain search in pieces, each small enough for C: memchr and memcmp may compare length * size bytes.
+-- Search for plain text in pieces that are small enough for C: memchr and memcmp may compare length * size bytes.
 local function plain_find(text, wanted, place)
   local size, length = #wanted, #text
   local window = floor(STEPS * 10 / (size + 1)) + 1
@@ -137,7 +137,7 @@ local function replaced(replacement, slow, from, stop, text)
   return text_of(value) or error("invalid replacement value (a " .. type(value) .. ")", 0)
 end
 
--- `f` with its result as a text if it is a number: C would leave out digits.
+-- Wrap `f` so that a number becomes a text: C would omit digits.
 local function with_text(f)
   return function(...)
     local value = f(...)
@@ -192,7 +192,7 @@ local function gsub(text, pattern, replacement, limit)
     error("bad argument #3 to 'gsub' (string/function/table expected, got " .. type(replacement) .. ")", 2)
   end
   limit = limit == nil and #text + 1 or tonumber(limit) or 0
-  -- A function's own errors carry their place already.
+  -- The errors of a function already name their place.
   if type(replacement) == "function" then
     return bounded(substitute(text, pattern, with_text(replacement), limit))
   end

@@ -1,4 +1,4 @@
--- Functions on tables that are one call of C however long the table is, or that C does not check.
+-- Functions on tables that would be one long call of C, or that C does not check.
 
 local lib = ...
 local raw, look, made, text_of, check = lib.raw, lib.look, lib.made, lib.texts.text_of, lib.texts.check
@@ -17,7 +17,7 @@ local function table_argument(list, name)
   return list
 end
 
--- A whole number of an argument: cut off as C does. Raises an error for what is none.
+-- Return an argument as a whole number, truncated as in C. Raise an error if it is not a number.
 local function whole(value, index, name, default)
   if value == nil and default then return default end
   local number = tonumber(value)
@@ -27,7 +27,7 @@ local function whole(value, index, name, default)
   return number < 0 and -floor(-number) or floor(number)
 end
 
--- C computes the number of values with 32 bits: it passes the end of the stack if that overflows.
+-- C computes the number of values with 32 bits, and writes past the stack if that overflows.
 local function unpack(list, first, last)
   table_argument(list, "unpack")
   first = whole(first, 2, "unpack", 1)
@@ -38,7 +38,7 @@ local function unpack(list, first, last)
   return c_unpack(list, first, last)
 end
 
--- A place in C is an `int`: one that is far out would make it move 2^31 elements.
+-- A position in C is an `int`: a very large one would move 2^31 elements.
 local function insert(list, ...)
   table_argument(list, "insert")
   local count, size = select("#", ...), #list

@@ -1,7 +1,7 @@
 -- Numbers as text, `..`, string.format, and the functions that make texts as long as their arguments.
 --
--- What one call of C may take is bounded: longer texts are worked on in pieces, with a look at the limits between
--- them, and no text is longer than MAX_TEXT. sandbox.lua looks more often once a long text exists.
+-- Each call of C is short: longer texts are processed in pieces, with a check of the limits between them, and no text is
+-- longer than MAX_TEXT. sandbox.lua checks more often once a long text exists.
 
 local lib = ...
 local raw, look, made, CONCATENATE, SELECT = lib.raw, lib.look, lib.made, lib.concatenate, lib.select
@@ -11,14 +11,14 @@ local sub, byte, find, floor, c_rep = raw.sub, raw.byte, raw.find, raw.floor, ra
 
 local LONG, MAX_TEXT = lib.long, lib.max_text
 local TOO_LONG = "a text of more than " .. MAX_TEXT .. " bytes"
-local WHOLE = 1e14            -- from here on Lua 5.1 leaves out digits of whole numbers
+local WHOLE = 1e14            -- from here on Lua 5.1 omits digits of whole numbers
 local LARGEST = 2 ^ 63        -- from here on the original writes an exponent as well
 
 local function check(size, level)
   if size > MAX_TEXT then error(TOO_LONG, level + 1) end
 end
 
--- A number as the original writes it: whole numbers with all their digits.
+-- Format a number like the original: whole numbers with all their digits.
 local function digits(x)
   if (x >= WHOLE or x <= -WHOLE) and x % 1 == 0 and x < LARGEST and x > -LARGEST then return raw_format("%.0f", x) end
   return raw_tostring(x)
@@ -30,14 +30,14 @@ local function tostring(...)
   return raw_tostring(...)
 end
 
--- A text or a number as text; nil for anything else.
+-- Return a text or a number as text, and nil for other values.
 local function text_of(value)
   local kind = type(value)
   if kind == "string" then return value end
   if kind == "number" then return digits(value) end
 end
 
--- As text_of, but the error names the argument of the function that the script called.
+-- Like text_of, but raise an error that names the argument of the function that the script called.
 local function text_argument(value, index, name)
   return text_of(value)
     or error("bad argument #" .. index .. " to '" .. name .. "' (string expected, got " .. type(value) .. ")", 3)
@@ -61,8 +61,8 @@ local function pair(a, b)
   return (handler(a, b))
 end
 
--- What calling a number does: the code that bytecode.py has rewritten calls CONCATENATE with the operands of a chain
--- of `..`, and SELECT as `select`. Before its `...` this must have no parameters of its own, as bytecode.py says.
+-- The call of a number. Code that bytecode.py rewrote calls CONCATENATE with the operands of a chain of `..`, and SELECT as
+-- `select`. This function must have no parameters before `...`, for the reason in bytecode.py.
 local function call(...)
   local magic, a, b = ...
   if magic == SELECT then return select(select(2, ...)) end
@@ -89,7 +89,7 @@ end
 
 -- Long texts ---------------------------------------------------------------------------------------------------
 
--- `f` of a text whose bytes it changes one by one, or together if `backwards`.
+-- Apply `f`, which changes a text byte by byte, or reverses it if `backwards`.
 local function piecewise(f, text, backwards)
   if #text <= LONG then return f(text) end
   local parts, count = {}, floor((#text - 1) / LONG) + 1
@@ -120,7 +120,7 @@ end
 
 local NUMBERS = { c = 1, d = 1, i = 1, o = 1, u = 1, x = 1, X = 1, e = 1, E = 1, f = 1, g = 1, G = 1 }
 
--- Takes a format apart: texts, and tables with the conversion `kind`, its C format `spec` and what %s needs.
+-- Parse a format into texts and tables, which have the conversion `kind`, its C format `spec` and the fields for %s.
 local function plan_of(layout)
   local plan, at = {}, 1
   while true do
@@ -146,7 +146,7 @@ local function plan_of(layout)
   return plan
 end
 
--- %s takes any value, as in the original, and texts with any bytes in them.
+-- %s takes any value, as in the original, and texts with any bytes.
 local function padded(item, text)
   if item.precision then text = sub(text, 1, item.precision) end
   local missing = item.width - #text

@@ -1,7 +1,7 @@
-"""URLs as Go's net/url reads and writes them, so that a script's request goes where the original sent it.
+"""URLs as Go's net/url parses and writes them, so that a script's request goes to the same place as with the original.
 
-A text here has one character for each byte. What a script wrote is sent as it is, escapes and dot segments included;
-only a path with a character that may not stand in one is escaped anew, as a whole. Source: net/url of Go.
+Texts have one character for each byte. A URL is sent as the script wrote it, including escapes and dot segments. Only a
+path with an invalid character is escaped again, as a whole. Source: net/url of Go.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A URL taken apart. `authority` is the host and port as written, `path` and `query` as they are sent."""
+    """The parts of a URL. authority: the host and port as written. path, query: as they are sent."""
 
     scheme: str = ""
     user: tuple[str, str | None] | None = None
@@ -45,12 +45,12 @@ class Url:
 
     @property
     def host(self) -> str:
-        """The name or address to connect to. Raises ValueError for what cannot be one."""
+        """The name or address to connect to. Raises ValueError if it is invalid."""
         host = self.authority if self.authority.endswith("]") else self.authority.rpartition(":")[0] or self.authority
         host = host.removeprefix("[").removesuffix("]").replace("%25", "%")
         if not host.isascii():
             host = host.encode("latin-1").decode("utf-8").encode("idna").decode("ascii")
-        if not _NAME.fullmatch(host):  # the resolver would raise an error of its own
+        if not _NAME.fullmatch(host):  # the resolver would raise another error
             raise ValueError("invalid host in the URL")
         return host
 
@@ -72,13 +72,13 @@ class Url:
 
     @property
     def target(self) -> str:
-        """What the request line asks for: the path and the query."""
+        """The target of the request line: the path and the query."""
         query = "" if self.query is None else "?" + _QUERY_UNSAFE.sub(lambda c: f"%{ord(c[0]):02X}", self.query)
         return f"{self.path or '/'}{query}"
 
 
 def parse_url(text: str) -> Url:
-    """Take the URL of a request apart. Raises ValueError with what is wrong with it."""
+    """Parse the URL of a request. Raises ValueError, whose text names the fault."""
     url = _parse(text)
     if url.scheme not in DEFAULT_PORTS:
         raise ValueError("unsupported protocol scheme")
@@ -94,7 +94,7 @@ def with_query(url: Url, query: str) -> Url:
 
 
 def joined(base: Url, reference: str) -> Url:
-    """Return the URL that a redirect from `base` leads to. Raises ValueError."""
+    """Return the target of a redirect from `base`. Raises ValueError."""
     url = _parse(reference)
     if url.authority:
         url = replace(url, scheme=url.scheme or base.scheme, path=_resolved(url.path, ""))
@@ -113,7 +113,7 @@ def _check(text: str) -> None:
     if _CONTROL.search(text):
         raise ValueError("invalid control character in URL")
     if len(text) > MAX_URL:
-        raise ValueError(f"a URL of more than {MAX_URL} bytes")
+        raise ValueError(f"the URL has more than {MAX_URL} bytes")
 
 
 def _parse(text: str) -> Url:
@@ -163,7 +163,7 @@ def _escaped_path(path: str) -> str:
 
 
 def _resolved(base: str, reference: str) -> str:
-    """The path of `reference` seen from `base`, without dot segments."""
+    """Resolve `reference` against the path `base`, without dot segments."""
     full = reference if reference.startswith("/") else base[: base.rfind("/") + 1] + reference if reference else base
     if not full:
         return ""

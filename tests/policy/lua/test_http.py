@@ -84,7 +84,7 @@ class TestResponse:
     @pytest.mark.parametrize("status", [400, 404, 500, 503])
     def test_an_error_status_is_a_success(self, fetch: Callable[..., str], status: int) -> None:
         end = fetch(f'http.get(url .. ("x"):rep({MAX_URL}))', "wrong:sub(-40)")
-        assert end.endswith(f"a URL of more than {MAX_URL} bytes")
+        assert end.endswith(f"the URL has more than {MAX_URL} bytes")
 
     def test_headers_are_canonical_and_single(self, fetch: Callable[..., str]) -> None:
         assert fetch("http.get(url)", 'r.headers["Content-Type"] .. r.headers["X-Twice"] .. r.headers.Etag') == (
@@ -203,7 +203,7 @@ class TestRequest:
 
     def test_a_long_url_is_refused(self, fetch: Callable[..., str], server: HttpServer) -> None:
         end = fetch(f'http.get(url .. ("x"):rep({MAX_URL}))', "wrong:sub(-40)")
-        assert end.endswith(f"a URL of more than {MAX_URL} bytes")
+        assert end.endswith(f"the URL has more than {MAX_URL} bytes")
         assert not server.received
 
     @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_a_text_is_quoted_so_that_any_parser_reads_it(text: str) -> None:
 
 
 def test_flatten_refuses_what_lua_has_no_type_for() -> None:
-    with pytest.raises(TypeError, match="cannot hand a object to Lua"):
+    with pytest.raises(TypeError, match="cannot pass a object to Lua"):
         list(jsontext.flatten({"a": object()}))
 
 
