@@ -157,7 +157,7 @@ GREENLETS: dict[str, tuple[Running, Any, str]] = {
     "balance": (balancing, balance.Balance, "rebalance"),
     "history": (running_proxy, history.History, "sample"),
     "expiry": (running_proxy, registry.SessionRegistry, "expire"),
-    "the proxy's lag": (running_proxy, history.History, "_late"),
+    "the proxy's lag": (running_proxy, history.History, "_record_lag"),
     "heartbeat": (working, worker, "Beat"),
     "heeding": (working, worker.Channel, "receive"),
     "the agent's link": (running_agent, keeper.Keeper, "_try_all"),
