@@ -1,15 +1,15 @@
-"""Which worker holds which gateway: one interface, so that a worker need not know how far the proxy reaches.
+"""The directory: which worker holds which gateway. One interface serves a single worker, one machine and several.
 
-A worker joins with an address at which the others reach it, and renews its lease. A registration claims a name, and
-keeps it until it is released or its worker's lease has run out. An entry may be stale: a worker that finds it so heals
-it.
+A worker joins with the address at which the others reach it, and renews its lease. A registration claims a name, and
+keeps it until the name is released or the worker's lease expires. An entry may be stale; a worker that finds a stale
+entry removes it.
 
 sqlite         the directory of several workers on one machine
-steady         the same, served on from memory while its file cannot be written
+steady         the same, but it continues from memory while its file cannot be written
 redis          the directory of several machines
-redis_scripts  its atomic steps, in Lua
-redis_server   what is asked of the server itself
-choose         the directory that a URL means
+redis_scripts  atomic operations on the Redis server, in Lua
+redis_server   the connection to the Redis server or its Sentinels
+choose         opens the directory for a URL
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from dataclasses import dataclass
 from hubble.base.errors import HubbleError
 
 MOMENT = 3.0
-"""Seconds for which it is known that a name was held."""
+"""Seconds for which the directory remembers that a name was held."""
 LEASE = 10.0
-"""Seconds for which a worker is believed to live after it has said so."""
+"""Seconds after its last renewal until a worker counts as dead."""
 
 
 class DirectoryError(HubbleError):
-    """The directory could not do what was asked: its file or its server is out of order."""
+    """The directory's file or server is unavailable."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker, and where the others reach it: those of its own machine, `node`, at `address`, the rest at `remote`.
+    """A worker and its addresses: `address` for workers of its own machine, `node`, and `remote` for all others.
 
-    Either is `unix:PATH`, `tcp:HOST:PORT`, or empty.
+    Each address is `unix:PATH`, `tcp:HOST:PORT`, or empty.
     """
 
     id: str
@@ -48,30 +48,30 @@ class Worker:
 
 @dataclass(frozen=True)
 class Registration:
-    """A gateway's name, as held by a worker. `owner` is a digest of the agent's instance; "": protocol 0.1 has none."""
+    """A gateway's name, held by a worker. `owner` is a digest of the agent's instance, or "" for protocol 0.1."""
 
     name: str
     worker: str
     epoch: int = 0
     owner: str = ""
 
-    def outdoes(self, other: Registration) -> bool:
-        """Whether this is the return of the very agent whose earlier registration `other` is."""
+    def supersedes(self, other: Registration) -> bool:
+        """Return whether `other` is an earlier registration of the same agent."""
         return bool(self.owner) and self.owner == other.owner and self.epoch > other.epoch
 
 
 class Directory(ABC):
-    """What the workers know of each other; each of them has an object of its own.
+    """The shared knowledge of workers and registrations; each worker has its own object.
 
-    Its calls may wait for a disk or a network, but not for long, and let other greenlets run meanwhile. All of them
-    raise DirectoryError.
+    Calls may wait briefly for a disk or a network, and let other greenlets run meanwhile. All calls may raise
+    DirectoryError.
     """
 
     on_taken: Callable[[Registration], None]
-    """Called, in a greenlet of its own, where the directory can tell that another worker has got one of our names."""
+    """Called in a separate greenlet with the registration by which another worker has taken a name of this worker."""
 
     is_linked: Callable[[str], bool]
-    """Tells whether this worker has a live link to another: then that one lives, whatever has become of its lease."""
+    """Returns whether this worker has a live link to another, which then lives even if its lease has expired."""
 
     def __init__(self) -> None:
         self.on_taken = lambda registration: None
@@ -79,72 +79,72 @@ class Directory(ABC):
 
     @property
     def trouble(self) -> str:
-        """Why the directory is out of reach now, in a few words; "" if it is not."""
+        """Return in a few words why the directory is unavailable, or "" if it is available."""
         return ""
 
     @abstractmethod
     def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
-        """The worker is there, with these registrations of its own and no others.
+        """Add the worker with exactly these registrations; return the holders of the names that it did not get.
 
-        Of names that others hold it gets those that its registration outdoes; the holders of the rest are returned.
+        A name that another worker holds is taken from it only if the new registration supersedes the holder's.
         """
 
     @abstractmethod
     def renew(self, worker: Worker) -> bool:
-        """The worker lives. False if the directory knows less, or more, of it than is so: it must join again."""
+        """Renew the worker's lease. Return False if its entries are incomplete or wrong: it must then join again."""
 
     @abstractmethod
     def leave(self, worker_id: str) -> None:
-        """The worker is gone, and its registrations with it."""
+        """Remove a worker and its registrations."""
 
     @abstractmethod
     def worker(self, worker_id: str) -> Worker | None:
-        """The worker with this id, or None."""
+        """Return the worker with this id, or None."""
 
     @abstractmethod
     def workers(self) -> list[Worker]:
-        """All workers whose leases run."""
+        """Return all workers whose leases have not expired."""
 
     @abstractmethod
     def find(self, name: str) -> Registration | None:
-        """Who holds a name, or None."""
+        """Return the registration of a name, or None."""
 
     @abstractmethod
     def was_held(self, name: str) -> bool:
-        """Whether the name is held, or was until less than MOMENT ago: its gateway may be about to return."""
+        """Return whether the name is held, or was within the last MOMENT: its gateway may be about to reconnect."""
 
     @abstractmethod
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
-        """Take a name, at once and for one claimant only, if it is free or held exactly as `replaces` says.
+        """Claim a name atomically if it is free or its registration equals `replaces`.
 
-        None if it was taken; otherwise its holder.
+        Return None on success, otherwise the current registration.
         """
 
     @abstractmethod
     def release(self, registration: Registration) -> None:
-        """Give a name back; nothing happens if somebody else holds it."""
+        """Release a name; do nothing if another registration holds it."""
 
-    def learn(self, registration: Registration) -> None:  # noqa: B027  (most need not be told)
-        """Another worker has got a name and tells it itself, since the directory is out of reach."""
+    def learn(self, registration: Registration) -> None:  # noqa: B027  (most directories need no announcements)
+        """Record a registration that another worker announces directly while the directory is unavailable."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
 
 
 def owner_digest(instance: bytes) -> str:
-    """What may be stored of an agent's instance, which is a secret."""
+    """Return the digest of an agent's instance, which is secret, for storing; "" for an empty instance."""
     return hashlib.sha256(b"hubble instance" + instance).hexdigest()[:32] if instance else ""
 
 
 class Lately:
-    """Names that were given back less than MOMENT ago."""
+    """Names that were released within the last MOMENT."""
 
     def __init__(self) -> None:
         self._names: OrderedDict[str, float] = OrderedDict()
 
     def add(self, name: str) -> None:
-        """The name was given back just now."""
+        """Record that a name has just been released."""
         now = time.monotonic()
         self._names.pop(name, None)
         self._names[name] = now + MOMENT
@@ -156,7 +156,7 @@ class Lately:
 
 
 class LocalDirectory(Directory):
-    """For a proxy of one worker: everything is here."""
+    """The directory of a proxy with one worker, in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class LocalDirectory(Directory):
         refused = []
         for registration in registrations:
             holder = self.claim(registration)
-            if holder is not None and registration.outdoes(holder):
+            if holder is not None and registration.supersedes(holder):
                 holder = self.claim(registration, holder)
             if holder is not None:
                 refused.append(holder)

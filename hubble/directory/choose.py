@@ -1,4 +1,4 @@
-"""From the URL of a directory that machines share to the directory."""
+"""Opens the directory that several machines share."""
 
 from __future__ import annotations
 
@@ -13,5 +13,7 @@ def open_directory(url: str) -> Directory:
     except ModuleNotFoundError as error:
         if error.name != "redis":
             raise
-        raise UsageError("--cluster needs the Python package redis: pip install 'hubble-tunnel[cluster]'") from None
+        raise UsageError(
+            "--cluster needs the Python package redis; install it with pip install 'hubble-tunnel[cluster]'"
+        ) from None
     return RedisDirectory(url)

@@ -1,8 +1,8 @@
-"""The directory of several machines' workers: a Redis server, and in each worker a copy of all that it says.
+"""The directory of several machines: a Redis server, and a complete copy in each worker.
 
-Whoever is looked for is found in the copy, which the server keeps up to date by its notifications. While the server is
-away the copy serves on; what is claimed meanwhile is known here alone, and told to it when the worker joins again. What
-has changed there meanwhile is found out by reading all of it anew.
+Lookups use the copy, which the server's notifications keep up to date. While the server is unreachable, the copy stays
+in use. Names claimed meanwhile are recorded in the copy alone, and written to the server when the worker joins again.
+After a reconnection the worker reads all entries again, because it has missed notifications.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ T = TypeVar("T")
 
 RECONNECT_PAUSE = 0.5
 QUIET, SILENT = 5.0, 10.0
-"""Seconds without a notification after which the server is asked for a sign of life, and counts as away."""
+"""Seconds without a notification after which the server is pinged, and after which it counts as unreachable."""
 SCAN = 1000
-"""Names that are read at a time."""
+"""Names that one request reads."""
 
 
-class _Away(Exception):
-    """The server cannot be asked."""
+class _Unreachable(Exception):
+    """The server is unreachable."""
 
 
 class _Entry(NamedTuple):
-    """A registration and the version it came with; 0 if the server does not know it yet."""
+    """A registration and its version on the server; 0 if the server does not have it yet."""
 
     registration: Registration
     version: int = 0
 
 
 class RedisDirectory(Directory):
-    """`url` as `redis_server.client` takes it. Its calls take a second at most, and raise nothing.
+    """A directory on a Redis server; `url` as for `redis_server.client`. Calls take at most a second and never raise.
 
-    Raises UsageError for a URL that is none. A server that is not there yet is waited for in the background.
+    Raises UsageError if the URL is invalid. If the server is unreachable, the object retries in the background.
     """
 
     def __init__(self, url: str, *, lease: float = LEASE) -> None:
         super().__init__()
-        self._redis: Any = client(url)  # the types of its answers say nothing
+        self._redis: Any = client(url)  # redis declares no useful result types
         self._where = shown(url)
         self._lease = lease
         self._trouble = "not connected yet"
@@ -64,7 +64,7 @@ class RedisDirectory(Directory):
         self._lately = Lately()
         self._me = ""
         self._unconfirmed: set[str] = set()
-        """Workers that are known, but not to the server: since it is back, or because it is out of their reach."""
+        """Workers in the copy that the server does not have: it lost its data, or they cannot reach it."""
         self._confirm_by = 0.0
         self._must_join = False
         self._claiming = 0
@@ -84,7 +84,7 @@ class RedisDirectory(Directory):
 
     @property
     def trouble(self) -> str:
-        return self._trouble and "the directory is away"  # the details may be of no concern to who asks
+        return self._trouble and "the directory is unreachable"  # /readyz shows this to any client: no details
 
     def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
         wanted = list(registrations)
@@ -95,7 +95,7 @@ class RedisDirectory(Directory):
             self._drop(entry.registration)
         try:
             entries = self._tell_all(worker, wanted)
-        except _Away:
+        except _Unreachable:
             self._must_join = True
             for registration in wanted:
                 self._keep(_Entry(registration), mine=True)
@@ -106,7 +106,7 @@ class RedisDirectory(Directory):
         return [entry.registration for entry in entries if entry.registration.worker != worker.id]
 
     def _tell_all(self, worker: Worker, wanted: list[Registration]) -> list[_Entry]:
-        """Join, and tell the server of all registrations: who holds each name then. Raises _Away."""
+        """Join, write all registrations to the server, and return the entry of each name. Raises _Unreachable."""
         fields = json.dumps([worker.address, worker.node, worker.remote])
         held = self._ask(lambda: self._join(args=[worker.id, fields]))
         entries = []
@@ -122,14 +122,14 @@ class RedisDirectory(Directory):
 
     def renew(self, worker: Worker) -> bool:
         if self._trouble:
-            return True  # nothing can be said: the worker joins when the server is back
+            return True  # the worker joins again once the server is reachable
         if self._unconfirmed and time.monotonic() > self._confirm_by:
             for worker_id in [one for one in self._unconfirmed if not self.is_linked(one)]:
                 self._forget_worker(worker_id)
         known = "" if self._claiming else str(len(self._mine))
         try:
             renewed = self._ask(lambda: self._renew(args=[worker.id, self._lease, known]))
-        except _Away:
+        except _Unreachable:
             return True
         return bool(renewed) and not self._must_join
 
@@ -150,7 +150,7 @@ class RedisDirectory(Directory):
     def find(self, name: str) -> Registration | None:
         entry = self._names.get(name)
         if entry is None and (text := self._try(lambda: self._redis.hget(scripts.NAMES, name))):
-            entry = _entry(name, text)  # its notification is on its way
+            entry = _entry(name, text)  # the notification has not arrived yet
         return entry.registration if entry else None
 
     def was_held(self, name: str) -> bool:
@@ -159,11 +159,11 @@ class RedisDirectory(Directory):
     def claim(self, registration: Registration, replaces: Registration | None = None) -> Registration | None:
         known = self._names.get(registration.name)
         if known and known.registration.worker in self._unconfirmed and known.registration != replaces:
-            return known.registration  # the server has dropped it, but its worker lives
+            return known.registration  # the server has lost the entry, but its worker lives
         self._claiming += 1
         try:
             outcome, text = self._ask(lambda: self._claim(args=_fields(registration) + _fields(replaces)))
-        except _Away:
+        except _Unreachable:
             outcome, text = "unknown worker", ""
         finally:
             self._claiming -= 1
@@ -180,7 +180,7 @@ class RedisDirectory(Directory):
     def learn(self, registration: Registration) -> None:
         known = self._names.get(registration.name)
         is_needed = self._trouble or registration.worker in self._unconfirmed
-        if is_needed and (known is None or registration.outdoes(known.registration)):
+        if is_needed and (known is None or registration.supersedes(known.registration)):
             self._names[registration.name] = _Entry(registration)
             if self._mine.pop(registration.name, None) is not None:
                 gevent.spawn(self.on_taken, registration)
@@ -193,7 +193,7 @@ class RedisDirectory(Directory):
     # The copy.
 
     def _claim_here(self, registration: Registration, replaces: Registration | None) -> Registration | None:
-        """The server cannot decide now: what is known here does, until the worker joins again."""
+        """Decide a claim by the copy alone while the server is unreachable; the worker joins again later."""
         holder = self._names.get(registration.name)
         if holder is not None and holder.registration != replaces:
             return holder.registration
@@ -225,68 +225,68 @@ class RedisDirectory(Directory):
                 self._lately.add(name)
 
     def _learn(self, text: str) -> None:
-        """Take in a notification."""
-        what, which, entry, version = json.loads(text)
-        if what == "worker":
+        """Apply a notification to the copy."""
+        kind, key, entry, version = json.loads(text)
+        if kind == "worker":
             if entry:
-                if which in self._unconfirmed:
-                    self._forget_worker(which)  # what it has now follows
-                self._workers[which] = _worker(which, entry)
-            elif which in self._workers and self.is_linked(which):
-                log.warning("worker %s is cut off from the directory at %s; its names stay", which, self._where)
-                self._unconfirmed.add(which)
+                if key in self._unconfirmed:
+                    self._forget_worker(key)  # notifications of its current names follow
+                self._workers[key] = _worker(key, entry)
+            elif key in self._workers and self.is_linked(key):
+                log.warning("worker %s cannot reach the directory at %s; keeping its names", key, self._where)
+                self._unconfirmed.add(key)
             else:
-                self._workers.pop(which, None)
+                self._workers.pop(key, None)
             return
-        known = self._names.get(which)
+        known = self._names.get(key)
         if known is not None and version <= known.version:
-            return  # older than what an answer has told already
-        mine = self._mine.get(which)
+            return  # the copy is newer, from the answer to a request
+        mine = self._mine.get(key)
         if not entry:
             if known is not None and known.registration.worker in self._unconfirmed:
-                return  # it was dropped with the lease of a worker that lives
-            if mine is None:  # a name of ours that was dropped there is told again by the next join
-                self._names.pop(which, None)
-                self._lately.add(which)
+                return  # the lease has expired, but the worker lives
+            if mine is None:  # the next join writes a lost name of this worker again
+                self._names.pop(key, None)
+                self._lately.add(key)
             return
-        new = _entry(which, entry)
+        new = _entry(key, entry)
         if mine is None and new.registration.worker == self._me:
-            return  # given up since; or its answer is on its way
-        self._names[which] = new
+            return  # released since, or the answer to the claim has not arrived yet
+        self._names[key] = new
         if mine is not None and new.registration.worker != mine.registration.worker:
-            del self._mine[which]
+            del self._mine[key]
             gevent.spawn(self.on_taken, new.registration)
 
     # The server.
 
     def _ask(self, question: Callable[[], Any]) -> Any:
-        """The server's answer. Raises _Away at once while it is known to be away, or after a second."""
+        """Return the server's answer. Raises _Unreachable, at once if the server is known to be, or after PATIENCE."""
         if self._trouble or self._closed:
-            raise _Away
+            raise _Unreachable
         try:
             with gevent.Timeout(PATIENCE, redis.TimeoutError("no answer")):
                 return question()
-        except (redis.RedisError, OSError, ValueError) as error:  # ValueError: closed while it was being asked
+        except (redis.RedisError, OSError, ValueError) as error:  # ValueError: closed during the request
             if not self._closed:
                 self._lose(error)
-            raise _Away from error
+            raise _Unreachable from error
 
     def _try(self, question: Callable[[], Any]) -> Any:
-        """The server's answer, or None."""
+        """Return the server's answer, or None if it is unreachable."""
         try:
             return self._ask(question)
-        except _Away:
+        except _Unreachable:
             return None
 
     def _lose(self, error: Exception) -> None:
         if str(error) != self._trouble:
-            log.error("the directory at %s is away: %s; what is known here serves on", self._where, error)
-        self._trouble = str(error) or "away"
+            log.error("the directory at %s is unreachable: %s; continuing from memory", self._where, error)
+        self._trouble = str(error) or "unreachable"
         self._must_join = True
         self._failed.set()
 
     def _follow(self) -> None:
-        """Keep the copy up to date, for ever."""
+        """Keep the copy up to date until killed."""
         while True:
             self._failed.clear()
             try:
@@ -301,30 +301,30 @@ class RedisDirectory(Directory):
         with gevent.Timeout(PATIENCE, redis.TimeoutError("no answer")):
             notifications.subscribe(scripts.CHANGES)
         self._read_all()
-        self._redis.incr(scripts.VERSION)  # a server that takes no writes is as good as away
+        self._redis.incr(scripts.VERSION)  # a server that refuses writes counts as unreachable
         if self._trouble:
-            log.info("the directory at %s is there", self._where)
+            log.info("connected to the directory at %s", self._where)
         self._trouble = ""
         self._ready.set()
-        heard = asked = time.monotonic()
+        received = pinged = time.monotonic()
         while not self._failed.is_set():
             message = notifications.get_message(timeout=1.0)
             now = time.monotonic()
             if message is not None:
-                heard = now
+                received = now
                 if message["type"] == "message":
                     self._learn(message["data"])
-            elif now - heard > SILENT:
-                raise redis.TimeoutError("silent")
-            elif now - max(heard, asked) > QUIET:
-                asked = now
+            elif now - received > SILENT:
+                raise redis.TimeoutError("no answer to a ping")
+            elif now - max(received, pinged) > QUIET:
+                pinged = now
                 notifications.ping()
 
     def _read_all(self) -> None:
-        """Read everything anew. What changes meanwhile is notified, and taken in afterwards.
+        """Read all entries again. Notifications of changes meanwhile are applied afterwards.
 
-        A server that was restarted has forgotten all. Until the others have told it again, for the time of a lease,
-        what was known of them before stays.
+        A server that was restarted may have lost its data. So entries of workers that it does not have stay for the
+        time of a lease, until these workers have joined again.
         """
         names: dict[str, _Entry] = {}
         cursor = None
@@ -345,8 +345,8 @@ class RedisDirectory(Directory):
             if entry.registration.worker in self._unconfirmed
         }
         self._names = {**kept, **self._mine, **names}
-        known_still = {worker_id: self._workers[worker_id] for worker_id in self._unconfirmed}
-        self._workers = known_still | {worker_id: _worker(worker_id, text) for worker_id, text in workers.items()}
+        unconfirmed = {worker_id: self._workers[worker_id] for worker_id in self._unconfirmed}
+        self._workers = unconfirmed | {worker_id: _worker(worker_id, text) for worker_id, text in workers.items()}
 
 
 def _portions(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,17 +1,17 @@
-"""What runs on the Redis server, each script at once and alone. All times are the server's own.
+"""Scripts that run atomically on the Redis server. All times are by the server's clock.
 
-A name costs about 50 microseconds, in which the server answers nobody: who has many of them does it in portions.
+A name costs about 50 microseconds, during which the server is blocked. So workers process many names in portions.
 
-`hubble:names` (hash) holds for each name a JSON list: worker, epoch (as text), owner, version. The version grows with
-every change. `hubble:held:WORKER` (set) are a worker's names. `hubble:workers` (hash) holds for each id a JSON list of
-the other fields of Worker, `hubble:seen` (sorted set) when it last renewed its lease. Each change is published on
-`hubble:changes` as a JSON list: what has changed ("name" or "worker"), which, its new entry or "", the version.
+`hubble:names` (hash): for each name a JSON list of worker, epoch (as text), owner and version, which grows with every
+change. `hubble:held:WORKER` (set): a worker's names. `hubble:workers` (hash): for each worker id a JSON list of the
+other fields of Worker. `hubble:seen` (sorted set): the time of each worker's last renewal. Each change is published on
+`hubble:changes` as a JSON list of the kind ("name" or "worker"), the key, the new entry or "", and the version.
 """
 
 from __future__ import annotations
 
 PORTION = 1000
-"""Names that a script deals with at a time."""
+"""The most names that one call of a script processes."""
 
 NAMES, WORKERS, CHANGES, VERSION = "hubble:names", "hubble:workers", "hubble:changes", "hubble:version"
 
@@ -25,8 +25,8 @@ local function now()
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local function publish(what, which, entry, version)
-  redis.call('PUBLISH', CHANGES, cjson.encode({what, which, entry, version}))
+local function publish(kind, key, entry, version)
+  redis.call('PUBLISH', CHANGES, cjson.encode({kind, key, entry, version}))
 end
 
 local function get(name)
@@ -70,7 +70,7 @@ end
 CLAIM = (
     _COMMON
     + """
--- name, worker, epoch, owner; then those of what it may replace, or nothing.
+-- name, worker, epoch, owner; then the same fields of a registration that it may replace, or nothing.
 -- Returns {"claimed" | "held" | "unknown worker", the entry}.
 local name, worker, epoch, owner = unpack(ARGV, 1, 4)
 if redis.call('HEXISTS', WORKERS, worker) == 0 then return {'unknown worker', ''} end
@@ -92,7 +92,7 @@ if holder and is(holder, ARGV[2], ARGV[3], ARGV[4]) then drop(ARGV[1]) end
 LEAVE = (
     _COMMON
     + """
--- worker. Returns how many of its names are left: if any, it is to be run again.
+-- worker. Returns the number of its names that are left; if it is not 0, call the script again.
 return leave(ARGV[1])
 """
 )
@@ -111,8 +111,8 @@ return redis.call('SMEMBERS', 'hubble:held:' .. ARGV[1])
 TELL = (
     _COMMON
     + """
--- worker; then name, epoch, owner of registrations that it has.
--- Returns name and entry of each, whether it is its own now or another's.
+-- worker; then name, epoch, owner of each of its registrations.
+-- Returns the name and the current entry of each, which may be another worker's.
 local worker, result = ARGV[1], {}
 for i = 2, #ARGV, 3 do
   local name, epoch, owner = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -131,7 +131,7 @@ return result
 DROP = (
     _COMMON
     + """
--- worker; then names that it has no more
+-- worker; then names that it no longer has
 for i = 2, #ARGV do
   local holder = get(ARGV[i])
   if holder and holder[1] == ARGV[1] then drop(ARGV[i]) end
@@ -142,7 +142,7 @@ end
 RENEW = (
     _COMMON
     + """
--- worker, the seconds of a lease, how many names it holds ("": it does not know just now)
+-- worker, the seconds of a lease, the number of names it holds ("": unknown while a claim is under way)
 local time = now()
 for _, dead in ipairs(redis.call('ZRANGEBYSCORE', SEEN, '-inf', time - tonumber(ARGV[2]))) do
   if dead ~= ARGV[1] then leave(dead) end

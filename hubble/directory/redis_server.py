@@ -1,4 +1,4 @@
-"""From a URL to a client of the Redis server: plain, with TLS, or wherever Sentinels say that the server is."""
+"""Creates the client of the Redis server from a URL: plain, with TLS, or located by Sentinels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from redis.sentinel import Sentinel
 from hubble.base.errors import UsageError
 
 PATIENCE = 1.0
-"""Seconds that the server may take to be connected to, and to answer."""
+"""Seconds within which the server must accept a connection, and answer a request."""
 FORMS = (
     "redis://[user:password@]host[:port][/db], rediss:// for TLS, "
     "redis+sentinel://[user:password@]host[:port],host[:port].../service[/db], or rediss+sentinel://"
@@ -24,15 +24,15 @@ _OF_SENTINELS = {"sentinel_username": "username", "sentinel_password": "password
 
 
 def client(url: str) -> redis.Redis:
-    """A client, not yet connected. Raises UsageError for a URL that is none; its text does not show the password."""
+    """Return a client that is not connected yet. Raises UsageError, without the password, if the URL is invalid."""
     try:
         return _client(url)
     except (ValueError, TypeError):
-        raise UsageError(f"the URL of --cluster cannot be understood; it should look like {FORMS}") from None
+        raise UsageError(f"--cluster: invalid URL; write {FORMS}") from None
 
 
 def shown(url: str) -> str:
-    """The URL for people: without user, password and options."""
+    """Return the URL without user, password and options, for log lines."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

@@ -1,4 +1,4 @@
-"""The directory of one machine's workers: an SQLite file that they share. It needs no set-up, and survives them."""
+"""The directory of one machine's workers: a shared SQLite file. It needs no setup, and outlives a crashed worker."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hubble.directory import LEASE, MOMENT, Directory, DirectoryError, Registrat
 log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT = 3.0
-"""Seconds that a call waits while another worker writes, which takes less than a millisecond unless it hangs."""
+"""Seconds that a call waits for another worker's write, which normally takes less than a millisecond."""
 BUSY_PAUSE = 0.005
 
 VERSION = 1
-"""Of the tables; it changes with them."""
+"""The version of the tables."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workers (id TEXT PRIMARY KEY, address TEXT, node TEXT, remote TEXT, seen REAL);
 CREATE TABLE IF NOT EXISTS registrations (name TEXT PRIMARY KEY, worker TEXT, epoch INTEGER, owner TEXT);
@@ -34,9 +34,10 @@ _REGISTRATION = "name, worker, epoch, owner"
 
 
 class SQLiteDirectory(Directory):
-    """Leases are kept by the clock of the machine, `clock`. The file holds nothing that outlives the proxy.
+    """A directory in the file `path`. `clock` times the leases. The file holds no data that must outlive the proxy.
 
-    If it is deleted, the next `renew` of each worker makes it anew. Raises DirectoryError if it cannot be opened.
+    If the file is deleted, the next `renew` of a worker creates it again. Raises DirectoryError if the file cannot be
+    opened.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time, lease: float = LEASE) -> None:
@@ -46,7 +47,7 @@ class SQLiteDirectory(Directory):
         self._lease = lease
         self._trouble = ""
         self._claimed: dict[str, Registration] = {}
-        """What was claimed through this object: `renew` compares it with what the file says."""
+        """The registrations claimed through this object; `renew` compares their number with the file."""
         self._open()
 
     @property
@@ -64,7 +65,7 @@ class SQLiteDirectory(Directory):
             )
             for registration in registrations:
                 holder = self._find(registration.name)
-                if holder is None or registration.outdoes(holder):
+                if holder is None or registration.supersedes(holder):
                     self._put(registration)
                 else:
                     refused.append(holder)
@@ -75,7 +76,7 @@ class SQLiteDirectory(Directory):
             self._reopen_if_deleted()
             renewed = self._renew(worker)
         except DirectoryError:
-            self._trouble = "the directory is out of order"  # the details may be of no concern to who asks
+            self._trouble = "the directory is unavailable"  # /readyz shows this to any client: no details
             raise
         self._trouble = ""
         return renewed
@@ -167,23 +168,23 @@ class SQLiteDirectory(Directory):
 
     def _open(self) -> None:
         try:
-            # Its own way of waiting would block the hub.
+            # SQLite's own wait for a lock would block the hub.
             self._database = sqlite3.connect(self._path, timeout=0, isolation_level=None)
             self._patiently("PRAGMA journal_mode = WAL")
-            self._patiently("PRAGMA synchronous = OFF")  # after a crash of the machine the file is of no use
+            self._patiently("PRAGMA synchronous = OFF")  # after a crash of the machine the file is useless anyway
             self._check_version()
             for statement in _SCHEMA.strip().splitlines():
                 self._patiently(statement)
             self._inode = self._path.stat().st_ino
         except (sqlite3.Error, OSError) as error:
-            raise DirectoryError(f"the directory {self._path} cannot be opened: {error}") from error
+            raise DirectoryError(f"cannot open the directory {self._path}: {error}") from error
 
     def _check_version(self) -> None:
-        """Workers of two versions meet here when one takes over from the other."""
+        """Check the tables' version: during a takeover, two versions of Hubble may use the file."""
         (version,) = self._patiently("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
             raise DirectoryError(
-                f"the directory {self._path} is that of another version of Hubble: end the proxy that uses it first"
+                f"the directory {self._path} belongs to another version of Hubble; stop the proxy that uses it first"
             )
         if version == 0:
             self._patiently(f"PRAGMA user_version = {VERSION}")
@@ -192,7 +193,7 @@ class SQLiteDirectory(Directory):
         with suppress(FileNotFoundError):
             if self._path.stat().st_ino == self._inode:
                 return
-        log.error("the directory %s was deleted: it is made anew", self._path)
+        log.error("the directory %s was deleted; creating it again", self._path)
         self._database.close()
         self._open()
 
@@ -204,9 +205,9 @@ class SQLiteDirectory(Directory):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """BEGIN IMMEDIATE, so that no other worker writes between our reading and our writing.
+        """Run a block in a transaction. BEGIN IMMEDIATE keeps other workers from writing between its reads and writes.
 
-        Only this first step may have to wait: the block does not let other greenlets run.
+        Only BEGIN may wait and let other greenlets run; the block itself must not switch.
         """
         try:
             self._patiently("BEGIN IMMEDIATE")
@@ -221,7 +222,7 @@ class SQLiteDirectory(Directory):
             raise DirectoryError(f"the directory {self._path}: {error}") from error
 
     def _patiently(self, statement: str, *values: object) -> sqlite3.Cursor:
-        """Execute a statement, again and again while another worker keeps the file locked."""
+        """Execute a statement, retrying for BUSY_TIMEOUT while another worker holds the lock."""
         deadline = time.monotonic() + BUSY_TIMEOUT
         while True:
             try:

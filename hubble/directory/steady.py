@@ -1,8 +1,8 @@
-"""The directory of one machine's workers that serves on from memory while its file cannot be written.
+"""The directory of one machine's workers that continues from memory while its file cannot be written.
 
-The disk may be full, or broken, or the file locked by a worker that hangs. What is claimed meanwhile is known here, and
-at the other workers that are told of it (`hear`); the file gets it as soon as it can be written again. Workers find
-each other by their sockets until then.
+The disk may be full or broken, or a worker that hangs may hold the file's lock. Names claimed meanwhile are kept in
+memory and announced to the other workers (`learn`). They are written to the file as soon as that is possible. Until
+then workers find each other by their sockets.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ DISK_ERRNO = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, 
 
 
 class SteadyDirectory(Directory):
-    """As SQLiteDirectory, in `runtime_dir`, but no call fails for the disk's sake.
+    """A SQLiteDirectory in `runtime_dir` whose calls do not fail because of the disk.
 
-    Raises DirectoryError only if the file cannot be opened for another reason, such as another version's tables.
+    Raises DirectoryError only if the file cannot be opened for another reason, such as tables of another version.
     """
 
     def __init__(self, runtime_dir: Path) -> None:
@@ -43,9 +43,9 @@ class SteadyDirectory(Directory):
         self._must_join = False
         self._me = Worker("", "")
         self._mine: dict[str, Registration] = {}
-        self._heard: dict[str, Registration] = {}
-        """What other workers have told while the file could not: it counts until they had time to write it."""
-        self._heard_until = 0.0
+        self._announced: dict[str, Registration] = {}
+        """The registrations that other workers announced; valid until they have had time to write them to the file."""
+        self._announced_until = 0.0
         self._gone: set[str] = set()
         self._file: SQLiteDirectory | None = None
         try:
@@ -57,7 +57,7 @@ class SteadyDirectory(Directory):
 
     @property
     def trouble(self) -> str:
-        return self._trouble and "the directory is out of order"  # the details may be of no concern to who asks
+        return self._trouble and "the directory is unavailable"  # /readyz shows this to any client: no details
 
     def join(self, worker: Worker, registrations: Iterable[Registration] = ()) -> list[Registration]:
         self._me = worker
@@ -77,26 +77,28 @@ class SteadyDirectory(Directory):
             renewed = file.renew(worker)
         except DirectoryError as error:
             self._lose(error)
-            return True  # nothing can be said: the worker joins when the file is there again
+            return True  # the worker joins again once the file is available
         if self._trouble:
-            log.warning("the directory can be written again")
+            log.warning("the directory is writable again")
             self._trouble = ""
             self._gone.clear()
-            self._heard_until = time.monotonic() + LEASE
-        elif time.monotonic() > self._heard_until:
-            self._heard.clear()
+            self._announced_until = time.monotonic() + LEASE
+        elif time.monotonic() > self._announced_until:
+            self._announced.clear()
         return renewed and not self._must_join
 
     def leave(self, worker_id: str) -> None:
         self._gone.add(worker_id)
-        self._heard = {name: heard for name, heard in self._heard.items() if heard.worker != worker_id}
+        self._announced = {
+            name: announced for name, announced in self._announced.items() if announced.worker != worker_id
+        }
         if self._written(lambda file: file.leave(worker_id) or True):  # type: ignore[func-returns-value]
             self._gone.discard(worker_id)
 
     def worker(self, worker_id: str) -> Worker | None:
         found = self._read(lambda file: file.worker(worker_id))
         path = worker_socket(self._runtime_dir, worker_id)
-        if found is None and (self._trouble or self._is_heard(worker_id)) and path.exists():
+        if found is None and (self._trouble or self._is_announced(worker_id)) and path.exists():
             found = Worker(worker_id, f"unix:{path}", self._me.node)
         return None if worker_id in self._gone else found
 
@@ -110,8 +112,8 @@ class SteadyDirectory(Directory):
         if not self._trouble:
             found = self._read(lambda file: file.find(name))
             if not self._trouble:
-                return found or self._heard.get(name)
-        known = self._mine.get(name) or self._heard.get(name)
+                return found or self._announced.get(name)
+        known = self._mine.get(name) or self._announced.get(name)
         if known is not None:
             return known
         found = self._read(lambda file: file.find(name))
@@ -129,23 +131,23 @@ class SteadyDirectory(Directory):
             self._must_join = True
         if holders[0] is None:
             self._mine[registration.name] = registration
-            self._heard.pop(registration.name, None)
+            self._announced.pop(registration.name, None)
         return holders[0]
 
     def release(self, registration: Registration) -> None:
-        for known in (self._mine, self._heard):
+        for known in (self._mine, self._announced):
             if known.get(registration.name) == registration:
                 del known[registration.name]
         if not self._written(lambda file: file.release(registration) or True):  # type: ignore[func-returns-value]
             self._must_join = True
 
-    def hear(self, registration: Registration) -> None:
+    def learn(self, registration: Registration) -> None:
         name = registration.name
         mine = self._mine.get(name)
-        if mine is not None and not registration.outdoes(mine):
+        if mine is not None and not registration.supersedes(mine):
             return
-        self._heard[name] = registration
-        self._heard_until = max(self._heard_until, time.monotonic() + LEASE)
+        self._announced[name] = registration
+        self._announced_until = max(self._announced_until, time.monotonic() + LEASE)
         if mine is not None:
             del self._mine[name]
             gevent.spawn(self.on_taken, registration)
@@ -162,7 +164,7 @@ class SteadyDirectory(Directory):
         return self._file
 
     def _written(self, write: Callable[[SQLiteDirectory], T]) -> T | None:
-        """What `write` returns; None if the file cannot be written, or could not a moment ago."""
+        """Return the result of `write`, or None if the file cannot be written now or at the last attempt."""
         if self._trouble or self._file is None:
             return None
         try:
@@ -172,7 +174,7 @@ class SteadyDirectory(Directory):
             return None
 
     def _read(self, read: Callable[[SQLiteDirectory], T]) -> T | None:
-        """What `read` returns; None if the file cannot be read. A full disk does not prevent that."""
+        """Return the result of `read`, or None if the file cannot be read. Reading works on a full disk."""
         if self._file is None:
             return None
         try:
@@ -183,7 +185,7 @@ class SteadyDirectory(Directory):
 
     def _lose(self, error: DirectoryError) -> None:
         if str(error) != self._trouble:
-            log.error("%s; what is known here serves on", error)
+            log.error("%s; continuing from memory", error)
         self._trouble = str(error)
         self._must_join = True
         if self._file is not None and not is_of_the_disk(error):
@@ -191,12 +193,12 @@ class SteadyDirectory(Directory):
                 self._file.close()
             self._file = None
 
-    def _is_heard(self, worker_id: str) -> bool:
-        return any(heard.worker == worker_id for heard in self._heard.values())
+    def _is_announced(self, worker_id: str) -> bool:
+        return any(announced.worker == worker_id for announced in self._announced.values())
 
 
 def is_of_the_disk(error: DirectoryError) -> bool:
-    """Return whether the disk is to blame, or a lack of descriptors."""
+    """Return whether a fault of the disk or a lack of descriptors caused the error."""
     cause = error.__cause__
     if isinstance(cause, OSError):
         return cause.errno in DISK_ERRNO

@@ -354,7 +354,7 @@ def test_passwords_are_used_and_never_shown(tmp_path: Path, caplog: pytest.LogCa
     ],
 )  # fmt: skip
 def test_a_url_that_is_none_is_refused_in_one_line(url: str) -> None:
-    with pytest.raises(UsageError, match="should look like redis://"):
+    with pytest.raises(UsageError, match="--cluster: invalid URL; write redis://"):
         client(url)
 
 

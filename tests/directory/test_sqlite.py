@@ -98,7 +98,7 @@ def test_a_full_disk_is_an_error_of_the_call_alone(path: Path) -> None:
 
 def test_a_file_that_is_no_database_is_said_in_one_line(path: Path) -> None:
     path.write_text("this is no database, and longer than the header of one would be" * 10)
-    with pytest.raises(DirectoryError, match=r"directory\.sqlite cannot be opened"):
+    with pytest.raises(DirectoryError, match=r"cannot open the directory .*directory\.sqlite: "):
         SQLiteDirectory(path)
 
 
@@ -107,7 +107,7 @@ def test_workers_of_another_version_do_not_share_it(path: Path, monkeypatch: pyt
     older = SQLiteDirectory(path)
     older.join(ONE)
     monkeypatch.setattr(sqlite, "VERSION", sqlite.VERSION + 1)
-    with pytest.raises(DirectoryError, match="another version of Hubble: end the proxy that uses it first"):
+    with pytest.raises(DirectoryError, match="another version of Hubble; stop the proxy that uses it first"):
         SQLiteDirectory(path)
     assert older.renew(ONE)
     older.close()

@@ -86,17 +86,17 @@ def test_names_are_claimed_found_and_released_in_memory(
     assert one.claim(MINE) is None and one.trouble
     assert one.find("gateway") == MINE and one.find("old") == old
     assert one.claim(RIVAL) == MINE
-    two.hear(MINE)
+    two.learn(MINE)
     assert two.find("gateway") == MINE
     assert two.worker(ONE) == worker(tmp_path, ONE)
     assert two.claim(AGAIN) == MINE and two.claim(AGAIN, MINE) is None
     one.release(old)
     assert one.find("old") is None
-    assert one.renew(worker(tmp_path, ONE)), "nothing can be said"
+    assert one.renew(worker(tmp_path, ONE)), "unknown while the file is unavailable"
     assert [each.id for each in one.workers()] == [ONE, TWO]
 
 
-def test_all_is_written_once_that_is_possible(
+def test_changes_are_written_once_the_file_is_writable(
     workers: tuple[SteadyDirectory, SteadyDirectory], disk: Disk, tmp_path: Path
 ) -> None:
     one, two = workers
@@ -111,7 +111,7 @@ def test_all_is_written_once_that_is_possible(
     assert two.find("gateway") == MINE and two.find("old") is None
 
 
-def test_a_name_that_another_worker_has_got_is_lost(
+def test_a_name_announced_by_another_worker_is_lost(
     workers: tuple[SteadyDirectory, SteadyDirectory], disk: Disk
 ) -> None:
     one, _ = workers
@@ -119,9 +119,9 @@ def test_a_name_that_another_worker_has_got_is_lost(
     one.on_taken = taken.append
     disk.full = True
     one.claim(MINE)
-    one.hear(RIVAL)
-    assert one.find("gateway") == MINE, "another agent does not take it by saying so"
-    one.hear(AGAIN)
+    one.learn(RIVAL)
+    assert one.find("gateway") == MINE, "an announcement by another agent does not take it"
+    one.learn(AGAIN)
     gevent.sleep(0)
     assert taken == [AGAIN] and one.find("gateway") == AGAIN
 
@@ -131,7 +131,7 @@ def test_a_worker_that_is_gone_is_forgotten(workers: tuple[SteadyDirectory, Stea
     one.claim(Registration("theirs", TWO))
     disk.full = True
     one.renew(Worker(ONE, ""))
-    one.hear(AGAIN)
+    one.learn(AGAIN)
     one.leave(TWO)
     assert one.worker(TWO) is None and one.find("gateway") is None
     assert [each.id for each in one.workers()] == [ONE]

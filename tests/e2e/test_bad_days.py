@@ -142,7 +142,7 @@ class TestAFullDisk:
         )
         filler = tiny_disk / "filler"
         fill(filler)
-        tunnel.proxy.log.wait_for("what is known here serves on")
+        tunnel.proxy.log.wait_for("continuing from memory")
         late = stage.agent(tunnel.proxy.url, "late")
         tunnel.exit.stop()
         tunnel.exit.start()
@@ -153,7 +153,7 @@ class TestAFullDisk:
             tunnel.proxy.log.wait_for("it serves", after=mark)
             poll(lambda: echoes(tunnel.port()), AGAIN, "sessions work after a worker's death")
         filler.unlink()
-        tunnel.proxy.log.wait_for("the directory can be written again", times=2)
+        tunnel.proxy.log.wait_for("the directory is writable again", times=2)
         directory = SQLiteDirectory(tiny_disk / "run" / "directory.sqlite")
         names = ("exit", "entry", "late")
         poll(lambda: all(directory.find(name) for name in names), AGAIN, "all names are written")

@@ -134,8 +134,8 @@ def test_sessions_and_known_gateways_do_not_need_the_directory(stage: Stage, nod
     conversation = Conversation(entry.port())
     redis.kill()
     for proxy in (one, two):
-        proxy.log.wait_for("the directory at .* is away")
-        assert readiness(proxy) == (503, "the directory is away\n")
+        proxy.log.wait_for("the directory at .* is unreachable")
+        assert readiness(proxy) == (503, "the directory is unreachable\n")
         with urllib.request.urlopen(f"http://127.0.0.1:{proxy.port}/healthz", timeout=5) as answer:
             assert answer.status == 200
     assert_echo(entry.port())

@@ -166,7 +166,7 @@ class Gateways:
             holder = self._directory.find(newcomer.name)
         except DirectoryError:
             return False
-        return holder is not None and self._registration(newcomer).outdoes(holder)
+        return holder is not None and self._registration(newcomer).supersedes(holder)
 
     def unregister(self, gateway: Gateway, why: str) -> bool:
         """Unregister a gateway whose link is gone; return whether it still held its name."""

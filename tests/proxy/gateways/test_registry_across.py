@@ -301,7 +301,7 @@ def test_a_directory_out_of_order_serves_from_memory_and_says_so(
     site.agent(one, "new")
     with pytest.raises(urllib.error.HTTPError) as answer:
         urllib.request.urlopen(one.url.replace("ws://", "http://") + "/readyz", timeout=5)
-    assert (answer.value.code, answer.value.read()) == (503, b"the directory is out of order\n")
+    assert (answer.value.code, answer.value.read()) == (503, b"the directory is unavailable\n")
     assert_echo(rule_port(entry))
     blocker.execute("ROLLBACK")
     eventually(lambda: not one.proxy.trouble(), "all is well again")
