@@ -1,4 +1,4 @@
-"""The exit agent's own say on destinations: `--allow` and `--deny`, checked on the address as it is dialled."""
+"""The exit agent's own access list, `--allow` and `--deny`, checked against the address that is dialed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hubble.base.errors import UsageError
 
 ALL_PORTS = (1, 65535)
 
-# Reached only when named: the machine itself, its neighbours on the link, and what hands out credentials to machines
-# in a cloud (AWS, Azure, Alibaba, Oracle; most use 169.254.169.254).
+# Allowed only if a pattern names them: loopback, link-local addresses, and the metadata services of clouds, which hand
+# out credentials (AWS, Azure, Alibaba, Oracle; most use 169.254.169.254).
 SHELTERED: tuple[Network, ...] = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -29,7 +29,7 @@ _HOST_PORT = re.compile(r"(\[[^\[\]]+\]|[^:\[\]]+):(\*|\d{1,5}(?:-\d{1,5})?)")
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One `host:port`: a network or a pattern for names, and the first and last port."""
+    """One `host:port` pattern: a network or a pattern for names, and the first and last port."""
 
     text: str
     host: Network | re.Pattern[str]
@@ -37,6 +37,7 @@ class Pattern:
     name: str = ""
 
     def match(self, host: str, address: Address, port: int) -> bool:
+        """Return whether the pattern matches the requested host or its address, and the port."""
         if not self.ports[0] <= port <= self.ports[1]:
             return False
         if isinstance(self.host, re.Pattern):
@@ -44,7 +45,7 @@ class Pattern:
         return address in self.host
 
     def names(self, sheltered: Network, host: str) -> bool:
-        """Whether this pattern is about `sheltered` itself, and does not just happen to hold it."""
+        """Return whether this pattern names `sheltered` or a part of it, rather than a larger network."""
         if isinstance(self.host, re.Pattern):
             return sheltered in LOOPBACK and self.name == host == "localhost"
         return any(
@@ -54,11 +55,11 @@ class Pattern:
 
 
 class AccessList:
-    """What an exit agent connects to: nothing that `deny` matches, and if `allow` is given, only what that matches.
+    """The destinations of an exit agent: none that `deny` matches and, if `allow` is given, only those it matches.
 
-    A pattern is `host:port`. The host is a name or a shell pattern for names (compared with the host as it was asked
-    for), an address or a network (compared with the address it resolved to; IPv6 in brackets), or `*`. The port is a
-    number, a range or `*`. Raises UsageError.
+    A pattern is `host:port`. The host is a name or a shell pattern for names (compared with the host as the entry wrote
+    it), an address or a network (compared with the resolved address; IPv6 in brackets), or `*`. The port is a number, a
+    range or `*`. Raises UsageError.
     """
 
     def __init__(self, allow: Sequence[str] = (), deny: Sequence[str] = ()) -> None:
@@ -66,7 +67,7 @@ class AccessList:
         self._deny = tuple(_pattern(text) for text in deny)
 
     def check(self, host: str, address: Address | str, port: int) -> str | None:
-        """Why not to connect, or None. `address` is what `host` resolved to: connect to that, and to no other."""
+        """Return why the destination is forbidden, or None. Connect only to `address`, to which `host` resolved."""
         resolved = _address(address)
         if resolved is None:
             return f"{address} is not an address"
@@ -77,7 +78,7 @@ class AccessList:
                 return f"--deny {pattern.text} forbids it"
         if not self._allow:
             return None
-        # What only tunnels to an allowed address, such as 6to4, is another machine behind it.
+        # An address that tunnels to an allowed one, such as 6to4, belongs to another machine behind it.
         destinations = [each for each in (resolved, translated(resolved)) if each is not None]
         matching = [
             pattern for pattern in self._allow if any(pattern.match(asked, each, port) for each in destinations)
@@ -88,16 +89,16 @@ class AccessList:
 
 
 def _sheltered(addresses: Iterable[Address], matching: Sequence[Pattern], asked: str) -> str | None:
-    """Why not to connect to what is reached only when named, or None."""
+    """Return why a sheltered address among `addresses` is forbidden, or None."""
     for address in addresses:
         for sheltered in SHELTERED:
             if address in sheltered and not any(pattern.names(sheltered, asked) for pattern in matching):
-                return f"it is in {sheltered}, which --allow must name for itself"
+                return f"it is in {sheltered}, which needs an --allow of its own"
     return None
 
 
 def _address(text: Address | str) -> Address | None:
-    """The address that a connection reaches: IPv4 inside IPv6 as IPv4, and loopback for the unspecified one."""
+    """Return the address that a connection to `text` reaches, or None if `text` is not an address."""
     try:
         return reached(ipaddress.ip_address(str(text).partition("%")[0]))
     except ValueError:
@@ -108,7 +109,7 @@ def _pattern(text: str) -> Pattern:
     found = _HOST_PORT.fullmatch("*:*" if text == "*" else text)
     if not found:
         raise UsageError(
-            f'cannot understand the destination pattern "{text}": write host:port, '
+            f'the destination pattern "{text}" is invalid; write host:port, '
             f"for example 10.0.0.0/8:22, *.example.com:443, [fd00::/8]:8000-8999 or *:443"
         )
     return Pattern(text, _host(found[1], text), _ports(found[2], text), found[1].lower())
@@ -119,7 +120,7 @@ def _host(host: str, text: str) -> Network | re.Pattern[str]:
         network = ipaddress.ip_network(host.strip("[]"))
     except ValueError as error:
         if "/" in host or host.startswith("["):
-            raise UsageError(f'the destination pattern "{text}" has no network: {error}') from None
+            raise UsageError(f'the destination pattern "{text}" has an invalid network: {error}') from None
         return re.compile(fnmatch.translate(host.lower().removesuffix(".")))
     return unmapped(network)
 
@@ -130,5 +131,7 @@ def _ports(ports: str, text: str) -> tuple[int, int]:
     first, _, last = ports.partition("-")
     span = int(first), int(last or first)
     if not 1 <= span[0] <= span[1] <= 65535:
-        raise UsageError(f'the destination pattern "{text}" has no port: write 1 to 65535, a range 8000-8999, or *')
+        raise UsageError(
+            f'the destination pattern "{text}" has an invalid port; write 1 to 65535, a range 8000-8999, or *'
+        )
     return span

@@ -1,4 +1,4 @@
-"""The agent: keeps a link to the proxy, and hands what comes over it to its two parts, entry and exit."""
+"""The agent: keeps a link to the proxy and passes its messages to the agent's two parts, entry and exit."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from hubble.transport.dial.dial import Target, check_usage, parse_url
 log = logging.getLogger(__name__)
 
 FAREWELL = 1.2
-"""Seconds that the end of the link may take: a little longer than its own time-out."""
+"""Seconds to wait for the link to close: a little longer than the link's own timeout."""
 KILL_TIMEOUT = 0.5
 TICK = 0.25
-"""Seconds between looks at the sessions' deadlines."""
+"""Seconds between checks of the sessions' deadlines."""
 
 
 class Agent:
     """Registers with a proxy as the gateway `name`, forwards by its rules, and serves as an exit.
 
-    `url` may be several, of proxies that know of each other: one of them is dialled, and kept until it is lost.
-    `rules` are texts or Rules. `forbids` may say no to a destination. Raises UsageError for
-    what cannot be meant. Call `run`, or `start` and later `stop`.
+    `url` may be a list of proxies that share a directory: the agent registers with one of them, and with another when
+    that link is lost. `rules` are texts or Rules. `forbids` may forbid destinations. Raises UsageError for invalid
+    arguments. Call `run`, or `start` and later `stop`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Agent:
         for target in targets:
             check_usage(target, self.options.dial)
         self.listening: list[tuple[Rule, str, int]] = []
-        """What `start` has returned."""
+        """The return value of `start`."""
         self._links = Links()
         self._sessions = Sessions(self.options)
         self._entry = Entry(parse_rules(rules), self.options, self._links, self._sessions)
@@ -77,12 +77,12 @@ class Agent:
         self._metrics: AgentMetrics | None = None
 
     def run(self) -> None:
-        """Start, and serve until `stop`. Raises what `start` and `wait` do."""
+        """Start, and serve until `stop`. Raises the errors of `start` and `wait`."""
         self.start()
         self.wait()
 
     def start(self) -> list[tuple[Rule, str, int]]:
-        """Listen, and begin to dial: each rule with the address and port it listens on. Raises ListenError."""
+        """Listen and begin to dial. Return each rule with its address and port. Raises ListenError."""
         self.listening = self._entry.listen()
         for rule, address, port in self.listening:
             log.info("rule %s listens on %s port %d", rule, address, port)
@@ -94,21 +94,21 @@ class Agent:
         return self.listening
 
     def serve_metrics(self, listener: Socket) -> None:
-        """Answer Prometheus on a listener of its own (docs/metrics.md), until `stop`."""
+        """Serve /metrics on `listener` (docs/metrics.md) until `stop`."""
         self._metrics = AgentMetrics(listener, self._links.meters, self._connections, lambda: self._links.link)
 
     def wait(self) -> None:
         """Wait until the agent has stopped.
 
-        Raises RegistrationInvalid if every proxy refused the first registration and the last as invalid, and with
-        `exit_on_failure` whatever made the first registration fail.
+        Raises RegistrationInvalid if the first registration failed at every proxy, at the last one as invalid. With
+        `exit_on_failure`, raises any error that made the first registration fail.
         """
         self._greenlets[0].get()
         if self._keeper.gave_up is not None:
             raise self._keeper.gave_up
 
     def stop(self) -> None:
-        """Reset all sessions, say good-bye to the proxy, and end: within about a second, whatever the proxy does."""
+        """Reset all sessions, close the link and stop: within about a second, whatever the proxy does."""
         if self._stopping:
             return
         self._stopping = True
@@ -143,7 +143,7 @@ class Agent:
             raise
         except LinkClosed:
             raise
-        except BaseException:  # nobody reads the link any more
+        except BaseException:  # the link has no reader any more
             link.abort("serving it failed")
             raise
         finally:
@@ -175,7 +175,7 @@ class Agent:
         return any(connection.session.path is PathState.WAITING for connection in self._connections())
 
     def _limit_waiting(self) -> None:
-        """Give up the sessions that keep most, where more wait, or keep more, than is allowed."""
+        """Give up the sessions that keep most bytes while too many sessions wait, or their bytes are too many."""
         waiting = [
             (connection.session.kept, connection)
             for connection in self._connections()
@@ -186,4 +186,4 @@ class Agent:
         while waiting and (len(waiting) > self.options.waiting_sessions or total > self.options.waiting_bytes):
             kept, connection = waiting.pop()
             total -= kept
-            connection.fail(ResetReason.LIMIT, "too many sessions, or bytes, wait for their path")
+            connection.fail(ResetReason.LIMIT, "too many sessions or bytes wait for a path")

@@ -1,4 +1,4 @@
-"""An exit's dials to destinations: bounded at once, fair among entry gateways, with a bounded queue for the others."""
+"""An exit's dials to destinations: bounded in number, fair among entry gateways, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Outcome(NamedTuple):
 
 
 class Dialled(NamedTuple):
-    """What came of an Initiator: a connected socket, or the refusal to answer with."""
+    """The result of an Initiator: a connected socket, or the refusal to send."""
 
     initiator: Initiator
     sock: Socket | None
@@ -36,7 +36,7 @@ class Dialled(NamedTuple):
 
 
 class Dials:
-    """Runs `most` dials at once. Calls `done` once for each Initiator, in any order."""
+    """Run up to `most` dials at a time. Calls `done` once for each Initiator, in any order."""
 
     def __init__(self, most: int, patience: float, connect: Connect, done: Callable[[Dialled], None]) -> None:
         self._most = most
@@ -49,35 +49,35 @@ class Dials:
         self._spawner = PacedSpawner()
 
     def __len__(self) -> int:
-        """How many Initiators are dialled, or wait."""
+        """Return the number of Initiators that are being dialed or wait."""
         return len(self._initiators)
 
     def get(self, session: bytes) -> Initiator | None:
-        """Return the Initiator of a session that is dialled, or waits."""
+        """Return the Initiator of a session that is being dialed or waits, or None."""
         return self._initiators.get(session)
 
     def replace(self, initiator: Initiator) -> None:
-        """Have a later Initiator of the same session answered in place of the one there."""
+        """Replace the Initiator of a session by a later one, which is answered in its place."""
         self._initiators[initiator.session] = initiator
 
     def add(self, initiator: Initiator) -> None:
-        """Dial, or queue. A full queue refuses the newest of the gateway that has most in it."""
+        """Dial or queue an Initiator. A full queue refuses the newest one of the gateway with most in it."""
         self._initiators[initiator.session] = initiator
         self._since[initiator.session] = time.monotonic()
-        key = initiator.source, is_address(initiator.host)  # names that do not answer do not hold up addresses
+        key = initiator.source, is_address(initiator.host)  # names that do not resolve must not delay addresses
         dropped = self._queue.put(key, initiator.session)
         if dropped is not None:
-            self._finish(dropped, None, Refusal.BUSY, f"more than {WAITING} sessions wait to be dialled here")
+            self._finish(dropped, None, Refusal.BUSY, f"more than {WAITING} sessions wait for a dial at this exit")
         self._start()
 
     def expire(self, now: float) -> None:
-        """Refuse what has waited for too long."""
+        """Refuse the Initiators that have waited too long."""
         for session in self._queue.remove(lambda each: now - self._since[each] >= self._patience):
-            busy = f"{self._most} dials are under way here; none was free within {self._patience:g} s"
+            busy = f"this exit runs {self._most} dials already; none ended within {self._patience:g} s"
             self._finish(session, None, Refusal.BUSY, busy)
 
     def close(self) -> None:
-        """End all dials, and answer none of those that wait."""
+        """End all dials, and drop the waiting Initiators without an answer."""
         self._queue.clear()
         self._spawner.kill()
 
@@ -86,7 +86,7 @@ class Dials:
             self._spawner.spawn(None, self._dial, *taken)
 
     def _dial(self, key: object, session: bytes) -> None:
-        dialled = _Outcome(None, Refusal.BUSY, "dialling failed here")
+        dialled = _Outcome(None, Refusal.BUSY, "the exit failed to dial")
         try:
             dialled = self._try(session)
         finally:

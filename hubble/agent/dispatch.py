@@ -1,4 +1,4 @@
-"""Hands each message that arrives on an agent's link to its session, to the entry or to the exit."""
+"""Pass each message on an agent's link to its session, to the entry or to the exit."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from hubble.transport.link import Link
 log = logging.getLogger(__name__)
 
 ANSWERED = 1024
-"""Unknown sessions that are remembered, so that each is answered once."""
+"""Unknown sessions remembered, so that each is answered once."""
 
 
 class Dispatcher:
-    """Dispatches the messages of one link after the other. `go_away` is told that the proxy will close the link."""
+    """Dispatches the messages of each link in turn. `go_away` is called with the seconds of a GoAway."""
 
     def __init__(self, entry: Entry, exit_: Exit, self_check: SelfCheck, go_away: Callable[[int], None]) -> None:
         self._entry = entry
@@ -51,7 +51,7 @@ class Dispatcher:
         self._answered = RecentSet(ANSWERED)
 
     def serve(self, registered: Registered) -> None:
-        """Dispatch what arrives until the link is over. Raises LinkClosed, or ProtocolError for an invalid message."""
+        """Dispatch messages until the link is closed. Raises LinkClosed, or ProtocolError for an invalid message."""
         self._answered = RecentSet(ANSWERED)
         registered.link.serve(partial(self._receive, registered.link))
 
@@ -61,21 +61,21 @@ class Dispatcher:
             self._dispatch(link, message)
 
     def lane_drained(self, lane: object) -> None:
-        """Let a session go on that has room again in the link's queue."""
+        """Continue a session whose lane in the link's queue has room again."""
         for connections in (self._entry.connections, self._exit.connections):
             connection = connections.get(lane)  # type: ignore[call-overload]  # lanes are session ids
             if connection is not None:
                 connection.turn()
 
     def _decode(self, data: bytes) -> Message | None:
-        """The message; None if another agent has malformed it, which costs its session only. Raises ProtocolError."""
+        """Return the message, or None if another agent malformed it: only its session fails. Raises ProtocolError."""
         try:
             return decode(data)
-        except InvalidInitiator as error:  # another agent has written what the proxy did not check
+        except InvalidInitiator as error:  # the proxy does not check every field that another agent wrote
             self._exit.refuse_invalid(error)
             return None
         except ProtocolError as error:
-            if len(data) < SESSION_END or data[0] not in BINARY_TYPES:  # what the proxy itself has made
+            if len(data) < SESSION_END or data[0] not in BINARY_TYPES:  # a message of the proxy itself
                 raise
             connection = self._find(data[1:SESSION_END], bool(data[0] & FROM_EXIT))
             if connection is not None:
@@ -103,7 +103,7 @@ class Dispatcher:
             case GoAway(seconds):
                 self._go_away(seconds)
             case Handshake():
-                raise ProtocolError("a proxy does not say Handshake")
+                raise ProtocolError("the proxy sent a Handshake, which only agents send")
             case Data() | Terminator() | ConnectionClosed():
                 connection = self._entry.connections.get(message.session) or self._exit.connections.get(message.session)
                 if connection is not None:
@@ -112,7 +112,7 @@ class Dispatcher:
                     self._answer_once(link, message.session, ConnectionClosed(message.session))
 
     def _answer_once(self, link: Link, session: bytes, answer: Message) -> None:
-        """Say that a session is unknown here; once, since more of its messages are on their way."""
+        """Answer that a session is unknown here: only once, because more of its messages may be in flight."""
         if self._answered.add(session):
-            log.debug("a message of the unknown session %s", session.hex())
+            log.debug("a message of the unknown session %s arrived", session.hex())
             link.send(encode(answer))

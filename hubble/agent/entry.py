@@ -1,4 +1,4 @@
-"""The entry's part: listens where the rules say, opens a session for each connection, and resumes those it must."""
+"""The entry: listens as the rules say, opens a session for each connection, and resumes sessions."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from hubble.transport.link import Link
 log = logging.getLogger(__name__)
 
 RETRY_FIRST, RETRY_MOST = 0.1, 1.0
-"""Seconds between attempts to resume a session whose exit is away."""
+"""Seconds between attempts to resume a session whose exit is offline."""
 STEADY = 5.0
-"""Seconds after which a resumed path counts as one that lasts, so that the pauses begin anew."""
+"""Seconds after which a resumed path counts as stable, and the pauses are reset."""
 
 
 class Entry:
@@ -54,7 +54,7 @@ class Entry:
     # Listening.
 
     def listen(self) -> list[tuple[Rule, str, int]]:
-        """Listen as the rules say: each rule with the address and the port it has got. Raises ListenError."""
+        """Listen as the rules say. Return each rule with its address and port. Raises ListenError."""
         listening = []
         for listener in self._listeners:
             try:
@@ -69,14 +69,14 @@ class Entry:
         return listening
 
     def close(self) -> None:
-        """Stop listening, and reset the connections that wait for a session."""
+        """Stop listening, and reset the connections waiting for a session."""
         gevent.killall(self._greenlets)
         for listener in self._listeners:
             listener.close()
         self._pending.close()
 
     def expire(self, now: float) -> None:
-        """Time has passed: refuse the connections that have waited for too long."""
+        """Refuse the connections that have waited too long."""
         self._pending.expire(now)
 
     # Opening.
@@ -115,7 +115,7 @@ class Entry:
             self._pending.answered(ack.session)
 
     def _turn_down(self, ack: Ack) -> None:
-        """The session has ended meanwhile: the exit would keep it, and its destination, for nothing."""
+        """Decline an accepted session that has ended here: the exit would keep it and its destination open."""
         link = self._links.link
         if link is not None:
             reset = Reset(ack.session, False, ResetReason.UNKNOWN_SESSION)
@@ -123,7 +123,7 @@ class Entry:
 
     def _accepted(self, connection: Connection, ack: Ack) -> None:
         session = connection.session
-        if ack.terms is None and session.may_downgrade:  # the exit speaks protocol 0.1
+        if ack.terms is None and session.may_downgrade:  # the exit uses protocol 0.1
             connection.downgrade()
         else:
             session.connected(ack.terms, time.monotonic())
@@ -141,13 +141,13 @@ class Entry:
             self._flood_log.log(logging.WARNING, "sessions refused", "", "%s: refused: %s", connection.label, text)
 
     def _is_patient(self, session: bytes, code: Refusal) -> bool:
-        """Whether a new session is asked for again: its exit may be late, or a limit may allow it later."""
+        """Return whether a new session should be retried: its exit may be late, or a limit may allow it later."""
         return self._links.is_young if code is Refusal.NO_GATEWAY else self._pending.may_wait(session)
 
     # Resuming.
 
     def resume_all(self, link: Link) -> None:
-        """A link is there again: ask for a path for each session that waits."""
+        """Request a path on a new link for each waiting session."""
         for connection in in_slices(list(self.connections.values())):
             if connection.session.path is PathState.WAITING and not link.closed:
                 self._initiate(connection, link)
@@ -166,24 +166,24 @@ class Entry:
         if connection.session.path is not PathState.WAITING:
             return
         if not connection.session.established and connection.is_client_gone:
-            connection.fail(ResetReason.LOCAL_RESET, "the client is gone")
+            connection.fail(ResetReason.LOCAL_RESET, "the client has disconnected")
         elif link is not None:
             self._initiate(connection, link)
 
-    # What connections need.
+    # The interface for connections.
 
     @property
     def link(self) -> Link | None:
-        """The link to the proxy, while there is one."""
+        """The link to the proxy, or None."""
         return self._links.link
 
     @property
     def meters(self) -> Meters:
-        """Where connections count what they do."""
+        """The counters for connections."""
         return self._links.meters
 
     def forget(self, connection: Connection) -> None:
-        """The connection's session is over."""
+        """Remove a connection whose session is over."""
         self.connections.pop(connection.session.id, None)
         self._destinations.pop(connection.session.id, None)
         self._pending.answered(connection.session.id)

@@ -1,4 +1,4 @@
-"""The exit's part: connects sessions to destinations near it, and lets their entries take them up again."""
+"""The exit: connects sessions to destinations near it, and lets their entries resume them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from hubble.transport.link import Link
 log = logging.getLogger(__name__)
 
 Forbids = Callable[[str, IPAddress, int], str | None]
-"""Given the host as asked for, an address it resolves to, and the port: why not to connect, or None."""
+"""Takes the requested host, an address it resolves to, and the port. Returns why to refuse, or None."""
 
 
 def forbids_nothing(host: str, address: IPAddress, port: int) -> str | None:
-    """Every destination is allowed."""
+    """Return None: every destination is allowed."""
     return None
 
 
@@ -45,7 +45,7 @@ class Exit:
         self._dials = Dials(options.max_dials, options.dial_timeout, self._connect, self._dialled)
 
     def initiate(self, initiator: Initiator) -> None:
-        """An entry asks for a session, or for one of ours to go on."""
+        """Handle an entry's request for a new session, or to resume one."""
         connection, dialling = self.connections.get(initiator.session), self._dials.get(initiator.session)
         if dialling is not None:
             self._dials.replace(self._newer(dialling, initiator))
@@ -54,12 +54,12 @@ class Exit:
         elif initiator.terms is not None and initiator.terms.resume:
             self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
         elif len(self.connections) + len(self._dials) >= self._options.max_sessions:
-            self._refuse(initiator, Refusal.BUSY, f"this exit has {self._options.max_sessions} sessions already")
+            self._refuse(initiator, Refusal.BUSY, f"this exit already has {self._options.max_sessions} sessions")
         else:
             self._dials.add(initiator)
 
     def refuse_invalid(self, error: InvalidInitiator) -> None:
-        """An entry asks for a session with what no session can have."""
+        """Refuse an entry's request that has an invalid field."""
         self._flood_log.log(
             logging.WARNING, "sessions refused", "", "session %s: refused: %s", session_text(error.session), error
         )
@@ -69,15 +69,15 @@ class Exit:
             link.send(encode(ack))
 
     def expire(self, now: float) -> None:
-        """Time has passed: refuse the sessions that have waited too long to be dialled."""
+        """Refuse the sessions that have waited too long for a dial."""
         self._dials.expire(now)
 
     def close(self) -> None:
-        """Dial no more."""
+        """Stop dialing."""
         self._dials.close()
 
     def _newer(self, first: Initiator, initiator: Initiator) -> Initiator:
-        """The one to answer of two for a session still being dialled: the later, if its secret is the same."""
+        """Return which of two Initiators for a session being dialed to answer: the later, if its secret matches."""
         if first.terms is None or initiator.terms is None or first.terms.secret != initiator.terms.secret:
             self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
             return first
@@ -128,7 +128,7 @@ class Exit:
         session.link_round_trip = link.round_trip or 0.0
         try:
             terms = session.accept(initiator.terms, time.monotonic())
-        except ProtocolError as error:  # such as an offset in a session that has no bytes yet
+        except ProtocolError as error:  # such as an offset although no byte was sent yet
             connection.fail(ResetReason.PROTOCOL_ERROR, str(error))
             self._refuse(initiator, Refusal.BAD_REQUEST, str(error))
             return
@@ -140,7 +140,7 @@ class Exit:
     def _resume(self, connection: Connection, initiator: Initiator) -> None:
         session, link = connection.session, self._links.link
         if initiator.terms is None or not session.resumable or link is None:
-            self._refuse(initiator, Refusal.BAD_REQUEST, "the session exists already")
+            self._refuse(initiator, Refusal.BAD_REQUEST, "the session already exists")
             return
         try:
             session.link_round_trip = link.round_trip or 0.0
@@ -148,15 +148,15 @@ class Exit:
         except ProtocolError as error:
             self._flood_log.log(
                 logging.WARNING, "resumptions refused", initiator.source,
-                "%s: a resumption was refused: %s", connection.label, error,
+                "%s: refused a resumption: %s", connection.label, error,
             )  # fmt: skip
             self._refuse(initiator, Refusal.UNKNOWN_SESSION, "the session is unknown here")
             return
         if terms is not None:
             self._answer(initiator, link, terms)
-            connection.turn(in_order=True)  # the proxy has no way for credit before the answer has passed
+            connection.turn(in_order=True)  # the proxy cannot route credit before the answer has passed
 
-    # What is said.
+    # Answers.
 
     def _answer(self, initiator: Initiator, link: Link, terms: Terms | None) -> None:
         ack = Ack(initiator.session, True, terms=terms, path=initiator.path)
@@ -166,20 +166,20 @@ class Exit:
         link = self._links.link
         if link is not None:
             ack = Ack(initiator.session, False, text, code=code, path=initiator.path)
-            link.send(encode(ack))  # urgent: no message of the session waits, and what is not read is bounded
+            link.send(encode(ack))  # urgent: no message of the session waits, and urgent messages are bounded
 
-    # What connections need.
+    # The interface for connections.
 
     @property
     def link(self) -> Link | None:
-        """The link to the proxy, while there is one."""
+        """The link to the proxy, or None."""
         return self._links.link
 
     @property
     def meters(self) -> Meters:
-        """Where connections count what they do."""
+        """The counters for connections."""
         return self._links.meters
 
     def forget(self, connection: Connection) -> None:
-        """The connection's session is over."""
+        """Remove a connection whose session is over."""
         self.connections.pop(connection.session.id, None)

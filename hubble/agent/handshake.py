@@ -1,4 +1,4 @@
-"""The beginning of an agent's link: it says who it is, and the proxy accepts or refuses."""
+"""The start of an agent's link: the agent registers, and the proxy accepts or refuses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hubble.transport.dial.dial import Target, open_websocket
 from hubble.transport.link import Link
 
 REFUSALS = {Refusal.BAD_REQUEST: RegistrationInvalid, Refusal.BUSY: ProxyBusy}
-"""Refusals that are no plain denial."""
+"""Refusals with an error class of their own."""
 
 
 class Registered(NamedTuple):
@@ -30,13 +30,13 @@ class Registered(NamedTuple):
 
 
 def register(target: Target, identity: Identity, options: AgentOptions) -> Registered:
-    """Dial the proxy and register there. Raises DialError, ProtocolError or RegistrationRefused."""
+    """Dial the proxy and register. Raises DialError, ProtocolError or RegistrationRefused."""
     upgraded = open_websocket(target, options.dial)
     link = Link(upgraded.socket, Side.CLIENT, leftover=upgraded.leftover, keepalive=options.keepalive)
     try:
         return say_hello(link, target, identity, options.hello_timeout)
     except LinkClosed as error:
-        raise DialError(f"{target} ended the link before it answered the registration: {error}") from error
+        raise DialError(f"{target} closed the link before it answered the registration: {error}") from error
 
 
 def say_hello(link: Link, target: Target, identity: Identity, timeout: float) -> Registered:

@@ -1,4 +1,4 @@
-"""What an agent registers as, checked before it dials."""
+"""The identity that an agent registers with, checked before it dials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hubble.protocol.messages import RESUMABLE, Handshake
 
 
 class Identity:
-    """The name and key of an agent, and the secret by which it proves that it returns.
+    """The name and key of an agent, and the secret that proves its return after a lost link.
 
     Raises UsageError if no proxy can accept the name or the key.
     """
@@ -24,7 +24,7 @@ class Identity:
         self._epoch = 0
 
     def handshake(self) -> Handshake:
-        """Return the Handshake for the next link: its epoch is higher than that of the last, across restarts too."""
+        """Return the Handshake for the next link. Its epoch is higher than the last one, even across restarts."""
         self._epoch = max(self._epoch + 1, int(time.time() * 1000))
         features = frozenset({RESUMABLE})
         return Handshake(self.name, self._key, features=features, instance=self._instance, epoch=self._epoch)

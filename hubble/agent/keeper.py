@@ -1,10 +1,10 @@
-"""Keeps an agent's link to a proxy: a state machine. `TRANSITIONS` says what may follow what.
+"""A state machine that keeps an agent's link to a proxy. `TRANSITIONS` lists the valid changes of state.
 
     DIALING -> LINKED -> MOVING -> LINKED ...        a link is lost or refused: PAUSING -> DIALING
                                                      stop: STOPPED
 
-However a proxy behaves, attempts to register are paced: after failures by one backoff, and after links that did not
-last by another.
+However a proxy behaves, attempts to register are paced: one backoff follows failures, and another follows links that
+did not last.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from hubble.transport.link import Link
 log = logging.getLogger(__name__)
 
 STEADY = 1.0
-"""Seconds after which a link counts as one that lasts: when it is lost, or the proxy goes away, pauses begin anew."""
+"""Seconds after which a link counts as stable: once it is lost or the proxy goes away, the pauses are reset."""
 
 
 class State(Enum):
-    """What the keeper is doing."""
+    """The activity of the keeper."""
 
     DIALING = "dialing"
-    """It tries one proxy after the other."""
+    """It tries each proxy in turn."""
     LINKED = "linked"
     """It serves a link."""
     MOVING = "moving"
-    """It serves a link that the proxy will close, and registers elsewhere meanwhile."""
+    """It serves a link that the proxy will close, and registers elsewhere."""
     PAUSING = "pausing"
     """It waits before the next attempt."""
     STOPPED = "stopped"
-    """Nothing leaves this state."""
+    """This state is final."""
 
 
 class Change(Enum):
-    """What can happen."""
+    """An event that changes the state."""
 
     REGISTERED = "registered"
     FAILED = "failed"
@@ -63,9 +63,9 @@ class Change(Enum):
     GO_AWAY = "go away"
     """The proxy will close the link."""
     MOVED = "moved"
-    """The link is over, and its successor is registered."""
+    """The link has ended, and its successor is registered."""
     LOST = "lost"
-    """The link is over, without a successor."""
+    """The link has ended without a successor."""
     DUE = "due"
     """The pause is over."""
     STOP = "stop"
@@ -82,18 +82,18 @@ TRANSITIONS: dict[tuple[State, Change], State] = {
     (State.PAUSING, Change.DUE): State.DIALING,
     **{(state, Change.STOP): State.STOPPED for state in State},
 }
-"""What follows; whatever is not named changes nothing."""
+"""The state that follows each state and change. Any other pair is ignored."""
 
 
 BUSY_ATTEMPTS = 5
-"""Answers in a row that the proxy is busy, after which `exit_on_failure` takes that for a failure."""
+"""Consecutive answers "busy" after which `exit_on_failure` treats the registration as failed."""
 
 
 class Keeper:
     """Registers as `name` with one of `targets`, and again whenever the link is lost, until `stop`.
 
-    register: see `handshake.register`. serve: handles what arrives on a registered link until that is over; raises
-    LinkClosed or ProtocolError. is_urgent: whether sessions wait for a link, so that pauses are short.
+    register: see `handshake.register`. serve: handles the messages of a registered link until it ends; raises
+    LinkClosed or ProtocolError. is_urgent: returns whether sessions wait for a link, so that pauses are short.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Keeper:
         self.targets = targets
         self._name = name
         self.gave_up: HubbleError | None = None
-        """Why the keeper stopped by itself, if it did."""
+        """The error because of which the keeper stopped by itself, or None."""
         self._options = options
         self._register = register
         self._serve = serve
@@ -125,35 +125,35 @@ class Keeper:
         self._mover: gevent.Greenlet | None = None
 
     def run(self) -> None:
-        """Keep a link until `stop`, or until `gave_up` says why not."""
+        """Keep a link until `stop`, or until the first registration fails and `gave_up` is set."""
         actions = {
             State.DIALING: self._dial,
             State.LINKED: self._serve_link,
-            State.MOVING: self._serve_link,  # only after an error in between
+            State.MOVING: self._serve_link,  # only after an unexpected error while serving
             State.PAUSING: self._pause,
         }
         try:
             while self.state is not State.STOPPED:
                 actions[self.state]()
         finally:
-            if self.state is State.STOPPED and self._current is not None:  # registered, and nobody serves it
+            if self.state is State.STOPPED and self._current is not None:  # registered, but not served
                 self._current.link.close(1000, "the agent was stopped")
 
     def go_away(self, seconds: int) -> None:
-        """The proxy will close the link within so many seconds. Heeded once for each link."""
+        """Move to another link: the proxy will close this one within `seconds`. Handled once for each link."""
         if self._change(Change.GO_AWAY) and self._current is not None:
-            log.info("the proxy will go away within %d s; registering with another", seconds)
+            log.info("the proxy will close the link within %d s; registering with another", seconds)
             self._mover = gevent.spawn(self._move, self._current.link)
 
     def stop(self) -> None:
-        """End: the greenlet that runs `run` returns soon, or may be killed."""
+        """Stop. `run` returns soon; its greenlet may also be killed."""
         self._change(Change.STOP)
         self._stopping.set()
         if self._mover is not None:
             self._mover.kill(block=False)
 
     def _change(self, change: Change) -> bool:
-        """Enter the state that follows; whether there is one."""
+        """Enter the state that follows. Return False if there is none."""
         following = TRANSITIONS.get((self.state, change))
         if following is None:
             return False
@@ -183,7 +183,7 @@ class Keeper:
         self._change(Change.FAILED)
 
     def _try_all(self) -> HubbleError | None:
-        """Register with the first proxy that accepts: None, or the last error."""
+        """Register with the first proxy that accepts. Return None, or the last error if none accepts."""
         error: HubbleError | None = None
         for target in random.sample(self.targets, len(self.targets)):
             try:
@@ -229,7 +229,7 @@ class Keeper:
         self._change(Change.LOST)
 
     def _successor(self) -> Registered | None:
-        """The link to which the agent moves: the proxy may have ended the old one because of it."""
+        """Return the link to which the agent moves, or None. The proxy may have closed the old link because of it."""
         if self._mover is None:
             return None
         self._mover.join(self._options.hello_timeout)
@@ -237,7 +237,7 @@ class Keeper:
         return value if isinstance(value, Registered) else None
 
     def _pace(self) -> float:
-        """Seconds to wait before another link, if the present one has not lasted; 0.0 if it has."""
+        """Return the seconds to wait before the next link: 0.0 if the current one was stable."""
         if time.monotonic() - self._since < STEADY:
             return self._short_links.next_delay()
         self._short_links.succeeded()
@@ -252,7 +252,7 @@ class Keeper:
     # Moving.
 
     def _move(self, old: Link) -> Registered | None:
-        """Register elsewhere, or at the proxy's successor, before the old link is let go."""
+        """Register with another proxy or this one's successor, then close the old link. Return the new one, or None."""
         old.wait_closed(self._pace())
         while not old.closed and not self._stopping.is_set():
             for target in random.sample(self.targets, len(self.targets)):

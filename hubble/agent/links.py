@@ -1,4 +1,4 @@
-"""The agent's present link to the proxy, for the parts that need it."""
+"""The agent's current link to the proxy, shared by the agent's parts."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from hubble.agent.metrics import Meters
 from hubble.transport.link import Link
 
 SETTLING = 3.0
-"""Seconds in which agents are back after they have lost a proxy: until then a gateway may be merely late."""
+"""Seconds that agents need to return after a proxy is lost. Until then a missing gateway may only be late."""
 
 
 class Links:
-    """Holds the current link. `resumable` says whether the proxy at its other end understands the extension."""
+    """Holds the current link. `resumable`: whether the proxy at its other end supports the extension."""
 
     def __init__(self) -> None:
         self.link: Link | None = None
@@ -21,17 +21,17 @@ class Links:
         self._since = 0.0
 
     def set(self, link: Link, resumable: bool) -> None:
-        """The proxy has accepted the registration on `link`."""
+        """Set the current link, on which the proxy has accepted the registration."""
         self.meters.registrations += 1
         self.link = link
         self._since = time.monotonic()
         self.resumable = resumable
 
     def clear(self) -> None:
-        """The link is gone."""
+        """Remove the current link after its loss."""
         self.link = None
 
     @property
     def is_young(self) -> bool:
-        """Whether the link has just been made, so that other agents may not be back yet."""
+        """Whether the link is so new that other agents may not have returned yet."""
         return time.monotonic() - self._since < SETTLING

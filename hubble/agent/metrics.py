@@ -1,6 +1,6 @@
-"""What an agent counts, and a listener on which Prometheus gets it (docs/metrics.md).
+"""An agent's counters, and a listener that serves them to Prometheus (docs/metrics.md).
 
-Counting needs no library: prometheus_client is imported only where somebody is to be told.
+Counting needs no library: prometheus_client is imported for the first request.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ ROLE_NAMES = tuple(ROLES.values())
 
 
 class Meters:
-    """What the agent's parts count. `role` is "entry" or "exit"."""
+    """The counters of the agent's parts. A role is "entry" or "exit"."""
 
     def __init__(self) -> None:
         self.registrations = 0
         self.opened = Counter[str]()
         self.closed = Counter[tuple[str, str]]()
-        """By role, and by "closed" or why they were reset."""
+        """Closed sessions, by role and by "closed" or the reason of the reset."""
         self.resumptions = 0
         self.read = Counter[str]()
-        """Bytes of sessions that are over, from local sockets; by role."""
+        """Bytes that ended sessions read from local sockets, by role."""
         self.written = Counter[str]()
         self.stalled = 0.0
         """Seconds that readers of local sockets waited for credit."""
@@ -55,15 +55,15 @@ class Meters:
         self.dial_failures = Counter[str]()
 
     def dial_failed(self, seconds: float, timeout: float) -> None:
-        """A destination was not reached, after so long."""
+        """Count a destination that could not be reached within `seconds`."""
         self.dial_failures["timeout" if seconds >= timeout else "failed"] += 1
 
     def connection_opened(self, connection: Connection) -> None:
-        """Its session is open."""
+        """Count a connection whose session has opened."""
         self.opened[ROLES[connection.session.from_exit]] += 1
 
     def connection_closed(self, connection: Connection, reason: str) -> None:
-        """Its session is over."""
+        """Count a connection whose session is over."""
         role = ROLES[connection.session.from_exit]
         self.closed[role, reason] += 1
         self.read[role] += connection.bytes_read
@@ -89,14 +89,14 @@ class AgentMetrics:
         self._watcher = keep_running("measuring the event loop", measure_lag, self._lag.add)
 
     def stop(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         self._watcher.kill()
         self._server.stop(timeout=0.2)
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/metrics" or environ["REQUEST_METHOD"] != "GET":
             start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"/metrics is here\n"]
+            return [b"not found; the metrics are at /metrics\n"]
         from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
         registry = CollectorRegistry()
@@ -106,14 +106,14 @@ class AgentMetrics:
         return [generate_latest(registry)]
 
     def _collect(self) -> Iterator[Metric]:
-        """Every family, as it is now."""
+        """Yield the current value of every metric family."""
         connections = self._connections()
         yield build_info(__version__)
         yield from self._link_families(self._link())
         yield from self._session_families(connections)
         yield from self._byte_families(connections)
         meters = self._meters
-        yield meters.dials.family("hubble_agent_dial_seconds", "Connecting to destinations.")
+        yield meters.dials.family("hubble_agent_dial_seconds", "Time to connect to a destination.")
         causes = {cause: meters.dial_failures[cause] for cause in ("timeout", "failed")}
         yield counters("hubble_agent_dial_failures", "Destinations that were not reached.", "cause", causes)
         yield self._lag.family(*LAG)
@@ -121,11 +121,11 @@ class AgentMetrics:
     def _link_families(self, link: Link | None) -> Iterator[Metric]:
         yield gauge("hubble_agent_linked", "Whether there is a link to a proxy.", link is not None)
         if link is not None and link.round_trip is not None:
-            yield gauge("hubble_agent_link_round_trip_seconds", "What the last ping took.", link.round_trip)
+            yield gauge("hubble_agent_link_round_trip_seconds", "Round-trip time of the last ping.", link.round_trip)
         queued = link.queued_bytes if link else 0
         yield gauge("hubble_agent_link_queued_bytes", "Bytes queued towards the proxy.", queued)
         registrations = self._meters.registrations
-        yield counter("hubble_agent_registrations", "Registrations; all but the first are returns.", registrations)
+        yield counter("hubble_agent_registrations", "Registrations, including repeated ones.", registrations)
 
     def _session_families(self, connections: Sequence[Connection]) -> Iterator[Metric]:
         meters = self._meters
@@ -138,7 +138,11 @@ class AgentMetrics:
         opened = {role: meters.opened[role] for role in ROLE_NAMES}
         yield counters("hubble_agent_sessions_opened", "Sessions that were opened.", "role", opened)
         yield counters("hubble_agent_sessions_closed", "Sessions that ended.", "role reason", meters.closed)
-        yield counter("hubble_agent_session_resumptions", "Sessions that went on.", meters.resumptions)
+        yield counter(
+            "hubble_agent_session_resumptions",
+            "Sessions that resumed after the loss of their path.",
+            meters.resumptions,
+        )
 
     def _byte_families(self, connections: Sequence[Connection]) -> Iterator[Metric]:
         meters = self._meters

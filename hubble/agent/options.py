@@ -1,4 +1,4 @@
-"""What an agent can be told. Times are in seconds, sizes in bytes."""
+"""The options of an agent. Times are in seconds, sizes in bytes."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from hubble.transport.link import Keepalive
 
 @dataclass(frozen=True)
 class AgentOptions:
-    """The defaults suit most.
+    """Options with defaults that suit most deployments.
 
-    link_wait: how long a new connection waits for a link to the proxy, and for its session while a limit is reached.
-    max_pending: how many new connections may wait for that. dial_timeout: for a destination.
-    max_dials, max_sessions: how many destinations an exit dials at once, and how many sessions it has.
-    resume_timeout: how long a session waits for its path. hello_timeout: how long the proxy may take to answer the
-    registration. waiting_sessions, waiting_bytes: how many sessions may wait for their path, keeping how much; those
-    that keep most are given up first. retry_most: the longest pause between attempts to reach the proxy;
-    retry_most_waiting: the same while sessions wait; retry_most_busy: the same after a proxy was busy. self_check:
-    between checks that a proxy of protocol 0.1 still knows the agent.
+    link_wait: the time that a new connection waits for a link to the proxy, or for its session while a limit is
+    reached. max_pending: the number of new connections that may wait. dial_timeout: the time that a destination may
+    take to accept. max_dials, max_sessions: the destinations that an exit dials at a time, and its sessions.
+    resume_timeout: the time that a session waits for a new path. hello_timeout: the time that the proxy may take to
+    answer the registration. waiting_sessions, waiting_bytes: the sessions that may wait for a path, and the bytes they
+    may keep; sessions that keep most are given up first. retry_first, retry_most: the first and the longest pause
+    between attempts to reach a proxy. retry_most_waiting: the longest pause while sessions wait. retry_most_busy: the
+    longest pause after a proxy was busy. self_check: the time between checks that a proxy of protocol 0.1 still knows
+    the agent.
     """
 
     link_wait: float = 10.0

@@ -1,8 +1,8 @@
-"""Connections that were accepted at an entry and wait for their session to be opened.
+"""The queue of connections that an entry has accepted and whose sessions are not opened yet.
 
-A connection waits for a link to the proxy, for one of the `OPENING` sessions that may be unanswered at once, and, when
-the proxy or the exit says that it is too busy, for a later attempt. Sources share fairly (`FairSlots`). The queue is
-bounded in number (`max_pending`) and time (`link_wait`). A connection whose client is gone is dropped.
+A connection waits for a link to the proxy, for one of `OPENING` slots for unanswered sessions, and for a later attempt
+when the proxy or the exit is too busy. Sources share the queue fairly (`FairSlots`). The queue is bounded in number
+(`max_pending`) and time (`link_wait`). A connection is dropped when its client disconnects.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from hubble.transport.liveness import is_client_gone
 log = logging.getLogger(__name__)
 
 OPENING = 256
-"""Sessions that an entry may be opening at once."""
+"""Sessions that an entry may be opening at a time."""
 PAUSE = 0.2
-"""Seconds for which no further session is opened after the proxy refused one because of its limits."""
+"""Seconds without new sessions after the proxy refused one because of a limit."""
 
 Open = Callable[[Accepted, Link], bytes]
-"""Opens a session for a connection: the session's id. Raises OSError if the connection is lost."""
+"""Opens a session for a connection and returns its id. Raises OSError if the connection is lost."""
 
 
 class _Opening(NamedTuple):
@@ -41,7 +41,7 @@ class _Opening(NamedTuple):
 
 
 class PendingConnections:
-    """The queue. `open_session` is called for each connection in its turn; `capacity` is how many may wait."""
+    """A fair queue of at most `capacity` connections. `open_session` is called for each connection in turn."""
 
     def __init__(self, links: Links, open_session: Open, capacity: int, patience: float) -> None:
         self._links = links
@@ -54,34 +54,34 @@ class PendingConnections:
         self._wake = Event()
 
     def __len__(self) -> int:
-        """How many connections wait."""
+        """Return the number of waiting connections."""
         return len(self._queue)
 
     def add(self, accepted: Accepted) -> None:
-        """Queue a connection. A full queue drops the newest connection of the source that has most of them."""
+        """Queue a connection. A full queue drops the newest connection of the source with most of them."""
         dropped = self._queue.put(accepted.source, accepted)
         if dropped is not None:
             self._drop(dropped, "too many connections wait for a session")
         self._wake.set()
 
     def wake(self) -> None:
-        """Go on: there is a link again."""
+        """Continue: a link is available."""
         self._wake.set()
 
     def pause(self) -> None:
-        """Open no further session for a moment: the proxy's limits are reached."""
+        """Open no session for PAUSE seconds, because a limit of the proxy is reached."""
         now = time.monotonic()
         if now >= self._paused_until:
             self._paused_until = now + PAUSE
             gevent.spawn_later(PAUSE, self._wake.set)
 
     def may_wait(self, session: bytes) -> bool:
-        """Whether a session that was refused because of a limit may be asked for again."""
+        """Return whether a session that was refused because of a limit may be retried."""
         opening = self._opening.get(session)
         return opening is not None and time.monotonic() - opening.since < self._patience
 
     def answered(self, session: bytes) -> None:
-        """Note that a session is open, or over. More than once does no harm."""
+        """Free the slot of a session that is open or over. Repeated calls do nothing."""
         opening = self._opening.pop(session, None)
         if opening is not None:
             self._queue.release(opening.source)
@@ -89,7 +89,7 @@ class PendingConnections:
                 self._wake.set()
 
     def expire(self, now: float) -> None:
-        """Drop the connections that have waited for too long, or whose clients are gone."""
+        """Drop the connections that have waited too long, or whose clients have disconnected."""
         over = self._queue.remove(lambda each: now - each.at >= self._patience or is_client_gone(each.sock))
         for accepted in in_slices(over):
             if now - accepted.at < self._patience:
@@ -99,7 +99,7 @@ class PendingConnections:
             self._drop(accepted, f"no {what} within {self._patience:g} s")
 
     def close(self) -> None:
-        """Reset all that wait."""
+        """Reset all waiting connections."""
         for accepted in self._queue.clear():
             _reset(accepted)
 
@@ -129,7 +129,7 @@ class PendingConnections:
     def _drop(self, accepted: Accepted, why: str) -> None:
         self._flood_log.log(
             logging.WARNING, "connections refused", accepted.source,
-            "rule %s: %s refused: %s", accepted.rule, accepted.client, why,
+            "rule %s: refused %s: %s", accepted.rule, accepted.client, why,
         )  # fmt: skip
         _reset(accepted)
 
@@ -137,5 +137,5 @@ class PendingConnections:
 def _reset(accepted: Accepted) -> None:
     try:
         reset(accepted.sock)
-    except OSError:  # gone by itself
+    except OSError:  # already disconnected
         accepted.sock.close()

@@ -1,4 +1,4 @@
-"""Notices that a proxy of protocol 0.1 has forgotten the agent: the agent asks for a session to itself now and then.
+"""Detect that a proxy of protocol 0.1 has forgotten the agent: the agent regularly requests a session to itself.
 
 The original's proxy gives a name to the agent that registers last, and forgets the name when that agent's link ends,
 although an earlier agent of the same name is still linked. Nothing tells the earlier agent. A Hubble proxy refuses the
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 HOST, PORT = "127.0.0.1", 0
 """The destination of the check. Should another agent have the name, it cannot connect to port 0."""
 LONGEST = 60
-"""The pause doubles with each loss in a row, up to this many intervals: registering anew ends sessions of 0.1."""
+"""The most intervals in a pause, which doubles with each consecutive loss: a new registration ends sessions of 0.1."""
 
 
 class SelfCheck:
@@ -35,10 +35,10 @@ class SelfCheck:
         self._interval = interval
         self._pause = interval
         self._session = b""
-        """The session last asked for, while it is not answered."""
+        """The session last requested, until it is answered."""
 
     def run(self) -> None:
-        """Check until killed."""
+        """Run checks until killed."""
         while True:
             gevent.sleep(self._pause * random.uniform(0.75, 1.25))
             link = self._links.link
@@ -47,7 +47,7 @@ class SelfCheck:
                 link.send(encode(Initiator(self._session, HOST, PORT, self._name)))
 
     def arrived(self, initiator: Initiator) -> bool:
-        """Refuse an Initiator that is the agent's own: the proxy knows its name. Return whether it was."""
+        """Refuse an Initiator of the agent's own check: the proxy knows the name. Return whether it was one."""
         if not self._is_own(initiator.session):
             return False
         self._pause = self._interval

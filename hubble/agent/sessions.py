@@ -1,4 +1,4 @@
-"""Makes the sessions of an agent: the one place that chooses between resumable ones and those of protocol 0.1."""
+"""The sessions of an agent. Only this module chooses between resumable sessions and those of protocol 0.1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hubble.protocol.session import Session
 
 
 class Sessions:
-    """Makes sessions whose windows share one budget, and whose kept bytes share another."""
+    """Makes sessions. Their windows share one budget, and their kept bytes share another."""
 
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
@@ -25,18 +25,18 @@ class Sessions:
 
     @property
     def bytes_in_use(self) -> int:
-        """How many bytes of credit are granted, and of sent data kept, by all sessions."""
+        """The bytes of credit granted and of sent data kept by all sessions."""
         return self._credit.taken + self._keep.taken
 
     def for_entry(self, resumable: bool) -> SessionInterface:
-        """Return a new session to be opened through a proxy that is `resumable`, or of protocol 0.1."""
+        """Return a new session for the entry: resumable, or of protocol 0.1."""
         session_id = uuid.uuid4().bytes
         if resumable:
             return self._resumable(session_id, from_exit=False, secret=secrets.token_bytes(16))
         return LegacySession(session_id, from_exit=False, deadline=time.monotonic() + session.OPEN_TIMEOUT)
 
     def for_exit(self, initiator: Initiator) -> SessionInterface:
-        """Return the session that an entry asks for."""
+        """Return a new session for the exit, of the kind that the entry requested."""
         if initiator.terms is None:
             return LegacySession(initiator.session, from_exit=True)
         return self._resumable(initiator.session, from_exit=True, secret=initiator.terms.secret)
@@ -54,7 +54,7 @@ class Sessions:
 
 
 def downgraded(old: SessionInterface) -> SessionInterface:
-    """Return the open session of protocol 0.1 that takes the place of one that `may_downgrade`."""
+    """Return an open session of protocol 0.1 that replaces a session that `may_downgrade`."""
     old.abandon()
     new = LegacySession(old.id, from_exit=old.from_exit)
     new.open()

@@ -130,7 +130,7 @@ def test_reasons() -> None:
     access = AccessList(["*:22"], ["10.0.0.0/8:22"])
     assert access.check("db", "10.0.0.1", 22) == "--deny 10.0.0.0/8:22 forbids it"
     assert access.check("db", PUBLIC, 23) == "no --allow names it"
-    assert access.check("db", "127.0.0.1", 22) == "it is in 127.0.0.0/8, which --allow must name for itself"
+    assert access.check("db", "127.0.0.1", 22) == "it is in 127.0.0.0/8, which needs an --allow of its own"
     assert access.check("db", "nonsense", 22) == "nonsense is not an address"
 
 
@@ -151,9 +151,9 @@ def test_reasons() -> None:
         ("db:70000", "write 1 to 65535"),
         ("db:20-10", "write 1 to 65535"),
         ("10.0.0.1/8:22", "10.0.0.1/8 has host bits set"),
-        ("10.0.0.0/33:22", "has no network"),
-        ("[db]:22", "has no network"),
-        ("[fd00::/200]:22", "has no network"),
+        ("10.0.0.0/33:22", "has an invalid network"),
+        ("[db]:22", "has an invalid network"),
+        ("[fd00::/200]:22", "has an invalid network"),
     ],
 )
 def test_bad_patterns(pattern: str, wrong: str) -> None:

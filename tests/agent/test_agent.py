@@ -162,7 +162,7 @@ class TestExitOnFailure:
         agent = Agent(fake.url, "agent", options=AgentOptions(exit_on_failure=True))
         agent.start()
         fake.call().cut()
-        with pytest.raises(DialError, match="ended the link before it answered the registration"):
+        with pytest.raises(DialError, match="closed the link before it answered the registration"):
             agent.wait()
         agent.stop()
 
@@ -194,7 +194,7 @@ class TestUsage:
             ("ws://host", "a\u202eb", [], r'the gateway name "a\\u202eb" contains the invisible .* U\+202E'),
             ("ftp://host", "agent", [], "unknown scheme 'ftp'"),
             ([], "agent", [], "URL is missing"),
-            ("ws://host", "agent", ["1:a:b"], "not of the form"),
+            ("ws://host", "agent", ["1:a:b"], "the destination's port is missing"),
             ("ws://host", "agent", ["1:a:b:1", "1:a:b:1"], "given twice"),
         ],
     )

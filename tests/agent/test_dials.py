@@ -121,7 +121,7 @@ def test_too_many_sessions_are_refused(exit_with: Callable[..., tuple[Started, C
         assert call.hear(Ack).ok
     call.say(ask(port=service.port))
     ack = call.hear(Ack)
-    assert (ack.code, ack.message) == (Refusal.BUSY, "this exit has 2 sessions already")
+    assert (ack.code, ack.message) == (Refusal.BUSY, "this exit already has 2 sessions")
     assert agent.sessions() == 2
     service.close()
 

@@ -300,7 +300,7 @@ class TestResuming:
                 assert (ack.ok, ack.code) == (False, Refusal.UNKNOWN_SESSION)
             call.say(Stream(session, False, 0, b"as before"))
             assert receive_exactly(sock, 9) == b"as before"
-            assert "a resumption was refused: the secret is wrong" in caplog.text
+            assert "refused a resumption: the secret is wrong" in caplog.text
             assert SECRET.hex() not in caplog.text and secret.hex() not in caplog.text
             assert destination.nobody_else()
 

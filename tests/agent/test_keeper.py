@@ -109,7 +109,7 @@ class TestHostileProxies:
             poll(lambda: running.agent._keeper.state is State.LINKED, PATIENCE, "it has moved")
             assert not new.link.closed
             assert fake.calls_waiting == 0
-            assert caplog.text.count("will go away") == 1
+            assert caplog.text.count("the proxy will close the link within") == 1
 
     def test_an_answer_that_never_ends(self, fake: FakeProxy) -> None:
         with started(fake.url, "agent", linked=False, options={"hello_timeout": 0.3}):

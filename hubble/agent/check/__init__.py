@@ -1,5 +1,5 @@
-"""`hubble-agent check`: try the path to the proxy phase by phase.
+"""`hubble-agent check`: test the path to the proxy phase by phase.
 
-check        the phases, from the resolver to a session of the agent with itself
-throughput   the service that the last phase sends bytes to
+check        the phases, from name resolution to a session of the agent with itself
+throughput   the service to which the last phase sends bytes
 """

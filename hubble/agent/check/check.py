@@ -1,4 +1,4 @@
-"""The way from here to the proxy, tried phase by phase: how long each takes, and what to do where one fails."""
+"""Test the path to the proxy phase by phase: the time that each phase takes, and advice where one fails."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ log = logging.getLogger(__name__)
 PINGS = 5
 
 ADVICE: dict[int, str] = {
-    Refusal.UNSPECIFIED: "ask who runs the proxy",
-    Refusal.UNAUTHORIZED: "are -name and -key (or the certificate) right? Who runs the proxy sees why in its log",
-    Refusal.NAME_TAKEN: "an agent of this name is running: check with a name of its own, or stop that agent",
-    Refusal.VERSION: "the proxy is of another generation: agent and proxy must speak the same protocol",
-    Refusal.POLICY_ERROR: "the proxy's policy has failed: who runs the proxy sees why in its log",
+    Refusal.UNSPECIFIED: "ask the operator of the proxy",
+    Refusal.UNAUTHORIZED: "check -name and -key, or the certificate; the proxy's log has the reason",
+    Refusal.NAME_TAKEN: "an agent with this name is running: choose another -name for the check, or stop that agent",
+    Refusal.VERSION: "agent and proxy have incompatible versions: upgrade the older one",
+    Refusal.POLICY_ERROR: "the proxy's policy failed; the proxy's log has the reason",
     Refusal.BAD_REQUEST: "choose another -name",
 }
 
 
 @dataclass(frozen=True)
 class Step:
-    """One phase: its name, whether it went well (None: it was left out), the seconds it took, and what was found."""
+    """The result of one phase: its name, whether it succeeded (None: skipped), its duration in seconds, and a text."""
 
     name: str
     ok: bool | None
@@ -49,14 +49,14 @@ class Step:
     text: str
 
 
-class _LeftOut(Exception):
-    """A phase has nothing to do; the text says why."""
+class _Skipped(Exception):
+    """A phase is skipped; the text is the reason."""
 
 
 class Check:
-    """Tries the way to the proxy at `url`; with a `name` it registers there, and sends bytes to itself.
+    """Test the path to the proxy at `url`. With a `name`, register there and send bytes to itself.
 
-    Raises UsageError for a URL, or a proxy on the way, that cannot be meant.
+    Raises UsageError if the URL, or the URL of an HTTP or SOCKS proxy, is invalid.
     """
 
     def __init__(self, url: str, name: str = "", key: str = "", options: AgentOptions | None = None) -> None:
@@ -72,7 +72,7 @@ class Check:
         self._resumable = False
 
     def run(self) -> Iterator[Step]:
-        """The phases in order, each as soon as it is over; one that fails is the last."""
+        """Yield the result of each phase in order. A failed phase is the last."""
         phases: list[tuple[str, Callable[[], str]]] = [
             ("resolve", self._resolve),
             ("connect", self._connect),
@@ -92,7 +92,7 @@ class Check:
         finally:
             self._hang_up()
 
-    # The phases. Each returns what it found, and raises HubbleError, or _LeftOut.
+    # The phases. Each returns a text, and raises HubbleError or _Skipped.
 
     def _resolve(self) -> str:
         host, port = self._first_hop()
@@ -106,18 +106,18 @@ class Check:
         if self._outproxy is None:
             self._sock = sock
         else:
-            sock.close()  # the next phase makes its own
+            sock.close()  # the next phase connects itself
         return f"to {where}"
 
     def _go_through_proxy(self) -> str:
         if self._outproxy is None:
-            raise _LeftOut("no HTTP or SOCKS proxy is set for this URL")
+            raise _Skipped("no HTTP or SOCKS proxy is set for this URL")
         self._sock = reach(self._target, self._options.dial)
         return f"through {self._outproxy} to {endpoint(self._target.host, self._target.port)}"
 
     def _secure(self) -> str:
         if not self._target.secure:
-            raise _LeftOut("none, as the URL says ws://: anybody on the way can read along")
+            raise _Skipped("none, because the URL is ws://: anyone on the path can read the traffic")
         assert self._sock is not None
         self._sock = secure(self._sock, self._target, self._options.dial)
         return _describe_tls(self._sock)
@@ -125,37 +125,41 @@ class Check:
     def _upgrade(self) -> str:
         assert self._sock is not None
         self._leftover = upgrade(self._sock, self._target, self._options.dial)
-        return "it is a WebSocket now"
+        return "the connection is a WebSocket"
 
     def _register(self) -> str:
         assert self._sock is not None
         keepalive = self._options.keepalive
         self._link = link = Link(self._sock, Side.CLIENT, leftover=self._leftover, keepalive=keepalive)
         if not self._name:
-            gevent.spawn(_read_on, link)
-            raise _LeftOut("not tried without -name (and -key)")
+            gevent.spawn(_drain, link)
+            raise _Skipped("not tried without -name (and -key)")
         try:
             registered = say_hello(link, self._target, Identity(self._name, self._key), self._options.hello_timeout)
         except RegistrationRefused as error:
             raise RegistrationRefused(f"{error}: {ADVICE.get(error.code, ADVICE[Refusal.UNSPECIFIED])}") from error
-        gevent.spawn(_read_on, registered.link)
+        gevent.spawn(_drain, registered.link)
         self._resumable = registered.resumable
-        generation = "sessions survive the loss of a link" if self._resumable else "protocol 0.1: no session survives"
+        generation = (
+            "sessions survive the loss of a link"
+            if self._resumable
+            else "protocol 0.1: no session survives a lost link"
+        )
         return f"as {self._name}; {generation}"
 
     def _measure_round_trip(self) -> str:
         assert self._link is not None
         for _ in range(PINGS):
             if not self._link.probe(PATIENCE):
-                raise LinkClosed(self._link.why or f"no sign of life within {PATIENCE:g} s")
+                raise LinkClosed(self._link.why or f"no answer to a ping within {PATIENCE:g} s")
         trip = self._link.round_trip
-        return "" if trip is None else f"{trip * 1000:.1f} ms to the proxy and back at best"
+        return "" if trip is None else f"{trip * 1000:.1f} ms at best"
 
     def _measure_throughput(self) -> str:
         if not self._name:
-            raise _LeftOut("not measured without -name (and -key)")
+            raise _Skipped("not measured without -name (and -key)")
         if not self._resumable:
-            raise _LeftOut("not measured: at a proxy of protocol 0.1 no agent can reach itself")
+            raise _Skipped("not measured: with a proxy of protocol 0.1, an agent cannot reach itself")
         self._hang_up()
         with Sink() as sink:
             rule = Rule(0, self._name, LOOPBACK, sink.port)
@@ -165,13 +169,13 @@ class Check:
             try:
                 rate = sink.measure(connect(host, port, PATIENCE))
             except OSError:
-                raise _LeftOut(
-                    f"not measured: no session from {self._name} to itself came about (--log-level warning says why); "
-                    "the proxy's policy may not allow that"
+                raise _Skipped(
+                    f"not measured: {self._name} could not open a session to itself; the proxy's policy may forbid it "
+                    "(--log-level warning shows the reason)"
                 ) from None
             finally:
                 agent.stop()
-        return f"{rate / 1e6:.3g} MB/s to the proxy and, at the same time, back from it"
+        return f"{rate / 1e6:.3g} MB/s to the proxy and back at the same time"
 
     def _first_hop(self) -> tuple[str, int]:
         hop = self._outproxy or self._target
@@ -190,15 +194,15 @@ def _timed(name: str, phase: Callable[[], str]) -> Step:
     started = time.monotonic()
     try:
         ok, text = True, phase()
-    except _LeftOut as reason:
+    except _Skipped as reason:
         return Step(name, None, 0.0, str(reason))
     except (HubbleError, OSError) as error:
         ok, text = False, str(error)
     return Step(name, ok, time.monotonic() - started, text)
 
 
-def _read_on(link: Link) -> None:
-    """Read the answers to pings, and ignore messages."""
+def _drain(link: Link) -> None:
+    """Read and drop messages, so that answers to pings are processed."""
     try:
         link.serve(lambda message: None)
     except LinkClosed as error:
@@ -206,11 +210,11 @@ def _read_on(link: Link) -> None:
 
 
 def _describe_tls(sock: Any) -> str:
-    """What was agreed upon, and whose certificate it was; `sock` has the methods of an SSLSocket."""
+    """Describe the TLS version, cipher and certificate. `sock` has the methods of an SSLSocket."""
     version, cipher = sock.version(), sock.cipher()
     certificate = sock.getpeercert() or {}
     names = [value for kind, value in certificate.get("subjectAltName", ()) if kind in ("DNS", "IP Address")]
-    said = f"{version}, {cipher[0] if cipher else 'no cipher'}"
+    session = f"{version}, {cipher[0] if cipher else 'no cipher'}"
     if not certificate:
-        return f"{said}; its certificate is not checked"
-    return f"{said}; its certificate is for {', '.join(names[:3]) or 'no name'}, until {certificate['notAfter']}"
+        return f"{session}; the server's certificate is not checked"
+    return f"{session}; its certificate is for {', '.join(names[:3]) or 'no name'}, until {certificate['notAfter']}"

@@ -1,4 +1,4 @@
-"""How many bytes a second an agent passes to itself through the proxy."""
+"""Measure the throughput of an agent to itself through the proxy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hubble.agent.rules import LOOPBACK
 from hubble.transport.addresses import Socket
 
 SECONDS = 2.0
-"""How long is measured."""
+"""The duration of the measurement."""
 PATIENCE = 15.0
 BLOCK = bytes(64 * 1024)
 
 
 class Sink:
-    """A service on loopback that counts what is sent to it."""
+    """A service on loopback that counts received bytes."""
 
     def __init__(self) -> None:
         self._received = 0
@@ -33,11 +33,11 @@ class Sink:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         return int(self._server.server_port)
 
     def measure(self, sock: Socket) -> float:
-        """Return how many bytes a second arrive of those sent to `sock`, and close it. Raises OSError if none do."""
+        """Send to `sock` and close it. Return the received bytes per second. Raises OSError if none arrive."""
         with sock:
             sock.settimeout(PATIENCE)
             self._begin(sock)
@@ -48,13 +48,13 @@ class Sink:
             return (self._received - before) / (time.monotonic() - started)
 
     def _begin(self, sock: Socket) -> None:
-        """Have one byte answered: the session is there."""
+        """Wait until the service answers one byte: then the session is open."""
         sock.sendall(b"?")
         if not sock.recv(1):
             raise ConnectionError("the session was closed")
 
     def _count(self, sock: Socket, _: object) -> None:
-        with sock, suppress(OSError):  # the session's end
+        with sock, suppress(OSError):  # the session has ended
             sock.sendall(sock.recv(1))
             while data := sock.recv(1 << 18):
                 self._received += len(data)

@@ -1,4 +1,4 @@
-"""The listener that a rule asks for."""
+"""The choice of a listener for a rule."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from hubble.agent.rules import Rule
 
 
 def listener_for(rule: Rule) -> Listener:
-    """Return a listener for `rule`, not opened yet."""
+    """Return a listener for `rule`. It is not open yet."""
     return TCPListener(rule)

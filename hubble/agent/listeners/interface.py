@@ -1,4 +1,4 @@
-"""What a listener is to the entry."""
+"""The interface of a listener."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hubble.transport.addresses import Socket
 class Accepted:
     """A connection that a listener accepted.
 
-    client: names the client in the log. source: the key by which new sessions are shared out fairly, such as the
-    client's address. rule: its destination; a listener whose clients name destinations replaces parts of it.
+    client: the client's name in log lines. source: the key for sharing new sessions fairly, such as the client's
+    address. rule: the rule with the destination. A listener whose clients name destinations replaces parts of it.
     """
 
     sock: Socket
@@ -31,13 +31,13 @@ class Listener(Protocol):
 
     @property
     def rule(self) -> Rule:
-        """The rule that it listens for."""
+        """The rule whose connections it accepts."""
 
     def open(self) -> tuple[str, int]:
-        """Listen; return the address and the port. Raises ListenError."""
+        """Start listening. Return the address and the port. Raises ListenError."""
 
     def serve(self, hand_over: Callable[[Accepted], None]) -> None:
-        """Accept connections, in a greenlet of its own, until that is killed. `hand_over` never waits."""
+        """Accept connections until this greenlet is killed. `hand_over` never waits."""
 
     def close(self) -> None:
-        """Stop listening. More than once does no harm."""
+        """Stop listening. Repeated calls do nothing."""

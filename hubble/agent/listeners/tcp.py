@@ -1,4 +1,4 @@
-"""A TCP port."""
+"""A listener on a TCP port."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from hubble.transport.liveness import is_client_gone
 log = logging.getLogger(__name__)
 
 PAUSE = 0.5
-"""Seconds until the next attempt after one that failed: a descriptor may be free by then."""
+"""Seconds before the next attempt after `accept` failed: a descriptor may be free by then."""
 
 
 class TCPListener:
-    """Listens on the address and port of `rule`."""
+    """A listener on the bind address and port of `rule`."""
 
     def __init__(self, rule: Rule) -> None:
         self._rule = rule
@@ -34,24 +34,29 @@ class TCPListener:
 
     @property
     def rule(self) -> Rule:
-        """The rule that it listens for."""
+        """The rule whose connections it accepts."""
         return self._rule
 
     def open(self) -> tuple[str, int]:
-        """Listen; return the address and the port. Raises ListenError."""
+        """Start listening. Return the address and the port. Raises ListenError."""
         self._sock = open_listener(self._rule.bind, self._rule.port)
         address, port = self._sock.getsockname()[:2]
         return address, port
 
     def serve(self, hand_over: Callable[[Accepted], None]) -> None:
-        """Accept connections until the greenlet is killed. One whose client is gone already is dropped."""
+        """Accept connections until this greenlet is killed. Drop each whose client has already disconnected."""
         assert self._sock is not None
         while True:
             try:
                 sock, address = self._sock.accept()
-            except OSError as error:  # mostly no free descriptor
+            except OSError as error:  # most often the process has run out of descriptors
                 self._flood_log.log(
-                    logging.ERROR, "cannot accept", "", "rule %s: cannot accept: %s", self._rule, reason(error)
+                    logging.ERROR,
+                    "cannot accept",
+                    "",
+                    "rule %s cannot accept a connection: %s",
+                    self._rule,
+                    reason(error),
                 )
                 gevent.sleep(PAUSE)
                 continue
@@ -70,5 +75,5 @@ class TCPListener:
 
 
 def network_of_one(address: str) -> str:
-    """Return the address itself, or the /64 of an IPv6 address: a client chooses among the addresses of its own."""
+    """Return an IPv4 address itself, and the /64 of an IPv6 address: a client may use any address in its /64."""
     return network_of(address) if ":" in address else address

@@ -71,8 +71,8 @@ def test_all_is_well(url: str) -> None:
     assert {name for name, step in found.items() if step.ok is None} == {"proxy", "TLS"}
     assert not any(step.ok is False for step in found.values())
     assert "127.0.0.1 is an address" in found["resolve"].text
-    assert "anybody on the way can read along" in found["TLS"].text
-    assert "ms to the proxy and back" in found["round trip"].text
+    assert "anyone on the path can read the traffic" in found["TLS"].text
+    assert "ms at best" in found["round trip"].text
     assert "MB/s" in found["throughput"].text
     assert 0.2 <= found["throughput"].seconds < 10
 
@@ -138,7 +138,7 @@ def test_a_server_of_another_kind() -> None:
 def test_a_wrong_key() -> None:
     for url in serving(Proxy("127.0.0.1:0", Locked())):
         step = failure(url, "checked", key="oats")
-        assert (step.name, "are -name and -key" in step.text) == ("registration", True)
+        assert (step.name, "check -name and -key" in step.text) == ("registration", True)
         assert "oats" not in step.text
         assert steps(url, "checked", "sesame")["throughput"].ok
 
@@ -149,7 +149,7 @@ def test_a_name_that_is_taken(url: str) -> None:
     while steps(url, "checked")["registration"].ok:  # until the agent has registered
         pass
     step = failure(url, "checked")
-    assert (step.name, "check with a name of its own" in step.text) == ("registration", True)
+    assert (step.name, "choose another -name for the check" in step.text) == ("registration", True)
     agent.stop()
 
 
@@ -160,7 +160,7 @@ def test_a_policy_that_allows_no_session_is_no_fault_of_the_way() -> None:
 
     for url in serving(Proxy("127.0.0.1:0", Closed())):
         step = steps(url, "checked")["throughput"]
-        assert (step.ok, "the proxy's policy may not allow that" in step.text) == (None, True)
+        assert (step.ok, "the proxy's policy may forbid it" in step.text) == (None, True)
 
 
 def test_what_cannot_be_meant() -> None:
