@@ -10,8 +10,6 @@ import re
 from collections import Counter
 from typing import Protocol
 
-MAX_LINE = 8190
-"""Bytes of a request line, without its end."""
 MAX_HEADERS = 100
 MAX_HEAD = 64 * 1024
 """Bytes of all header lines together."""

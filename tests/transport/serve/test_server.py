@@ -11,6 +11,7 @@ import gevent
 import pytest
 from gevent import socket
 from gevent.event import Event
+from gevent.pywsgi import MAX_REQUEST_LINE
 from websockets.protocol import CLIENT
 
 from hubble.base.errors import LinkClosed
@@ -274,6 +275,10 @@ class TestPlainRequests:
         client.sendall(junk)
         client.shutdown(socket.SHUT_WR)
         assert client.recv(65536)[:12] in (b"HTTP/1.1 400", b"HTTP/1.0 400", b"")
+
+    def test_a_long_request_line_is_refused(self, client: Socket) -> None:
+        client.sendall(b"GET /" + b"x" * MAX_REQUEST_LINE)  # no line break within the bound: nothing more is awaited
+        assert client.recv(65536)[9:12] == b"414"
 
 
 class TestSlowClients:
