@@ -20,12 +20,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import gevent
 
+from tests.hostile.cpu import OtherLoad
 from tests.support.certificates import Authority
 from tests.support.processes import ROOT
 from tests.support.services import Service, echo
@@ -69,6 +70,10 @@ class Bounds:
     noise: float = 0.03
     growth: int = 32 * MIB
 
+    def on(self, factor: float) -> Bounds:
+        """Bounds of time for a machine of which other programs left the measured ones so much less."""
+        return replace(self, longest=self.longest * factor, noise=self.noise * factor)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -89,6 +94,10 @@ class PingPong:
         command = [sys.executable, "-m", "tests.hostile.pingpong"]
         self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = int(self._line())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def open(self, entry: int) -> None:
         """Open the session through the entry's port."""
@@ -192,10 +201,13 @@ class Arena:
         peak = dict(memory)
         self.pingpong.begin()
         process = _start(driver, {"port": self.tunnel.proxy.port, "seconds": seconds, **arguments})
+        load = OtherLoad(lambda: [process.pid, *self._pids()])
         while process.poll() is None:
             gevent.sleep(0.2)
+            load.look()
             peak = {name: max(size, peak[name]) for name, size in self._memory().items()}
         during = self.pingpong.end()
+        bounds = bounds.on(load.factor())
         said = process.communicate()[0]
         growth = {name: size - memory[name] for name, size in peak.items()}
         outcome = Outcome(json.loads(said or "{}"), before, during, growth)
@@ -231,6 +243,11 @@ class Arena:
                 return True
             if time.monotonic() > until:
                 return False
+
+    def _pids(self) -> list[int]:
+        programs = self.tunnel.processes
+        workers = [pid for program in programs for pid in program.children()]
+        return [self.pingpong.pid, *(program.pid for program in programs), *workers]
 
     def _memory(self) -> dict[str, int]:
         """Bytes of each program; a worker may just have been replaced."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ class Kept:
         if self._arena is None:
             self._arena = Arena(Path(self._make_directory.mktemp("arena")), setup)
         return self._arena
+
+    @contextmanager
+    def using(self, setup: Setup, request: pytest.FixtureRequest) -> Iterator[Arena]:
+        """An arena of this setup for one test, whose failure ends its processes."""
+        arena = self.get(setup)
+        failed = request.session.testsfailed
+        yield arena
+        if request.session.testsfailed > failed:
+            self.kill()
 
     def end(self) -> None:
         """End the processes in order, which must not have raised anything."""
@@ -55,18 +65,16 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
 @pytest.fixture
 def arena(request: pytest.FixtureRequest, kept: Kept) -> Iterator[Arena]:
     """Real processes to attack; parametrized indirectly by a Setup."""
-    arena = kept.get(getattr(request, "param", Setup()))
-    failed = request.session.testsfailed
-    yield arena
-    if request.session.testsfailed > failed:
-        kept.kill()
+    with kept.using(getattr(request, "param", Setup()), request) as arena:
+        yield arena
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Shows what the processes said beneath a test that failed."""
     report = yield
-    arena = getattr(item, "funcargs", {}).get("arena")
+    arguments = getattr(item, "funcargs", {})
+    arena = arguments.get("arena") or arguments.get("guarded")
     if report.failed and arena is not None:
         for process in arena.stage.processes:
             lines = process.log.lines[-SHOWN_LINES:]

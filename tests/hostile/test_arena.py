@@ -13,7 +13,7 @@ def test_a_harmless_client_is_withstood(arena: Arena) -> None:
 
 
 def test_a_standstill_is_noticed(arena: Arena) -> None:
-    outcome = arena.attack(harmless.standstill, 0.4, Bounds(), {"pids": arena.tunnel.proxy.children()})
+    outcome = arena.attack(harmless.standstill, 0.4, Bounds(longest=0.02), {"pids": arena.tunnel.proxy.children()})
     assert "stood still for " in str(outcome.complaints), outcome
     assert outcome.during.longest == pytest.approx(0.4, abs=0.2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
@@ -11,6 +12,7 @@ import pytest
 
 from hubble.policy.keys import generate_key, hash_key
 from tests.hostile.arena import Arena, Bounds, Setup
+from tests.hostile.conftest import Kept
 from tests.hostile.drivers import strangers
 
 RIGHT = "correct horse"
@@ -45,12 +47,19 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     return Setup(proxy=("--auth-rules", file), entry=("-key", RIGHT), exit=("-key", RIGHT))
 
 
-def test_wrong_keys_keep_no_right_key_out(keyed: Setup, request: pytest.FixtureRequest) -> None:
+@pytest.fixture
+def guarded(keyed: Setup, kept: Kept, request: pytest.FixtureRequest) -> Iterator[Arena]:
+    """An arena whose agents need keys."""
+    with kept.using(keyed, request) as arena:
+        yield arena
+
+
+def test_wrong_keys_keep_no_right_key_out(guarded: Arena, kept: Kept) -> None:
     """Wrong keys from a hundred networks at once, and the worker restarts meanwhile."""
-    arena = request.getfixturevalue("kept").get(keyed)
+    arena = guarded
     proxy = arena.tunnel.proxy
     attack = gevent.spawn(arena.attack, strangers.wrong_keys, 12.0, Bounds(), {"name": "late"})
-    proxy.log.wait_for(r"late.* from 127.*: refused", within=BACK)
+    proxy.log.wait_for(r"late.* from 127.* refused", within=BACK)
     marks = arena.tunnel.marks()
     (worker,) = proxy.children()
     os.kill(worker, signal.SIGKILL)
@@ -60,12 +69,11 @@ def test_wrong_keys_keep_no_right_key_out(keyed: Setup, request: pytest.FixtureR
     assert late.log.matches("registered as late")
     counts = attack.get().counts
     assert counts["denied"] > 20, counts
-    request.getfixturevalue("kept").end()
+    kept.end()
 
 
-def test_wrong_keys_do_not_hold_up_sessions(keyed: Setup, request: pytest.FixtureRequest) -> None:
-    arena = request.getfixturevalue("kept").get(keyed)
-    counts = arena.withstand(strangers.wrong_keys, name="late")
+def test_wrong_keys_do_not_hold_up_sessions(guarded: Arena) -> None:
+    counts = guarded.withstand(strangers.wrong_keys, name="late")
     assert counts["denied"]
 
 
