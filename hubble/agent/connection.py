@@ -27,6 +27,7 @@ from hubble.protocol.codec import encode, session_text
 from hubble.protocol.interface import SessionInterface
 from hubble.protocol.legacy import limits
 from hubble.protocol.messages import Credit, Data, Message, Reset, ResetReason
+from hubble.protocol.pace import Pace
 from hubble.protocol.states import Ended, Opened, Resumed, Suspended
 from hubble.protocol.streams import Chunk
 from hubble.transport.addresses import Socket
@@ -38,7 +39,7 @@ from hubble.transport.writer import Writer
 
 log = logging.getLogger(__name__)
 
-READ_SIZE = 64 * 1024
+READ_SIZE = 256 * 1024
 WRITE_SIZE = 256 * 1024
 _buffer = memoryview(bytearray(READ_SIZE))
 ABORTIVE_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -85,6 +86,8 @@ class Connection:
             self._stream, self._next_bytes, sent=self._delivered, resumed=self.turn, failed=self._socket_failed
         )
         self._on_suspended = on_suspended
+        self._pace = Pace()
+        self._acknowledged = 0
         self._is_open = False
         self._scheduled = False
         self._reads = False
@@ -98,7 +101,10 @@ class Connection:
 
     def receive(self, message: Message) -> None:
         """A message of the session has come over the link."""
-        self.session.receive(message, time.monotonic())
+        now = time.monotonic()
+        self.session.receive(message, now)
+        if type(message) is Credit:
+            self._measure(message.received, now)
         self._schedule_write()
         self.turn()
         if type(message) is Data:
@@ -173,12 +179,13 @@ class Connection:
                 self._waits_since = time.monotonic()
             return
         try:
-            count = self._stream.read_now(_buffer[:room] if room < READ_SIZE else _buffer)
+            count = self._stream.read_now(_buffer[: min(room, self._pace.size)])
             if count is None:
                 return
             if count:
                 self.bytes_read += count
                 session.write(bytes(_buffer[:count]))
+                self._pace.begin(time.monotonic())
             else:
                 self._read_ended = True
                 self._stop_reading()
@@ -216,6 +223,14 @@ class Connection:
         if self._held is not None and not self.session.overfull:
             self._let_go()
 
+    def _measure(self, received: int, now: float) -> None:
+        """Size the pieces by how fast the other end consumes them."""
+        self._pace.moved(max(0, received - self._acknowledged))
+        self._acknowledged = max(received, self._acknowledged)
+        self._pace.end(now)
+        if self.session.kept:
+            self._pace.begin(now)
+
     def _socket_failed(self, error: Exception) -> None:
         if self._stream.closed:  # by this agent: the session is over
             return
@@ -227,7 +242,7 @@ class Connection:
     def _send(self, in_order: bool) -> None:
         link, session = self._owner.link, self.session
         while link is not None:
-            message = session.next_message(0 if link.is_full(session.id) else READ_SIZE)
+            message = session.next_message(0 if link.is_full(session.id) else self._pace.size)
             if message is None:
                 return
             if type(message) is Reset:

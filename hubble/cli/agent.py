@@ -16,7 +16,13 @@ from hubble.base.errors import UsageError
 from hubble.cli import check, logs
 from hubble.cli.arguments import Parser, admin_address
 from hubble.cli.dial_options import dial_options
-from hubble.cli.eventloop import spare_the_collector, stop_on_signals, survive_signals, tell_greenlets_on_signal
+from hubble.cli.eventloop import (
+    keep_buffers,
+    spare_the_collector,
+    stop_on_signals,
+    survive_signals,
+    tell_greenlets_on_signal,
+)
 from hubble.cli.keys import read_key, read_key_file
 from hubble.cli.running import run, write_ports
 from hubble.options.agent import AGENT
@@ -69,6 +75,7 @@ def _serve(options: Namespace) -> None:
     survive_signals()
     tell_greenlets_on_signal()
     spare_the_collector()
+    keep_buffers()
     resolver.install()
     metrics = open_listener(*admin_address(options.metrics, "--metrics")) if options.metrics else None
     listening = agent.start()

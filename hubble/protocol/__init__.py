@@ -9,5 +9,6 @@ states      the states of a session's path, and a session's events
 interface   the interface of a session; the two kinds below implement it
 session     one end of a resumable session
 legacy/     protocol 0.1: its sessions, texts and limits
+pace        the size of the pieces that a sender cuts its bytes into
 fairqueue   the order in which a link's waiting messages are written
 """

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from gevent import socket
 
 from hubble.transport.addresses import Socket
+from hubble.transport.stream import TCP_NOTSENT_LOWAT
 
 UNSENT_IN_KERNEL = 128 * 1024
-TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hubble.transport.framing import Framing
 from hubble.transport.stream import SocketStream
 from hubble.transport.turn import turn
 
-RECEIVE_SIZE = 256 * 1024
+RECEIVE_SIZE = 512 * 1024
 SLICE = 0.0005
 """Seconds that a link works on what it has received before the others have their turn."""
 FEW = 4

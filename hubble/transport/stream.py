@@ -20,6 +20,7 @@ from gevent import socket
 from hubble.transport.addresses import Socket
 from hubble.transport.tlssocket import AT_A_TIME, TLSSocket
 
+TCP_NOTSENT_LOWAT = 25  # linux/tcp.h; the socket module has no name for it
 _READ, _WRITE = 1, 2  # the events of libev's and libuv's io watchers
 
 
@@ -76,6 +77,12 @@ class SocketStream:
     def set_option(self, level: int, option: int, value: int | bytes) -> None:
         """Set a socket option. Raises OSError."""
         self._sock.setsockopt(level, option, value)
+
+    def limit_unsent(self, size: int) -> None:
+        """Have the kernel take no more while it has `size` bytes to send, if the socket is TCP's."""
+        with suppress(OSError):
+            if self._sock.family in (socket.AF_INET, socket.AF_INET6):
+                self._sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
 
     @property
     def is_ready(self) -> bool:

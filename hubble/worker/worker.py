@@ -16,7 +16,7 @@ from gevent.lock import RLock
 from hubble.base.errors import HubbleError, ProtocolError
 from hubble.base.keepalive import keep_running
 from hubble.cli import logs
-from hubble.cli.eventloop import spare_the_collector, tell_greenlets_on_signal
+from hubble.cli.eventloop import keep_buffers, spare_the_collector, tell_greenlets_on_signal
 from hubble.cli.proxy_arguments import parser
 from hubble.cli.running import FAILURE
 from hubble.policy import set_digest_secret
@@ -119,6 +119,7 @@ class _Worker:
         admin = socket.socket(fileno=start.admin) if start.admin is not None else None
         attach_watchers(proxy, options, admin, start.token, lambda seconds: channel.send(Drain(seconds)))
         spare_the_collector()
+        keep_buffers()
         resolver.install()
         proxy.start()
 
