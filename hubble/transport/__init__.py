@@ -7,9 +7,6 @@ writer       writes what the kernel takes at once, and the rest when it takes mo
 turn         a turn of the hub, at whose end everything waiting is written
 peer         the other end of a link
 framing      WebSocket frames
-reader       reads a link's messages, in the hub or in a greenlet
-writer       the buffered non-blocking write of links and local connections
-turn         puts off writes until the end of a turn of the hub
 stream       a socket that reads and writes without waiting where it can
 tlssocket    the same through TLS, with the records in memory
 tls          contexts, hardening and handshakes

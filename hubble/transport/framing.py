@@ -14,7 +14,7 @@ import logging
 import secrets
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from websockets.exceptions import ProtocolError
@@ -34,6 +34,7 @@ quiet.setLevel(logging.CRITICAL)
 
 MOST_CONTROLS = 1000
 """Control frames that may wait for a side that does not read."""
+MASKS_AT_A_TIME = 1024
 FRAMES_AT_A_TIME = 64
 """Frames dealt with in one step: a tenth of a millisecond's work, a whole one if none is a plain binary message."""
 CONTROLS_PER_SECOND = 100.0
@@ -47,6 +48,17 @@ MASKED = 0x80
 FIN, OPCODE, CONTROL = 0x80, 0x0F, 0x08
 _NOTHING = memoryview(b"")
 _SHORT, _MEDIUM, _LONG = struct.Struct("!BB"), struct.Struct("!BBH"), struct.Struct("!BBQ")
+
+
+def _draw_masks() -> Iterator[bytes]:
+    """Yield unpredictable masking keys (RFC 6455, section 5.3), drawn many at a time: each draw is a system call."""
+    while True:
+        drawn = secrets.token_bytes(MASKS_AT_A_TIME * 4)
+        for start in range(0, len(drawn), 4):
+            yield drawn[start : start + 4]
+
+
+_masks = _draw_masks()
 
 
 class Framing:
@@ -233,7 +245,7 @@ class Framing:
                 else:
                     parts.append(_LONG.pack(WHOLE_BINARY, self._mask_out | 127, length))
                 if self._mask_out:
-                    mask = secrets.token_bytes(4)
+                    mask = next(_masks)
                     parts.append(mask)
                     message = apply_mask(message, mask)
                 parts.append(message)
