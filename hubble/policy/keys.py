@@ -62,16 +62,16 @@ class ScryptHash(KeyHash):
     def parse(cls, text: str) -> ScryptHash:
         found = _FORM.fullmatch(text)
         if not found:
-            raise ValueError(f"not a hashed key; {HINT}")
+            raise ValueError(f"the value is not a hashed key; {HINT}")
         cost, block, parallel = (int(part) for part in found.group(1, 2, 3))
         if not (1 <= cost <= MAX_COST and 1 <= block <= BLOCK * 2 and 1 <= parallel <= 4):
-            raise ValueError(f"a hashed key that costs too much to verify; {HINT}")
+            raise ValueError(f"the hashed key costs too much to verify; {HINT}")
         try:
             salt, digest = (_decoded(part) for part in found.group(4, 5))
         except binascii.Error:
-            raise ValueError(f"a hashed key that is cut off; {HINT}") from None
+            raise ValueError(f"the hashed key is truncated; {HINT}") from None
         if len(digest) < 16:
-            raise ValueError(f"a hashed key that is cut off; {HINT}")
+            raise ValueError(f"the hashed key is truncated; {HINT}")
         return cls(text, cost, block, parallel, salt, digest)
 
     def fits(self, key: str) -> bool:
@@ -91,7 +91,7 @@ class RandomKeyHash(KeyHash):
     def parse(cls, text: str) -> RandomKeyHash:
         found = _RANDOM_FORM.fullmatch(text)
         if not found:
-            raise ValueError("a hashed key that is cut off; make one with: hubble-proxy hash-key --generate")
+            raise ValueError("the hashed key is truncated; make one with: hubble-proxy hash-key --generate")
         return cls(text, _decoded(found[1]))
 
     def fits(self, key: str) -> bool:

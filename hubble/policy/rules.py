@@ -42,7 +42,7 @@ class RulesPolicy(Authorizer):
         return denied(f'no identity may register "{request.name}"')
 
     def connect(self, request: ConnectionRequest) -> Decision:
-        target = f'gateway "{request.gateway}" at {request.host}:{request.port}'
+        target = f'to reach gateway "{request.gateway}" at {request.host}:{request.port}'
         if request.identity and not any(known.name == request.identity for known in self._rules.identities):
             return denied(f'the identity "{request.identity}" was removed from the file')
         try:

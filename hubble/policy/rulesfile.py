@@ -207,7 +207,7 @@ def _port_range(value: object) -> tuple[int, int]:
 
 def _key_hash(value: object) -> KeyHash:
     if not isinstance(value, str):
-        raise ValueError("not a hashed key; make one with: hubble-proxy hash-key")
+        raise ValueError("the value is not a hashed key; make one with: hubble-proxy hash-key")
     return KeyHash.parse(value)
 
 

@@ -106,7 +106,7 @@ def test_sessions(make: Make, rules: str, request_changes: dict[str, object], al
 
 def test_the_detail_names_the_rule(make: Make) -> None:
     policy = make(IDENTITIES + '[[rule]]\nname = "databases"\nport = 5432\n[[rule]]\naction = "deny"\nport = 22\n')
-    target = 'gateway "db-1" at 10.1.2.3'
+    target = 'to reach gateway "db-1" at 10.1.2.3'
     assert policy.connect(REQUEST).detail == f'rule 1 ("databases") allows "alice" {target}:5432'
     assert policy.connect(replace(REQUEST, port=22)).detail == f'rule 2 denies "alice" {target}:22'
     assert policy.connect(replace(REQUEST, port=80)).detail == f'no rule allows "alice" {target}:80'
@@ -250,8 +250,8 @@ class TestRegistration:
         ('[[rule]]\nhost = "10.1.2.3/8"', 'host: "10.1.2.3/8" is not a network: 10.1.2.3/8 has host bits set; write'),
         ("[[rule]]\nhost = 10", "rule 1: host: 10 is not a host"),
         ('[[rule]]\nidentity = [""]', "rule 1: identity: '' is not a name"),
-        ('[[rule]]\nkey = "plain"', "rule 1: key: not a hashed key; make one with: hubble-proxy hash-key"),
-        ("[[rule]]\nkey = 5", "rule 1: key: not a hashed key"),
+        ('[[rule]]\nkey = "plain"', "rule 1: key: the value is not a hashed key; make one with: hubble-proxy hash-key"),
+        ("[[rule]]\nkey = 5", "rule 1: key: the value is not a hashed key"),
         ("[[identity]]\n", 'identity 1: name: is missing; write one, for example name = "alice"'),
         (
             '[[identity]]\nname = "a"',
@@ -262,7 +262,7 @@ class TestRegistration:
             'identity 1 ("a"): anonymous: is not a boolean; write true or false',
         ),
         ('[[identity]]\nname = "a"\nanonymous = true\ncertificate = "x"', 'identity 1 ("a"): key: the proof'),
-        ('[[identity]]\nname = "a"\nkey = "k3y-plain"', 'identity 1 ("a"): key: not a hashed key'),
+        ('[[identity]]\nname = "a"\nkey = "k3y-plain"', 'identity 1 ("a"): key: the value is not a hashed key'),
         (
             '[[identity]]\nname = "a"\nanonymous = true',
             'identity 1 ("a"): register: is missing; write one, for example',

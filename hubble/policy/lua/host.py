@@ -315,7 +315,9 @@ def staged_request(
     """
     words = [field.decode("latin-1") for field in fields]
     if len(words) > 2 * FIELDS or sum(map(len, words)) > FIELD_BYTES:
-        raise ValueError(f"more than {FIELDS} headers and cookies, or {FIELD_BYTES} bytes of them")
+        raise ValueError(
+            f"the request has more than {FIELDS} headers and cookies, or more than {FIELD_BYTES} bytes of them"
+        )
     pairs = list(zip(words[::2], words[1::2], strict=True))
     if user is not None and b":" in user:
         raise ValueError("the user in auth must not contain ':'")

@@ -43,13 +43,13 @@ def _number(text: str) -> float:
 def decode(text: bytes) -> object:
     """Return the value of a JSON text; all numbers are floats. Raises ValueError with a one-line message."""
     if sum(map(text.count, (b",", b"{", b"["))) >= MAX_VALUES:
-        raise ValueError(f"more than {MAX_VALUES} values")
+        raise ValueError(f"the text has more than {MAX_VALUES} values")
     try:
         return json.loads(
             text.decode("utf-8", _REPLACE), parse_int=_number, parse_float=_number, parse_constant=_no_constant
         )
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError("the text is nested too deeply") from None
 
 
 def quote(text: bytes) -> bytes:

@@ -137,7 +137,7 @@ def test_text_and_values_are_bounded(evaluate: Evaluate) -> None:
         evaluate("select(2, json.decode(string.rep(' ', 200) .. '1'))", JSON, body=200) == "JSON of more than 200 bytes"
     )
     text = "'[' .. string.rep('0,', 100000) .. '0]'"
-    assert evaluate(f"select(2, json.decode({text}))", JSON) == "more than 50000 values"
+    assert evaluate(f"select(2, json.decode({text}))", JSON) == "the text has more than 50000 values"
 
 
 VALUES = st.recursive(
