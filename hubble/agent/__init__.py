@@ -13,6 +13,7 @@ entry        opens a session for each connection, and resumes sessions whose pat
 listeners/   the sources of connections
 rules        forwarding rules: a listener and its destination
 pending      connections that wait for a session: a bounded, fair queue in front of the entry
+pathrequests sessions that request a path again: a window of unanswered Initiators
 
 exit         connects sessions to destinations near the agent
 dials        concurrent dials to destinations, with a bounded, fair queue in front of them

@@ -148,6 +148,7 @@ class Agent:
             raise
         finally:
             self._links.clear()
+            self._entry.link_lost()
             self._lose_paths(link.why or "the link was lost")
 
     def _lose_paths(self, why: str) -> None:

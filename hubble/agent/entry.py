@@ -15,6 +15,7 @@ from hubble.agent.listeners.choose import listener_for
 from hubble.agent.listeners.interface import Accepted
 from hubble.agent.metrics import Meters
 from hubble.agent.options import AgentOptions
+from hubble.agent.pathrequests import PathRequests
 from hubble.agent.pending import PendingConnections
 from hubble.agent.rules import Rule
 from hubble.agent.sessions import Sessions
@@ -37,6 +38,9 @@ RETRY_FIRST, RETRY_MOST = 0.1, 1.0
 STEADY = 5.0
 """Seconds after which a resumed path counts as stable, and the pauses are reset."""
 
+BUSY = (Refusal.LIMIT, Refusal.BUSY)
+"""Refusals because of a limit."""
+
 
 class Entry:
     """Listeners and the sessions opened through them."""
@@ -49,6 +53,7 @@ class Entry:
         self._sessions = sessions
         self._destinations: dict[bytes, Rule] = {}
         self._pending = PendingConnections(links, self._open, options.max_pending, options.link_wait)
+        self._path_requests = PathRequests(links, self._ask_again)
         self._greenlets: list[gevent.Greenlet] = []
 
     # Listening.
@@ -64,6 +69,7 @@ class Entry:
                 raise ListenError(f"rule {listener.rule}: {error}") from error
         self._greenlets = [
             keep_running("opening sessions", self._pending.run),
+            keep_running("resuming sessions", self._path_requests.run),
             *(keep_running(f"rule {each.rule}", each.serve, self._pending.add) for each in self._listeners),
         ]
         return listening
@@ -101,6 +107,7 @@ class Entry:
 
     def acknowledge(self, ack: Ack) -> None:
         """Handle the answer to an Initiator, from the proxy or the exit."""
+        self._path_requests.answered(ack.session)
         connection = self.connections.get(ack.session)
         if connection is None:
             if ack.ok:
@@ -122,6 +129,7 @@ class Entry:
             link.send(encode(reset if ack.terms else ConnectionClosed(ack.session)))
 
     def _accepted(self, connection: Connection, ack: Ack) -> None:
+        self._path_requests.granted()
         session = connection.session
         if ack.terms is None and session.may_downgrade:  # the exit uses protocol 0.1
             connection.downgrade()
@@ -135,6 +143,8 @@ class Entry:
             return
         if ack.code is Refusal.LIMIT and not session.established:
             self._pending.pause()
+        if ack.code in BUSY:
+            self._path_requests.busy()
         if session.refused(ack.code, text, time.monotonic(), patient=self._is_patient(session.id, ack.code)):
             self._retry_later(connection)
         elif ack.code is not Refusal.UNKNOWN_SESSION:
@@ -149,9 +159,15 @@ class Entry:
     def resume_all(self, link: Link) -> None:
         """Request a path on a new link for each waiting session."""
         for connection in in_slices(list(self.connections.values())):
-            if connection.session.path is PathState.WAITING and not link.closed:
-                self._initiate(connection, link)
+            if link.closed:
+                return
+            if connection.session.path is PathState.WAITING:
+                self._retry(connection)
         self._pending.wake()
+
+    def link_lost(self) -> None:
+        """The link is gone: no Initiator will be answered."""
+        self._path_requests.link_lost()
 
     def _retry_later(self, connection: Connection) -> None:
         backoff = connection.backoff
@@ -162,12 +178,13 @@ class Entry:
         gevent.spawn_later(backoff.next_delay(), self._retry, connection)
 
     def _retry(self, connection: Connection) -> None:
-        link = self._links.link
-        if connection.session.path is not PathState.WAITING:
-            return
+        if self._links.link is not None and connection.session.path is PathState.WAITING:
+            self._path_requests.add(connection, self._destinations[connection.session.id].gateway)
+
+    def _ask_again(self, connection: Connection, link: Link) -> None:
         if not connection.session.established and connection.is_client_gone:
             connection.fail(ResetReason.LOCAL_RESET, "the client has disconnected")
-        elif link is not None:
+        else:
             self._initiate(connection, link)
 
     # The interface for connections.
@@ -187,3 +204,4 @@ class Entry:
         self.connections.pop(connection.session.id, None)
         self._destinations.pop(connection.session.id, None)
         self._pending.answered(connection.session.id)
+        self._path_requests.answered(connection.session.id)

@@ -50,7 +50,7 @@ class PendingConnections:
         self._patience = patience
         self._queue = FairSlots[Accepted](OPENING, capacity)
         self._opening: dict[bytes, _Opening] = {}
-        self._paused_until = 0.0
+        self._is_paused = False
         self._wake = Event()
 
     def __len__(self) -> int:
@@ -70,10 +70,13 @@ class PendingConnections:
 
     def pause(self) -> None:
         """Open no session for PAUSE seconds, because a limit of the proxy is reached."""
-        now = time.monotonic()
-        if now >= self._paused_until:
-            self._paused_until = now + PAUSE
-            gevent.spawn_later(PAUSE, self._wake.set)
+        if not self._is_paused:
+            self._is_paused = True
+            gevent.spawn_later(PAUSE, self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_paused = False  # no time is compared: a timer may be early by the clock
+        self._wake.set()
 
     def may_wait(self, session: bytes) -> bool:
         """Return whether a session that was refused because of a limit may be retried."""
@@ -108,7 +111,7 @@ class PendingConnections:
         while True:
             self._wake.wait()
             self._wake.clear()
-            while (link := self._links.link) is not None and time.monotonic() >= self._paused_until:
+            while (link := self._links.link) is not None and not self._is_paused:
                 taken = self._queue.take()
                 if taken is None:
                     break
