@@ -1,8 +1,8 @@
-"""The process that keeps a proxy's workers, and does nothing else: it imports no data path.
+"""The process that starts and monitors a proxy's workers. It imports no code of the data path.
 
-supervisor  starts the workers, restarts those that die or hang, forwards what is asked of them
-process     one worker, as a process
-channel     what the supervisor and a worker say to each other
-load        how many connections each worker has, in memory that all of them share
-takeover    handing the listeners over to a successor
+supervisor  starts the workers, restarts workers that die or hang, forwards signals and requests
+process     one worker process
+channel     the messages between the supervisor and a worker
+load        the number of connections of each worker, in shared memory
+takeover    the handover of the listeners to a successor
 """

@@ -1,6 +1,6 @@
-"""What the supervisor and one of its workers say to each other, a message a packet (SOCK_SEQPACKET) of JSON.
+"""The messages between the supervisor and a worker. Each message is one packet (SOCK_SEQPACKET) of JSON.
 
-That the channel ends is a message too: the other process is gone.
+The end of the channel means that the other process has ended.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import asdict, dataclass, field
 from hubble.base.errors import ProtocolError
 
 LARGEST = 64 * 1024
-"""Bytes of a packet."""
+"""The largest packet, in bytes."""
 LONGEST = 5000
-"""Characters of a text in it: more are cut off. Even if each has to be escaped twice over, they fit."""
+"""The longest text in a packet, in characters: it fits even if each is escaped twice. Longer texts are cut."""
 BEAT_INTERVAL = 1.0
-"""Seconds between a worker's signs of life."""
+"""Seconds between two heartbeats of a worker."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """To a worker, first: what it works with. `listener`, `load` and `admin` (None: there is none) are descriptors.
+    """The first message to a worker. `listener`, `load` and `admin` (None: no admin listener) are descriptors.
 
-    `digests`: the secret, in hexadecimal digits, by which all workers have the same digests of keys.
+    digests: the secret for the digests of keys, in hexadecimal; it is the same for all workers.
     """
 
     number: int
@@ -37,14 +37,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Reload:
-    """To a worker: read again what can be read again; it answers Reloaded."""
+    """To a worker: reload the files. The worker answers Reloaded."""
 
 
 @dataclass(frozen=True)
 class Drain:
-    """To a worker: have the agents move elsewhere, then end. From a worker: an operator has asked for it, for all.
+    """To a worker: ask the agents to move elsewhere, then end. From a worker: an operator has requested a drain.
 
-    `replaced`: a successor has taken over, and is the one to answer operators.
+    seconds: the time limit. replaced: a successor has taken over, and serves the operators.
     """
 
     seconds: float
@@ -53,17 +53,17 @@ class Drain:
 
 @dataclass(frozen=True)
 class Stop:
-    """To a worker: end in order."""
+    """To a worker: shut down cleanly."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """From a worker: it serves."""
+    """From a worker: it is serving."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """From a worker: it cannot start. `status` is the exit status that the user should see."""
+    """From a worker: it cannot start. `status` is the exit status for the user."""
 
     text: str
     status: int
@@ -71,12 +71,12 @@ class Failed:
 
 @dataclass(frozen=True)
 class Beat:
-    """From a worker, every BEAT_INTERVAL: its hub turns."""
+    """From a worker, every BEAT_INTERVAL: its event loop is running."""
 
 
 @dataclass(frozen=True)
 class Reloaded:
-    """From a worker: it has read everything again. `problem` says what could not be used, and stays as it was."""
+    """From a worker: it has reloaded. `problem` names the unusable files, which keep their old contents, or is ""."""
 
     problem: str = ""
 
@@ -86,18 +86,19 @@ _KINDS = {kind.__name__: kind for kind in (Start, Reload, Drain, Stop, Ready, Fa
 
 
 def encode(message: Message) -> bytes:
-    """One packet."""
+    """Encode a message as one packet."""
     fields = {name: value[:LONGEST] if isinstance(value, str) else value for name, value in asdict(message).items()}
     return json.dumps({"kind": type(message).__name__, **fields}).encode()
 
 
 def decode(packet: bytes) -> Message:
-    """What `encode` made. Raises ProtocolError for anything else, which the other end of another version may send:
-    the files of this one may have been replaced since it started.
+    """Decode a packet. Raises ProtocolError if it is invalid.
+
+    The other end may be of another version, because its files may have been replaced since this process started.
     """
     try:
         fields = json.loads(packet)
         message: Message = _KINDS[fields.pop("kind")](**fields)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ProtocolError(f"no message of this version: {packet[:80]!r}") from error
+        raise ProtocolError(f"unknown message, perhaps of another version: {packet[:80]!r}") from error
     return message

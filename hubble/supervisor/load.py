@@ -1,8 +1,7 @@
-"""How many connections each worker has: one number each, in memory that the supervisor and all workers share.
+"""The number of connections of each worker, in memory that the supervisor and all workers share.
 
-Whoever accepts from a listener that all share should be the one with the fewest. The kernel does not know: it wakes
-whoever waits, which is the idlest, and after a restart the one that has just come would get no more than its share of
-what comes anew.
+The worker with the fewest connections should accept the next one from the shared listener. The kernel does not know
+these numbers. It wakes any waiting worker, so a restarted worker would get only an equal share of the new connections.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ import os
 from hubble.base.errors import HubbleError
 
 ABSENT = -1
-"""Of a worker that does not run, or does not accept."""
+"""The number of a worker that does not run or does not accept."""
 WIDTH = 4
 SLACK = 2
 SHARE_OF_SLACK = 16
-"""Numbers that differ by SLACK and a SHARE_OF_SLACKth are as good as equal."""
+"""Numbers that differ by at most SLACK plus 1/SHARE_OF_SLACK of the smaller count as equal."""
 
 
 class LoadTable:
-    """The numbers of `workers`, in the anonymous file `descriptor`, or in a new one. Raises HubbleError."""
+    """The numbers of all `workers`, in the anonymous file `descriptor` or a new one. Raises HubbleError."""
 
     def __init__(self, workers: int, descriptor: int | None = None) -> None:
         try:
@@ -30,50 +29,50 @@ class LoadTable:
                 os.ftruncate(self.descriptor, workers * WIDTH)
             self._numbers = memoryview(mmap.mmap(self.descriptor, workers * WIDTH)).cast("i")
         except OSError as error:
-            raise HubbleError(f"there is no memory that the workers could share: {error.strerror}") from error
+            raise HubbleError(f"cannot allocate shared memory for the workers: {error.strerror}") from error
         if descriptor is None:
             for worker in range(workers):
                 self.set(worker, ABSENT)
 
     def set(self, worker: int, connections: int) -> None:
-        """So many has this worker now, or ABSENT."""
+        """Set a worker's number of connections, or ABSENT."""
         self._numbers[worker] = connections
 
     def __getitem__(self, worker: int) -> int:
         return self._numbers[worker]
 
     def present(self) -> list[int]:
-        """The numbers of those that accept."""
+        """Return the numbers of the workers that accept."""
         return [number for number in self._numbers if number != ABSENT]
 
 
 class Load:
-    """The number of one of them, for itself."""
+    """The load of one worker, used by that worker."""
 
     def __init__(self, table: LoadTable, worker: int) -> None:
         self._table = table
         self._worker = worker
 
     def set(self, connections: int) -> None:
-        """So many has this worker now."""
+        """Set this worker's number of connections."""
         self._table.set(self._worker, connections)
 
     def withdraw(self) -> None:
-        """This worker accepts no more."""
+        """Record that this worker has stopped accepting."""
         self._table.set(self._worker, ABSENT)
 
     def is_above_others(self) -> bool:
-        """Whether another worker has clearly fewer."""
+        """Return whether another worker has clearly fewer connections."""
         fewest = min(self._table.present(), default=0)
         return self._table[self._worker] > _at_most(fewest)
 
     def excess(self) -> int:
-        """How many connections this worker has beyond its share; 0 while that is not worth a move."""
+        """Return the number of connections beyond this worker's share, or 0 if they are too few to move."""
         own, present = self._table[self._worker], self._table.present()
         share = sum(present) // max(1, len(present))
         return own - share if own > _at_most(share) else 0
 
 
 def _at_most(number: int) -> int:
-    """What is as good as `number`: within that, being quick matters more than being even."""
+    """Return the largest number that counts as equal to `number`: accepting fast matters more than an exact balance."""
     return number + SLACK + number // SHARE_OF_SLACK

@@ -1,4 +1,4 @@
-"""One worker, as the supervisor sees it: a fresh process, and a channel to it."""
+"""One worker process and the supervisor's end of its channel."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from dataclasses import dataclass
 from hubble.supervisor.channel import LARGEST, Message, Start, decode, encode
 
 LOOKS = 5
-"""Into how many parts a wait is cut: a process that was stopped itself finds its time gone, and has to look anew."""
+"""The number of parts of a wait. A supervisor that was stopped must check the channel again after its timer expired."""
 POLL = 0.01
-"""Seconds between looks at whether a worker that has closed its channel has ended: that takes it no time at all."""
+"""Seconds between two checks whether a worker that has closed its channel has ended, which takes very little time."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """How a worker is started: `command`, then the number of its channel's descriptor, then `arguments`."""
+    """The program of a worker: run as `command`, then the number of its channel's descriptor, then `arguments`."""
 
     command: Sequence[str]
     arguments: Sequence[str] = ()
 
 
 class WorkerProcess:
-    """Starts it, and tells it what `start` says; the descriptors named there are passed on. Raises OSError."""
+    """Starts a worker and sends it `start`; the worker inherits the descriptors named there. Raises OSError."""
 
     def __init__(self, program: Program, start: Start) -> None:
         self.number = start.number
         self.serves_since: float | None = None
-        """When it said that it serves, by the monotonic clock."""
+        """The time of its Ready message, by the monotonic clock."""
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.setblocking(False)
         descriptors = [theirs.fileno(), start.listener, start.load]
@@ -45,7 +45,7 @@ class WorkerProcess:
                     [*program.command, str(theirs.fileno()), *program.arguments],
                     stdin=subprocess.DEVNULL,
                     pass_fds=descriptors,
-                    preexec_fn=_ignore_a_terminal,
+                    preexec_fn=_ignore_terminal_signals,
                 )
             except OSError:
                 self._channel.close()
@@ -54,11 +54,11 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """Return the process id."""
         return self._process.pid
 
     def send(self, message: Message) -> bool:
-        """Tell it something. False if it is gone, or has not listened for long: then its heartbeat will tell."""
+        """Send a message; return False if the worker has ended or its channel is full because it hangs."""
         try:
             self._channel.send(encode(message))
         except OSError:
@@ -66,11 +66,11 @@ class WorkerProcess:
         return True
 
     async def receive(self, within: float) -> Message | None:
-        """The next thing it says; None if it is gone.
+        """Wait for the worker's next message; return None if it has ended.
 
-        Raises TimeoutError if it says nothing for `within` seconds, and ProtocolError if that is no message.
+        Raises TimeoutError if no message arrives within `within` seconds, and ProtocolError if a message is invalid.
         """
-        await asyncio.sleep(0)  # one that never stops talking must not keep the loop from everything else
+        await asyncio.sleep(0)  # a worker that sends continuously must not starve the event loop
         packet = self._packet()
         for _ in range(LOOKS):
             if packet is not None:
@@ -82,16 +82,17 @@ class WorkerProcess:
         return decode(packet) if packet else None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing happens if it is gone."""
+        """Send a signal; do nothing if the worker has ended."""
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL: it has hung, or there is no more time."""
+        """Send SIGKILL."""
         self._process.kill()
 
     async def ended(self, within: float) -> int:
-        """Wait until it has, and kill it after `within` seconds; its exit status, minus the signal's number if one
-        ended it.
+        """Wait until the worker has ended; kill it after `within` seconds.
+
+        Return its exit status, or the negative number of the signal that ended it.
         """
         deadline = time.monotonic() + within
         while (status := self._process.poll()) is None:
@@ -102,12 +103,12 @@ class WorkerProcess:
         return status
 
     def _packet(self) -> bytes | None:
-        """What has come; b"" if it is gone, None if nothing has."""
+        """Return a packet without waiting: b"" if the worker has ended, None if there is no packet."""
         try:
             return self._channel.recv(LARGEST)
         except BlockingIOError:
             return None
-        except ConnectionResetError:  # it is gone, and had not read all that it was told
+        except ConnectionResetError:  # the worker ended without reading all messages
             return b""
 
     async def _readable(self, within: float) -> None:
@@ -122,18 +123,19 @@ class WorkerProcess:
 
 
 def how(status: int) -> str:
-    """What an exit status means."""
+    """Describe an exit status as a predicate: "exited with status 1", "was killed by SIGKILL"."""
     if status >= 0:
-        return f"it has ended with status {status}"
+        return f"exited with status {status}"
     try:
-        return f"it was ended by {signal.Signals(-status).name}"
+        return f"was killed by {signal.Signals(-status).name}"
     except ValueError:  # a real-time signal
-        return f"it was ended by signal {-status}"
+        return f"was killed by signal {-status}"
 
 
-def _ignore_a_terminal() -> None:
-    """What a terminal sends goes to the supervisor too, which tells the workers. They may not even have begun: then
-    what is for a worker itself is lost as well.
+def _ignore_terminal_signals() -> None:
+    """Ignore the signals of a terminal, which also reach the supervisor; the supervisor informs the workers.
+
+    A worker that is still starting also ignores these signals if they are sent to it directly.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Keeps a number of workers running until it is told to end."""
+"""Keeps a number of workers running until the proxy stops."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ log = logging.getLogger(__name__)
 
 TO_END = (signal.SIGTERM, signal.SIGINT)
 RESTORE_INTERVAL = 1.0
-"""Seconds between looks at whether the runtime directory is whole."""
+"""Seconds between two checks whether the runtime directory is complete."""
 TAKEOVER_DRAIN = 30.0
-"""Seconds in which the agents of a proxy that was taken over may move, unless the operator says otherwise."""
+"""Seconds that the agents of a replaced proxy have to move, unless --drain sets another time."""
 
 
 class BootError(HubbleError):
-    """A worker cannot start: the text says why, `status` is the exit status that the user should see."""
+    """A worker cannot start; the text gives the reason, `status` is the exit status for the user."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
@@ -41,11 +41,12 @@ class BootError(HubbleError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long the supervisor waits, in seconds.
+    """The time limits of the supervisor, in seconds.
 
-    boot: for a worker to serve. silence: for the heartbeat of one that does, and for the end of one that has said its
-    last. end: beyond what a drain may take, for one that was told to end. steady: of serving, after which a worker that
-    dies was not doomed from the start.
+    boot: until a new worker serves. silence: between heartbeats, and from the end of the channel to the end of the
+    process. end: until a worker that was asked to end has ended, in addition to the time of a drain. steady: a worker
+    that has served this long resets the backoff of its restarts. restart_first, restart_most: the shortest and longest
+    pause before a restart.
     """
 
     boot: float = 60.0
@@ -57,11 +58,11 @@ class Patience:
 
 
 class Supervisor:
-    """Keeps `workers` processes of `program` on the listeners of `handover`; a successor may have those at `control`.
+    """Keeps `workers` processes of `program` on the listeners of `handover`; a successor gets these at `control`.
 
-    drain: seconds that agents may take to move at SIGTERM; None: it ends at once, as does a drain that began without a
-    signal. whole: the start fails unless every worker serves, since a predecessor goes on otherwise. SIGHUP has the
-    workers reload, SIGUSR1 is passed on. A second SIGTERM or SIGINT kills them.
+    drain: seconds that agents have to move after SIGTERM; None: no drain. whole: the start fails unless every worker
+    serves; the predecessor then continues. SIGHUP reloads the workers, SIGUSR1 is forwarded to them. SIGTERM during a
+    drain that began without a signal ends it at once. A second SIGTERM or SIGINT kills the workers.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Supervisor:
         )  # fmt: skip
         self._workers: dict[int, WorkerProcess] = {}
         self._reloading: Counter[int] = Counter()
-        """How many answers to a Reload each of them owes."""
+        """The number of Reloaded answers that each worker still owes."""
         self._problems: set[str] = set()
         self._has_served = False
         self._boot_error: BootError | None = None
@@ -99,11 +100,11 @@ class Supervisor:
     def run(
         self, prepare: Callable[[], None], on_ready: Callable[[], None], restore: Callable[[], None] = lambda: None
     ) -> None:
-        """Until it is told to end. Raises BootError, TakeoverFailed, and what `prepare` raises.
+        """Run until the proxy stops. Raises BootError, TakeoverFailed, and the exceptions of `prepare`.
 
-        Both are called once every worker has served, or has failed while another serves: `prepare` does what can fail
-        yet, and then a predecessor goes on; `on_ready` comes when a successor may ask. `restore` is called regularly:
-        it makes again what was removed from the runtime directory, and may raise OSError or HubbleError.
+        prepare: called once every worker serves, or has failed while another serves; if it raises, the start fails and
+        a predecessor continues. on_ready: called after that, once a successor can connect. restore: called regularly
+        to recreate removed files of the runtime directory; may raise OSError or HubbleError.
         """
         asyncio.run(self._run(prepare, on_ready, restore))
 
@@ -115,9 +116,9 @@ class Supervisor:
         self._booting = set(range(self._start.workers))
         self._booted: asyncio.Future[None] = loop.create_future()
         for number in TO_END:
-            loop.add_signal_handler(number, self._asked_to_end, number)
+            loop.add_signal_handler(number, self._on_end_signal, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        loop.add_signal_handler(signal.SIGUSR1, self._pass_on, signal.SIGUSR1)
+        loop.add_signal_handler(signal.SIGUSR1, self._forward_signal, signal.SIGUSR1)
         async with _Tasks() as tasks:
             keepers = [tasks.start(self._keep(number)) for number in range(self._start.workers)]
             for keeper in keepers:
@@ -129,69 +130,73 @@ class Supervisor:
                     self._booted.result()
                 if not self._ending.is_set():
                     prepare()
-                    async with Offer(self._control, self._handover, self._give_way) as offer:
+                    async with Offer(self._control, self._handover, self._on_taken_over) as offer:
                         on_ready()
                         await self._watch(offer, restore)
             finally:
                 await self._end(keepers)
 
     async def _watch(self, offer: Offer, restore: Callable[[], None]) -> None:
-        """Make again what was removed from the runtime directory, until the end."""
-        said = ""
+        """Recreate removed files of the runtime directory until the proxy stops."""
+        logged = ""
         while not self._ending.is_set():
             try:
                 restore()
                 await offer.restore()
-                said = ""
-            except Exception as error:  # a full disk, no descriptor: there is a next time
-                if _reason(error) != said:
-                    said = _reason(error)
-                    log.error("the runtime directory %s cannot be made again: %s", self._control.parent, said)
+                logged = ""
+            except Exception as error:  # a full disk or a lack of descriptors: the next attempt may succeed
+                if _reason(error) != logged:
+                    logged = _reason(error)
+                    log.error("cannot recreate the runtime directory %s: %s", self._control.parent, logged)
             await self._unless_ending(RESTORE_INTERVAL)
 
-    # One worker after the other, in each place.
+    # Starting and monitoring workers.
 
     async def _keep(self, number: int) -> None:
         backoff = Backoff(self._patience.restart_first, self._patience.restart_most, random.random)
         while not self._ending.is_set():
-            who, end = await self._work(number, backoff)
+            name, end = await self._work(number, backoff)
             if self._ending.is_set():
                 return
             why = end.text if isinstance(end, Failed) else end
             if number in self._booting:
-                error = BootError(why, end.status) if isinstance(end, Failed) else BootError(f"{who}: {why}", 1)
+                error = BootError(why, end.status) if isinstance(end, Failed) else BootError(f"{name} {why}", 1)
                 self._not_booted(number, error)
                 await asyncio.wait([self._booted])
                 if self._booted.exception() is not None:
                     return
             pause = backoff.next_delay()
-            log.error("%s: %s: another starts in %.1f s", who, why, pause)
+            separator = ": " if isinstance(end, Failed) else " "
+            log.error("%s%s%s; restarting it in %.1f s", name, separator, why, pause)
             await self._unless_ending(pause)
 
     async def _work(self, number: int, backoff: Backoff) -> tuple[str, Failed | str]:
-        """One worker, from start to end: its name in the log, and what it said, or what was seen, of its end."""
+        """Run one worker from start to end; return its name for the log and how it ended.
+
+        The end is the worker's own Failed message, or a predicate such as "was killed by SIGKILL".
+        """
         try:
             worker = WorkerProcess(self._program, replace(self._start, number=number))
-        except Exception as error:  # no descriptor, no memory: the next attempt may have them
-            return f"worker {number}", f"it cannot be started: {_reason(error)}"
+        except Exception as error:  # a lack of descriptors or memory: the next attempt may succeed
+            return f"worker {number}", f"cannot be started: {_reason(error)}"
         self._workers[number] = worker
         try:
-            end = await self._look_after(worker)
-        except Exception as error:  # this place must be filled again, whatever went wrong here
-            log.error("%s: it is killed: the supervisor failed: %s", _name(worker), _reason(error))
+            end = await self._monitor(worker)
+        except Exception as error:  # the worker must be replaced even after an error of the supervisor itself
+            log.error("killing %s after an error of the supervisor: %s", _name(worker), _reason(error))
             worker.kill()
-            end = f"the supervisor failed: {_reason(error)}"
+            end = f"was killed after an error of the supervisor: {_reason(error)}"
         self._workers.pop(number, None)
         self._load.set(number, ABSENT)
         if self._reloading.pop(number, 0):
-            self._tell_of_reload()
+            self._log_reload()
         since = worker.serves_since
         if since is not None and time.monotonic() - since > self._patience.steady:
             backoff.succeeded()
         return _name(worker), end
 
-    async def _look_after(self, worker: WorkerProcess) -> Failed | str:
-        """Until it has ended."""
+    async def _monitor(self, worker: WorkerProcess) -> Failed | str:
+        """Handle a worker's messages until it has ended; kill it if it hangs."""
         end: Failed | str = ""
         within = self._patience.boot
         try:
@@ -202,22 +207,22 @@ class Supervisor:
                 else:
                     self._handle(worker, message)
         except TimeoutError:
-            end = f"it has hung: no sign of life for {within:g} s"
+            end = f"hung: no heartbeat for {within:g} s"
             worker.kill()
         except ProtocolError as error:
-            end = str(error)
+            end = f"was killed: {error}"
             worker.kill()
         status = await worker.ended(self._patience.silence)
         return end or how(status)
 
     def _not_booted(self, number: int, error: BootError) -> None:
-        """A worker has failed before it served: its place is filled later, if another serves."""
+        """Record that a worker failed before it served. It is restarted later if another worker serves."""
         self._booting.discard(number)
         self._boot_error = self._boot_error or error
         self._settle()
 
     def _settle(self) -> None:
-        """Each worker has served by now, or has failed once: the proxy has started if any serves."""
+        """Finish the start once each worker has served or failed: it succeeds if any worker has served."""
         if self._booted.done() or (self._booting and not (self._whole and self._boot_error)):
             return
         if self._boot_error is not None and (self._whole or not self._has_served):
@@ -232,12 +237,12 @@ class Supervisor:
                 self._booting.discard(worker.number)
                 self._has_served = True
                 if self._booted.done() and not self._ending.is_set():
-                    log.info("%s: it serves", _name(worker))
+                    log.info("%s is serving", _name(worker))
                 self._settle()
             case Reloaded(problem):
                 self._reloaded(worker.number, problem)
             case Drain(seconds) if not self._ending.is_set():
-                log.info("draining, for at most %g s, as an operator has asked", seconds)
+                log.info("draining for at most %g s: requested by an operator", seconds)
                 self._begin_to_end(message)
 
     async def _unless_ending(self, seconds: float) -> None:
@@ -247,70 +252,73 @@ class Supervisor:
         except TimeoutError:
             pass
 
-    # What is asked of all of them.
+    # Reloading, and forwarding signals.
 
     def _reload(self) -> None:
-        """One that does not run now reads everything when it starts."""
+        """Reload all workers. A worker that is not running reads all files when it starts."""
         for number, worker in self._workers.items():
             if worker.send(Reload()):
                 self._reloading[number] += 1
-        self._tell_of_reload()
+        self._log_reload()
 
-    def _pass_on(self, number: signal.Signals) -> None:
+    def _forward_signal(self, number: signal.Signals) -> None:
         for worker in self._workers.values():
             worker.signal(number)
 
     def _reloaded(self, number: int, problem: str) -> None:
-        """One worker has; if it was not asked here, it was by a signal of its own."""
+        """Count a worker's answer. A worker that owes none has reloaded after a signal sent directly to it."""
         if problem:
             self._problems.add(problem)
         owed = self._reloading.pop(number, 1) - 1
         if owed:
             self._reloading[number] = owed
-        self._tell_of_reload()
+        self._log_reload()
 
-    def _tell_of_reload(self) -> None:
-        """When all have, it is logged: one line for what was one thing."""
+    def _log_reload(self) -> None:
+        """Log the result once all workers have answered: one line per distinct problem, or one line in all."""
         if self._reloading:
             return
         for each in sorted(self._problems):
-            log.error("not reloaded: %s", each)
+            log.error("reload failed: %s", each)
         if not self._problems:
             log.info("reloaded")
         self._problems.clear()
 
-    # The end.
+    # Stopping.
 
-    def _asked_to_end(self, number: signal.Signals) -> None:
+    def _on_end_signal(self, number: signal.Signals) -> None:
         if self._was_signalled:
             for worker in self._workers.values():
                 worker.kill()
             os._exit(128 + number)
         self._was_signalled = True
         if self._ending.is_set():
-            self._tell_to_end(Stop())
+            self._send_last(Stop())
         else:
             self._begin_to_end(Drain(self._drain) if self._drain is not None else Stop())
 
-    def _give_way(self) -> None:
+    def _on_taken_over(self) -> None:
         drain = self._drain if self._drain is not None else TAKEOVER_DRAIN
-        log.info("another proxy has taken over: the agents have %g s to move to it", drain)
+        log.info("another proxy has taken over; the agents have %g s to move to it", drain)
         self._begin_to_end(Drain(drain, replaced=True))
         if self._handover.admin_listener is not None:
-            self._handover.admin_listener.close()  # no worker accepts there any more
+            self._handover.admin_listener.close()  # the successor accepts there now
 
     def _end_if_broken(self, keeper: asyncio.Task[None]) -> None:
-        """A mistake of ours must not leave a place empty without a word: `_end` raises it."""
+        """Stop the proxy after a programming error in a keeper, instead of running on without the worker.
+
+        `_end` raises the error.
+        """
         if not keeper.cancelled() and keeper.exception() is not None:
             self._begin_to_end(Stop())
 
     def _begin_to_end(self, last: Drain | Stop) -> None:
         if not self._ending.is_set():
-            self._ending.set()  # no worker starts from now on
-            self._tell_to_end(last)
+            self._ending.set()  # prevents restarts
+            self._send_last(last)
 
-    def _tell_to_end(self, last: Drain | Stop) -> None:
-        """Tell the workers; those that have not ended in time will be killed."""
+    def _send_last(self, last: Drain | Stop) -> None:
+        """Send the workers their last message, and schedule the kill of workers that do not end in time."""
         for worker in self._workers.values():
             worker.send(last)
         patience = self._patience.end + (last.seconds if isinstance(last, Drain) else 0)
@@ -319,7 +327,7 @@ class Supervisor:
         self._killing = asyncio.get_running_loop().call_later(patience, self._kill)
 
     def _kill(self) -> None:
-        log.error("%d workers have not ended in time: they are killed", len(self._workers))
+        log.error("killing %d workers that have not ended in time", len(self._workers))
         for worker in self._workers.values():
             worker.kill()
 
@@ -329,7 +337,7 @@ class Supervisor:
         await asyncio.wait(keepers)
         assert self._killing is not None
         self._killing.cancel()
-        for number in TO_END:  # the loop would leave them to end this process by force, in its last moments
+        for number in TO_END:  # without its handler, a late signal would kill this process
             asyncio.get_running_loop().remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)
         for keeper in keepers:
@@ -345,7 +353,7 @@ def _name(worker: WorkerProcess) -> str:
 
 
 class _Tasks:
-    """Tasks that end with the block."""
+    """Tasks that are cancelled at the end of the block."""
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[Any]] = []

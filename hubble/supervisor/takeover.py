@@ -1,8 +1,8 @@
-"""Handing a proxy's listeners over to a successor, on a socket in the runtime directory.
+"""The handover of a proxy's listeners to a successor, over a socket in the runtime directory.
 
-The successor asks, gets the listening sockets, starts its workers on them, and says that they serve: only then does the
-old proxy drain. If the successor fails before that, nothing has happened. Meanwhile both accept, and their workers are
-one proxy: they share the directory.
+The successor requests the listening sockets, starts its workers on them, and reports that they serve. Only then does
+the old proxy drain. If the successor fails before that, the old proxy simply continues. Meanwhile both accept, and
+their workers form one proxy, because they share the directory.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
 PAUSE = 1.0
-"""Seconds until a takeover may be tried after one that could not even begin."""
+"""Seconds to wait after an error in accepting a successor."""
 ASK, SERVING = b"listeners", b"serving"
 LARGEST = 4096
 MOST_SOCKETS = 3
 
 
 class TakeoverFailed(HubbleError):
-    """The proxy that runs did not hand over its listeners."""
+    """The running proxy did not hand over its listeners."""
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What is handed over: the addresses as the options mean them, what listens there, the lock, the admin's token."""
+    """The contents of a handover: addresses from the options, their sockets, the lock's descriptor, the admin token."""
 
     listen: str
     listener: socket.socket
@@ -45,33 +45,33 @@ class Handover:
     token: str = field(default="", repr=False)
 
     def send(self, connection: socket.socket) -> None:
-        """Give it to the process at the other end."""
+        """Send the handover to the process at the other end."""
         sockets = [self.listener.fileno(), self.lock]
         if self.admin_listener is not None:
             sockets.append(self.admin_listener.fileno())
-        said = {"listen": self.listen, "admin": self.admin, "token": self.token}
-        socket.send_fds(connection, [json.dumps(said).encode()], sockets)
+        fields = {"listen": self.listen, "admin": self.admin, "token": self.token}
+        socket.send_fds(connection, [json.dumps(fields).encode()], sockets)
 
     @classmethod
     def receive(cls, connection: socket.socket) -> Handover:
-        """What `send` sent. Raises OSError, ValueError, KeyError."""
+        """Receive a handover. Raises OSError, ValueError, KeyError."""
         packet, sockets, _, _ = socket.recv_fds(connection, LARGEST, MOST_SOCKETS)
         for descriptor in sockets:
             os.set_inheritable(descriptor, False)
-        said = json.loads(packet)
+        fields = json.loads(packet)
         listener, lock, *admin = sockets
         return cls(
-            said["listen"],
+            fields["listen"],
             socket.socket(fileno=listener),
             lock,
-            said["admin"],
+            fields["admin"],
             socket.socket(fileno=admin[0]) if admin else None,
-            said["token"],
+            fields["token"],
         )
 
 
 class Successor:
-    """The successor's side. `handover` is what it got. Raises TakeoverFailed."""
+    """The successor's side; `handover` is what the old proxy handed over. Raises TakeoverFailed."""
 
     def __init__(self, control: Path) -> None:
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -82,26 +82,26 @@ class Successor:
             self.handover = Handover.receive(self._connection)
         except (OSError, ValueError, KeyError) as error:
             self._connection.close()
-            why = getattr(error, "strerror", None) or (error if isinstance(error, OSError) else "it broke off")
+            why = getattr(error, "strerror", None) or (error if isinstance(error, OSError) else "incomplete answer")
             raise TakeoverFailed(
-                f"the proxy at {control.parent} does not hand over its listeners ({why}): it starts or ends just now, "
-                "or hands them to another"
+                f"the proxy at {control.parent} does not hand over its listeners ({why}); it may be starting, stopping "
+                "or handing them to another successor, so try again later"
             ) from error
 
     def serve(self) -> None:
-        """Tell the old proxy that its successor serves."""
+        """Report to the old proxy that its successor serves."""
         try:
             self._connection.send(SERVING)
         except OSError as error:
-            log.warning("the proxy that was taken over is gone already: %s", error.strerror)
+            log.warning("the replaced proxy has already ended: %s", error.strerror)
         self._connection.close()
 
 
 class Offer:
-    """The old proxy's side, on a socket at `path`, as a context; `on_taken` is called once a successor serves.
+    """The old proxy's side: a context manager that listens at `path`, and calls `on_taken` once a successor serves.
 
-    There is one successor at a time: of two that serve, each would be without the other's knowledge. Raises
-    TakeoverFailed if there can be no such socket.
+    It serves one successor at a time: two successors would not know of each other. Raises TakeoverFailed if it cannot
+    listen.
     """
 
     def __init__(self, path: Path, handover: Handover, on_taken: Callable[[], None]) -> None:
@@ -109,12 +109,12 @@ class Offer:
         self._handover = handover
         self._on_taken = on_taken
         try:
-            self._socket = _listen(path)  # in place of a predecessor's, which is told next
+            self._socket = _listen(path)  # replaces the predecessor's socket
         except OSError as error:
-            raise TakeoverFailed(f"no successor could ask at {path}: {error.strerror}") from error
+            raise TakeoverFailed(f"cannot listen for a successor at {path}: {error.strerror}") from error
 
     async def restore(self) -> None:
-        """Listen again if the socket's name was removed. Raises OSError."""
+        """Listen again if the socket's file was removed. Raises OSError."""
         if self._path.exists():
             return
         listener = _listen(self._path)
@@ -131,7 +131,7 @@ class Offer:
 
     async def _end(self) -> None:
         self._serving.cancel()
-        # Not before the loop has forgotten the socket: it would mistake the next one with its number for this one.
+        # Close only after the loop has forgotten the descriptor: it would confuse a new socket with the same number.
         await asyncio.gather(self._serving, return_exceptions=True)
         self._socket.close()
 
@@ -142,8 +142,8 @@ class Offer:
                 connection, _ = await loop.sock_accept(self._socket)
                 with connection:
                     await self._hand_over(connection)
-            except Exception as error:  # no descriptor, no memory: a later successor may find both
-                log.warning("a takeover failed: %s", getattr(error, "strerror", None) or error or type(error).__name__)
+            except Exception as error:  # a lack of descriptors or memory: a later takeover may succeed
+                log.warning("takeover failed: %s", getattr(error, "strerror", None) or error or type(error).__name__)
                 await asyncio.sleep(PAUSE)
 
     async def _hand_over(self, connection: socket.socket) -> None:
@@ -154,13 +154,13 @@ class Offer:
             if asked != ASK:
                 return
             self._handover.send(connection)
-            log.info("the listeners were handed over to another proxy, which starts")
+            log.info("handed the listeners over to another proxy, which is starting")
             if await loop.sock_recv(connection, LARGEST) == SERVING:
                 self._on_taken()
             else:
-                log.warning("the proxy that was to take over has ended: this one goes on")
+                log.warning("takeover failed: the successor has ended; this proxy continues")
         except OSError as error:
-            log.warning("a takeover was broken off: %s", error.strerror or "it asked for nothing")
+            log.warning("takeover failed: %s", error.strerror or f"no request within {TIMEOUT:g} s")
 
 
 def _listen(path: Path) -> socket.socket:

@@ -1,12 +1,12 @@
-"""One worker process of hubble-proxy: what the options mean, and the channel to the supervisor.
+"""One worker process of hubble-proxy: builds a proxy from the options, and talks to the supervisor.
 
-It is a package of its own because it needs both the descriptions of options and the proxy.
+It is a separate package because it needs both the descriptions of the options and the proxy.
 
-start            what the supervisor runs
-worker           a proxy on what the supervisor has bound, and the channel
+start            the program that the supervisor runs as a worker
+worker           a proxy on the supervisor's listeners, and the worker's end of the channel
 proxy_options    the options of the public listener
-policy_options   the authorizer and the limits
-cluster_options  the options of a proxy of several machines
-events_options   the event loggers
-watching         what watches the proxy: event loggers and the admin listener
+policy_options   the options of the policy and of the limits
+cluster_options  the options of a proxy on several machines
+events_options   the options of the event loggers
+watching         attaches the event loggers and the admin listener
 """

@@ -1,4 +1,4 @@
-"""The options of a proxy that is one of several machines."""
+"""The options of a proxy that runs on several machines."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ VARIABLE = "HUBBLE_CLUSTER"
 
 
 def cluster(options: Namespace) -> Cluster | None:
-    """What the options say, or None if this is to be the only machine. Raises UsageError."""
+    """Return the cluster settings, or None if the proxy runs on this machine only. Raises UsageError."""
     given = options.cluster or os.environ.get(VARIABLE)
     if not given:
         for name in ("node_name", "advertise", "cluster_secret_file", "cluster_ca", "cluster_cert", "cluster_key"):
             if getattr(options, name):
-                raise UsageError(f"--{name.replace('_', '-')} has no meaning without --cluster")
+                raise UsageError(f"--{name.replace('_', '-')} needs --cluster")
         return None
     url = _read(given.removeprefix(FROM_FILE), "--cluster").decode() if given.startswith(FROM_FILE) else given
     host, port = _advertised(options.advertise or "")
@@ -42,21 +42,23 @@ def _tls(options: Namespace) -> MeshTLS | None:
 
 
 def _advertised(text: str) -> tuple[str, int]:
-    """The host, "" if there is none, and the port, 0 for any."""
+    """Return the host, or "" if there is none, and the port, or 0 for any."""
     match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s]*)(?::(?P<port>\d{1,5}))?", text)
     if match is None:
-        raise UsageError(f"--advertise {text!r} should look like 192.0.2.1:7000, [2001:db8::1]:7000 or a host name")
+        raise UsageError(
+            f"invalid --advertise {text!r}: write for example 192.0.2.1:7000, [2001:db8::1]:7000 or a host"
+        )
     return match["host"].strip("[]"), int(match["port"] or 0)
 
 
 def _read(path: str, option: str) -> bytes:
-    """What a file holds, without the space around it. What it holds never shows."""
+    """Read a secret file, without surrounding whitespace. Errors never show the content. Raises UsageError."""
     try:
         if Path(path).stat().st_mode & 0o077:
-            log.warning("%s: others on this machine can read %s (chmod 600 would help)", option, path)
+            log.warning("%s: other users of this machine can read %s; run chmod 600 on it", option, path)
         content = Path(path).read_bytes().strip()
     except OSError as error:
-        raise UsageError(f"{option}: {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{option}: cannot read {path}: {error.strerror}") from error
     if not content:
         raise UsageError(f"{option}: {path} is empty")
     return content

@@ -1,4 +1,4 @@
-"""The authorizer that the options of a proxy mean, and the limits on everybody."""
+"""The options of the policy, and of the limits that apply regardless of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hubble.proxy.gateways.limits import AbuseLimits
 
 
 def policy(options: Namespace, runtime_dir: Path | None = None) -> Authorizer:
-    """The authorizer that the options name. Raises UsageError for more than one, and for one that does not load."""
+    """Return the authorizer that the options name. Raises UsageError if they name several, or if it fails to load."""
     named = [name for name in POLICIES if getattr(options, name.replace("-", "_"))]
     if len(named) > 1:
-        raise UsageError(f"-{named[0]} and -{named[1]} exclude each other: give one of them")
+        raise UsageError(f"-{named[0]} and -{named[1]} exclude each other; give one of them")
     if options.authlua:
         limits = _given(total=options.lua_time, cpu=options.lua_cpu, memory=options.lua_memory)
         return LuaPolicy(options.authlua, Limits(**limits), unsafe=options.lua_unsafe)
@@ -29,7 +29,7 @@ def policy(options: Namespace, runtime_dir: Path | None = None) -> Authorizer:
 
 
 def abuse_limits(options: Namespace) -> AbuseLimits:
-    """The limits on everybody."""
+    """Return the limits that apply regardless of the policy."""
     return AbuseLimits(**_given(**{one.name: getattr(options, one.metadata["option"]) for one in fields(AbuseLimits)}))
 
 

@@ -1,4 +1,4 @@
-"""The options of a proxy towards the world: TLS, front servers, and what else is on its port."""
+"""The options of the public listener: TLS, front servers, limits and fallback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hubble.worker.policy_options import abuse_limits
 
 
 def proxy_options(options: Namespace, workers: int = 1) -> ProxyOptions:
-    """What the options say to each of so many workers. Raises UsageError."""
+    """Return the settings of each of `workers` workers. Raises UsageError."""
     fronts = FrontServers(parse_networks(options.trusted_proxy or ()), options.proxy_protocol)
     server = ServerOptions(Keepalive.every(options.ping_interval), _tls(options), fronts, _path(options.path))
     return ProxyOptions(
@@ -31,10 +31,10 @@ def _tls(options: Namespace) -> ServerTLS | None:
     if options.tls_cert is None:
         for name in ("tls_key", "tls_client_ca", "tls_client"):
             if getattr(options, name) is not None:
-                raise UsageError(f"--{name.replace('_', '-')} has no meaning without --tls-cert")
+                raise UsageError(f"--{name.replace('_', '-')} needs --tls-cert")
         return None
     if options.tls_client is not None and options.tls_client_ca is None:
-        raise UsageError("--tls-client needs --tls-client-ca: the authority whose certificates agents are to show")
+        raise UsageError("--tls-client needs --tls-client-ca, the authority that issues the agents' certificates")
     return ServerTLS(options.tls_cert, options.tls_key, options.tls_client_ca, options.tls_client != "optional")
 
 
@@ -42,5 +42,5 @@ def _path(text: str | None) -> str:
     if text is None:
         return ""
     if not re.fullmatch(r"/[\x21-\x7e]*", text) or re.search(r"[?#%]", text):
-        raise UsageError(f"the path {text!r} should look like /hubble")
+        raise UsageError(f"invalid --path {text!r}: write for example /hubble")
     return text.rstrip("/")

@@ -1,4 +1,4 @@
-"""What the supervisor runs as a worker: `python start.py CHANNEL ARGUMENTS...`."""
+"""The program that the supervisor runs as a worker: `python start.py CHANNEL ARGUMENTS...`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 ROOT = str(Path(__file__).resolve().parents[2])
-"""Where the package is that the supervisor was imported from."""
+"""The directory of the package from which the supervisor was imported."""
 
 
 def main() -> int:
-    """Patch the standard library first, then go to work; the exit status."""
+    """Patch the standard library, then run the worker; return the exit status."""
     if ROOT not in sys.path:  # a checkout that is not installed
         sys.path.insert(0, ROOT)
     from hubble.base.descriptors import ensure_standard_descriptors

@@ -1,4 +1,4 @@
-"""What each worker is told about those who look on."""
+"""Attaches the event loggers and the admin listener to a worker's proxy."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hubble.transport.addresses import Socket
 from hubble.worker.events_options import event_loggers
 
 SECRET = re.compile(r"(^|_)(key|secret|token|password)$")
-"""Options that would hold a secret itself; those that end in _file name only where it is."""
+"""Matches options that hold a secret. Options that end in _file hold only its path."""
 
 
 def attach_watchers(proxy: Proxy, options: Namespace, admin: Socket | None, token: str, drain: BeginDrain) -> None:
-    """Install the event loggers, and serve the admin listener if there is one; before the proxy starts.
+    """Install the event loggers and serve the admin listener, if there is one. Call before the proxy starts.
 
-    `drain` begins to drain all workers. Raises UsageError.
+    drain: begins to drain all workers. Raises UsageError.
     """
     for name, logger in event_loggers(options):
         proxy.watch.events.install(logger, name)
@@ -31,7 +31,7 @@ def attach_watchers(proxy: Proxy, options: Namespace, admin: Socket | None, toke
 
 
 def configuration(options: Namespace) -> dict[str, Any]:
-    """The options as an operator may see them: without keys, tokens, passwords and queries."""
+    """Return the options for display to operators: without keys, tokens, passwords and URL queries."""
     return {
         name.replace("_", "-"): _shown(name, value)
         for name, value in sorted(vars(options).items())

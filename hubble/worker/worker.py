@@ -1,4 +1,4 @@
-"""One worker of hubble-proxy, which its supervisor has started and talks to over a channel."""
+"""One worker of hubble-proxy. Its supervisor starts it and talks to it over a channel."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ log = logging.getLogger(__name__)
 
 
 class Channel:
-    """The worker's end. Whatever becomes of the supervisor, nothing here raises because of it."""
+    """The worker's end of the channel. The loss of the supervisor raises no exception here."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=descriptor)
         self._sending = RLock()
 
     def send(self, message: Message) -> None:
-        """Tell the supervisor something; if it is gone, `receive` says so."""
+        """Send a message to the supervisor. If it has ended, `receive` returns None."""
         with self._sending:
             try:
                 self._socket.send(encode(message))
             except OSError as error:
-                log.debug("the supervisor was not told: %s", error)
+                log.debug("cannot send to the supervisor: %s", error)
 
     def receive(self) -> Message | None:
-        """Wait for what the supervisor says; None if it is gone. Raises ProtocolError."""
+        """Wait for the supervisor's next message; return None if it has ended. Raises ProtocolError."""
         try:
             packet = self._socket.recv(LARGEST)
         except OSError:
@@ -71,38 +71,41 @@ class Channel:
 
 
 def main(descriptor: int, arguments: Sequence[str]) -> int:
-    """Work until told to end; the exit status."""
+    """Run the worker until the supervisor ends it; return the exit status."""
     options = parser().parse_args(arguments)
     channel = Channel(descriptor)
     try:
         start = channel.receive()
     except ProtocolError:
         channel.send(
-            Failed("the program's files are of another version than the supervisor: start a successor", FAILURE)
+            Failed(
+                "the installed files are of another version than the running supervisor; upgrade with --takeover",
+                FAILURE,
+            )
         )
         return FAILURE
     if not isinstance(start, Start):
         return FAILURE
     for inherited in (descriptor, start.listener, start.load, start.admin):
         if inherited is not None:
-            os.set_inheritable(inherited, False)  # what a policy starts must not keep the listener, or hear the channel
+            os.set_inheritable(inherited, False)  # a policy's child process must not keep the listener or the channel
     logs.set_up(options.log_level, options.log_format, worker=start.number)
-    if start.digests:  # else a supervisor of an earlier version has started this
+    if start.digests:  # supervisors of earlier versions send none
         set_digest_secret(bytes.fromhex(start.digests))
     try:
         worker = _Worker(options, channel, start)
     except HubbleError as error:
         channel.send(Failed(str(error), error.status))
         return error.status
-    except OSError as error:  # of the runtime directory, most likely
-        channel.send(Failed(f"a worker cannot start: {error}", FAILURE))
+    except OSError as error:  # most likely from the runtime directory
+        channel.send(Failed(f"cannot start a worker: {error}", FAILURE))
         return FAILURE
     worker.work()
     return 0
 
 
 class _Worker:
-    """A proxy on what the supervisor has bound. Raises HubbleError if it cannot start."""
+    """A proxy on the supervisor's listeners. Raises HubbleError if it cannot start."""
 
     def __init__(self, options: Namespace, channel: Channel, start: Start) -> None:
         self._channel = channel
@@ -124,14 +127,14 @@ class _Worker:
         proxy.start()
 
     def work(self) -> None:
-        """Serve, and heed the supervisor, and signals that were sent to this process alone."""
+        """Serve, and handle the supervisor's messages and the signals sent to this process alone."""
         gevent.signal_handler(signal.SIGTERM, self._end, self._drain)
         gevent.signal_handler(signal.SIGHUP, gevent.spawn, self._reload)
         tell_greenlets_on_signal()
         self._channel.send(Ready())
         keepers = [
             keep_running("the heartbeat", self._beat),
-            keep_running("heeding the supervisor", self._handle),
+            keep_running("handling the supervisor's messages", self._handle),
         ]
         self._proxy.wait()
         gevent.killall(keepers)
@@ -151,7 +154,7 @@ class _Worker:
                 case Stop():
                     self._end(None)
                 case None:
-                    log.error("the supervisor is gone: this worker ends too")
+                    log.error("the supervisor has ended; this worker stops")
                     self._end(None)
                     return
 

@@ -107,7 +107,7 @@ def _open(tunnel: Tunnel) -> socket.socket:
         (["--admin-token-file", "x"], "--admin-token-file has no meaning without --admin"),
         (["--admin", ":0", "--admin-token-file", "/nowhere"], "cannot read the token file /nowhere: No such file"),
         (["--events", "kafka:x"], "--events 'kafka:x' names no logger; write stdout"),
-        (["--events-spool", "x"], "--events-spool has no meaning without --events https://..."),
+        (["--events-spool", "x"], "--events-spool needs --events https://..."),
     ],
 )
 def test_what_cannot_be_meant(arguments: list[str], complaint: str) -> None:

@@ -25,7 +25,7 @@ BASE = ("-listen", "127.0.0.1:0")
     [
         (["-listen", "8080"], "should look like :8080"),
         (["-listen", "127.0.0.1:65536"], "should look like :8080"),
-        (["-authgrant", "-authdeny"], "-authgrant and -authdeny exclude each other: give one of them"),
+        (["-authgrant", "-authdeny"], "-authgrant and -authdeny exclude each other; give one of them"),
         (["-authdeny", "-authlua", "x.lua"], "-authdeny and -authlua exclude each other"),
         (["-authlua", "/nowhere/policy.lua"], "/nowhere/policy.lua"),
         (["-authgrant=perhaps"], "'perhaps' is not a boolean; write true or false"),

@@ -71,7 +71,7 @@ class TestARuntimeDirectory:
         assert len(json.loads(status.stdout)["items"]) == 7
         worker = tunnel.proxy.children()[0]
         os.kill(worker, signal.SIGKILL)
-        tunnel.proxy.log.wait_for("it serves")
+        tunnel.proxy.log.wait_for("is serving")
         assert_echo(tunnel.port())
 
     def test_whose_lock_another_proxy_has_is_left_to_it(self, stage: Stage, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ class TestAFullDisk:
         for worker in tunnel.proxy.children():
             mark = tunnel.proxy.log.mark()
             os.kill(worker, signal.SIGKILL)
-            tunnel.proxy.log.wait_for("it serves", after=mark)
+            tunnel.proxy.log.wait_for("is serving", after=mark)
             poll(lambda: echoes(tunnel.port()), AGAIN, "sessions work after a worker's death")
         filler.unlink()
         tunnel.proxy.log.wait_for("the directory is writable again", times=2)

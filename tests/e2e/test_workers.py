@@ -50,7 +50,7 @@ def test_sessions_survive_workers_that_are_killed(stage: Stage) -> None:
     for part in (1, 2):
         progress.wait(part * 20 * MB, within=60)
         machine.strike(signal.SIGKILL, random.Random(part))
-        machine.proxy.log.wait_for("was ended by SIGKILL: another starts", times=part)
+        machine.proxy.log.wait_for("was killed by SIGKILL; restarting it", times=part)
     gevent.joinall(sessions, raise_error=True)
     assert not service.failures
     machine.wait_whole()
@@ -63,7 +63,7 @@ def test_sessions_survive_a_worker_that_hangs(stage: Stage) -> None:
     machine = Machine(stage, "machine", 2)
     conversations = [Conversation(port) for port in start_tunnel(stage, machine, service.port)]
     machine.strike(signal.SIGSTOP, random.Random(1))
-    machine.proxy.log.wait_for("it has hung: no sign of life for 10 s: another starts", within=30)
+    machine.proxy.log.wait_for("hung: no heartbeat for 10 s; restarting it", within=30)
     for conversation in conversations:
         conversation.goes_on()
         conversation.end()
@@ -152,5 +152,5 @@ def test_the_registrations_are_even_and_become_so_again(stage: Stage) -> None:
 
     poll(is_even, 5, "the agents are spread evenly", every=0.1)
     machine.strike(signal.SIGKILL, random.Random(1))
-    machine.proxy.log.wait_for("it serves")
+    machine.proxy.log.wait_for("is serving")
     poll(is_even, 30, "the agents are spread evenly again", every=0.2)

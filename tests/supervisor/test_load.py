@@ -63,5 +63,5 @@ def test_no_memory_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(os, "memfd_create", refuse)
-    with pytest.raises(HubbleError, match=r"^there is no memory that the workers could share: Too many open files$"):
+    with pytest.raises(HubbleError, match=r"^cannot allocate shared memory for the workers: Too many open files$"):
         LoadTable(2)

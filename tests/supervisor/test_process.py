@@ -14,10 +14,10 @@ from tests.support.proxies import Proxies, gone, refused
 @pytest.mark.parametrize(
     "status, said",
     [
-        (0, "it has ended with status 0"),
-        (3, "it has ended with status 3"),
-        (-9, "it was ended by SIGKILL"),
-        (-40, "it was ended by signal 40"),
+        (0, "exited with status 0"),
+        (3, "exited with status 3"),
+        (-9, "was killed by SIGKILL"),
+        (-40, "was killed by signal 40"),
     ],
 )
 def test_what_a_status_means(status: int, said: str) -> None:
@@ -40,7 +40,7 @@ def test_a_worker_has_its_channel_and_what_it_shares_and_nothing_else(proxies: P
     proxy = proxies.start("serve", "--admin", "127.0.0.1:0", workers=2)
     (first,) = proxy.noops(1)
     os.kill(first, 9)
-    proxy.log.wait_for("it serves")
+    proxy.log.wait_for("is serving")
     for pid in (*proxy.noops(0), proxy.noops(1)[-1]):
         opened = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir() if int(file.name) > 2]
         kinds = sorted(name.partition(":")[0].partition(" ")[0] for name in opened)
@@ -58,7 +58,7 @@ def test_a_worker_is_deaf_to_what_a_terminal_sends_from_its_first_moment_on(prox
 
 def test_a_program_that_cannot_be_started_is_one_line(proxies: Proxies, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NOOP_COMMAND", "/nowhere/python")
-    assert refused(proxies.make()) == (1, "worker 0: it cannot be started: No such file or directory")
+    assert refused(proxies.make()) == (1, "worker 0 cannot be started: No such file or directory")
     assert not proxies.runtime.exists()
 
 
@@ -73,8 +73,8 @@ def test_a_program_that_cannot_be_started_any_more_is_tried_again(
     proxy = proxies.start(workers=1)
     away = program.rename(f"{program}.away")
     os.kill(proxy.noops(0)[0], 9)
-    proxy.log.wait_for("worker 0: it cannot be started: No such file or directory: another starts in", times=2)
+    proxy.log.wait_for("worker 0 cannot be started: No such file or directory; restarting it in", times=2)
     away.rename(program)
-    proxy.log.wait_for("it serves")
+    proxy.log.wait_for("is serving")
     assert proxy.stop() == 0
     gone(*proxy.noops(0))

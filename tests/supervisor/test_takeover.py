@@ -13,8 +13,8 @@ from tests.support.proxies import Proxies, QuickProxy, alive, files, gone, holds
 from tests.support.waiting import poll
 
 TAKEN = "another proxy has taken over"
-HANDED = "the listeners were handed over to another proxy, which starts"
-GOES_ON = "the proxy that was to take over has ended: this one goes on"
+HANDED = "handed the listeners over to another proxy, which is starting"
+GOES_ON = "takeover failed: the successor has ended; this proxy continues"
 ADMIN = ("--admin", "127.0.0.1:0")
 
 
@@ -141,7 +141,7 @@ class TestASuccessor:
         first.begin("noop 1")
         status, line = refused(proxies.successor(old, takeover=0.5))
         assert status == 1 and line.startswith(
-            f"the proxy at {proxies.runtime} does not hand over its listeners (timed out): it starts or ends just now,"
+            f"the proxy at {proxies.runtime} does not hand over its listeners (timed out); it may be starting, stopping"
         )
         assert first.stop() == 0
         old.log.wait_for(GOES_ON)
@@ -151,7 +151,7 @@ class TestASuccessor:
         old = proxies.make("unready", end=0.1)
         old.begin("noop 1")
         status, line = refused(proxies.make("serve", "--takeover"))
-        assert status == 1 and "(No such file or directory): it starts or ends just now" in line
+        assert status == 1 and "(No such file or directory); it may be starting" in line
         assert old.stop() == 0
 
     def test_is_refused_while_the_old_proxy_ends(self, proxies: Proxies) -> None:
@@ -159,7 +159,7 @@ class TestASuccessor:
         old.send(signal.SIGTERM)
         old.told("Stop()", times=2)
         status, line = refused(proxies.successor(old))
-        assert status == 1 and "(Connection refused): it starts or ends just now" in line
+        assert status == 1 and "(Connection refused); it may be starting" in line
 
     def test_goes_on_alone_when_the_old_proxy_ends_meanwhile(self, proxies: Proxies) -> None:
         old = proxies.start()
@@ -168,7 +168,7 @@ class TestASuccessor:
         assert old.stop() == 0
         assert "lock" in files(proxies.runtime), "the directory is the successor's now"
         (proxies.directory / "go").touch()
-        new.log.wait_for("the proxy that was taken over is gone already", within=START)
+        new.log.wait_for("the replaced proxy has already ended", within=START)
         new.log.wait_for("listening on")
         assert is_listening(old.port)
         assert new.stop() == 0 and not proxies.runtime.exists()

@@ -46,15 +46,15 @@ def test_two_pings_fit_into_the_silence() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tls-key", "x"], "--tls-key has no meaning without --tls-cert"),
-        (["--tls-client-ca", "x"], "--tls-client-ca has no meaning without --tls-cert"),
-        (["--tls-client", "required"], "--tls-client has no meaning without --tls-cert"),
+        (["--tls-key", "x"], "--tls-key needs --tls-cert"),
+        (["--tls-client-ca", "x"], "--tls-client-ca needs --tls-cert"),
+        (["--tls-client", "required"], "--tls-client needs --tls-cert"),
         (["--tls-cert", "x", "--tls-client", "optional"], "--tls-client needs --tls-client-ca"),
         (["--tls-cert", "nowhere.pem"], "the certificate 'nowhere.pem' cannot be used: No such file"),
         (["--trusted-proxy", "nginx"], "'nginx' is no address and no network"),
         (["--proxy-protocol"], "--proxy-protocol needs --trusted-proxy"),
-        (["--path", "hubble"], "the path 'hubble' should look like /hubble"),
-        (["--path", "/a?b"], "should look like /hubble"),
+        (["--path", "hubble"], "invalid --path 'hubble': write for example /hubble"),
+        (["--path", "/a?b"], "write for example /hubble"),
         (["--fallback", "nginx"], "write 404 or the URL of a site"),
     ],
 )
