@@ -30,6 +30,7 @@ from hubble.supervisor.channel import (
     decode,
     encode,
 )
+from hubble.transport.bind import begin_to_listen
 
 VARIABLE = "NOOP"
 BEAT = 0.1
@@ -45,6 +46,8 @@ class Noop:
         start = decode(channel.recv(LARGEST))
         assert isinstance(start, Start)
         self._number = start.number
+        inherited = [start.listener] if start.admin is None else [start.listener, start.admin]
+        self._listeners = [socket.socket(fileno=descriptor) for descriptor in inherited]
         self._runtime_dir = start.runtime_dir
         behaviours = at(at(os.environ[VARIABLE].split(","), start.number).split("/"), earlier(start))
         self._behaviour, _, self._detail = behaviours.partition("=")
@@ -64,6 +67,8 @@ class Noop:
             case "await":  # a file beside the runtime directory
                 while not Path(self._runtime_dir).with_name(self._detail).exists():
                     time.sleep(BEAT)
+        for listener in self._listeners:
+            begin_to_listen(listener)  # nobody accepts, but connections can be made
         self._say(Ready())
         match self._behaviour:
             case "junk":
