@@ -97,7 +97,7 @@ def test_a_gateway_may_not_have_more_sessions_than_allowed(stage: Stage) -> None
         assert echoed(first, b"x") == b"x"
         assert_reset(second, within=20)
         assert echoed(first, b"y") == b"y"
-    tunnel.entry.log.wait_for("has reached its session limit (1)")
+    tunnel.entry.log.wait_for(r"has reached its session limit \(1\)")
 
 
 def test_the_exit_has_its_own_say(stage: Stage) -> None:
