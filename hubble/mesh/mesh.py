@@ -272,7 +272,7 @@ class Mesh:
         link.send(wire.encode(Hello(mine.worker, mine.challenge, proved)))
 
     def _answer(self, link: Link) -> str:
-        """As the one who was dialled. Raises ProtocolError, LinkClosed, or WorkerUnreachable."""
+        """Complete the handshake as the listener; return the peer's id. Raises as `_greet`."""
         theirs = _expect_hello(link)
         mine = Hello(self.me.id, secrets.token_hex(32))
         proved = wire.proof(self._secret, mine, theirs, dialled=False)
@@ -280,7 +280,7 @@ class Mesh:
         answer = _expect_hello(link)
         same = (answer.worker, answer.challenge) == (theirs.worker, theirs.challenge)
         if not same or not wire.is_proved(self._secret, answer, mine, dialled=True):
-            raise ProtocolError("it does not know the cluster's secret")
+            raise ProtocolError("the peer does not know the cluster's secret")
         return theirs.worker
 
     # Calls.

@@ -85,7 +85,7 @@ def test_gateways_and_sessions_come_and_go(page: Page) -> None:
     with Tunnel() as tunnel:
         look(page, served(tunnel))
         page.wait(f"{NAMES}.join() === 'entry,exit'", "both gateways")
-        assert "There is no session" in page.text("#sessions")
+        assert "No sessions." in page.text("#sessions")
         sock = tunnel.open()
         exchange(sock, b"x" * 150_000)
         page.wait(f"{ROWS} === 1", "the session")

@@ -5,7 +5,7 @@ import { make, put } from "./tables.js";
 const SVG = "http://www.w3.org/2000/svg";
 const SPAN = 900, STEP = 5; // seconds
 const LEFT = 58, BOTTOM = 20, TOP = 8, HEIGHT = 150;
-/** @type {[number, string, string][]} minutes ago, the text beneath, how it is anchored */
+/** @type {[number, string, string][]} minutes ago, label, anchor of the label */
 const MARKS = [[15, "15 min ago", "start"], [10, "10", "middle"], [5, "5", "middle"], [0, "now", "end"]];
 
 export function draw(tag, attributes = {}, ...children) {
@@ -15,8 +15,8 @@ export function draw(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Have `draw(width)` called once the element is laid out, and whenever its width has changed: nothing else asks for the
-// width, as each question has the browser lay out the whole page anew.
+// Call `draw(width)` once the element is laid out, and whenever its width has changed. Nothing else reads the width,
+// because each read makes the browser lay out the whole page again.
 export function whenSized(element, draw) {
   let known = 0;
   new ResizeObserver(([entry]) => {
@@ -26,7 +26,7 @@ export function whenSized(element, draw) {
 }
 
 export class Chart {
-  // series: two of { name, value(point) }; format: from a value to a text.
+  // series: two of { name, value(point) }; format: returns the text of a value.
   constructor(element, title, series, format, least) {
     this.title = title;
     this.series = series;
@@ -64,7 +64,7 @@ export class Chart {
   timeAt(x) { return this.now - SPAN * (1 - (x - LEFT) / (this.width - LEFT)); }
 
   draw() {
-    if (!this.width) return; // it is not on the screen yet
+    if (!this.width) return; // not laid out yet
     const known = this.points.flatMap((point) => this.series.map((one) => one.value(point) ?? 0));
     this.most = nice(Math.max(this.least, ...known));
     this.drawGrid();
@@ -123,12 +123,12 @@ export class Chart {
     this.mark.setAttribute("visibility", this.cursor === null ? "hidden" : "visible");
     this.mark.setAttribute("x1", this.x(at));
     this.mark.setAttribute("x2", this.x(at));
-    const said = this.series.map((one, index) => `${one.name} ${texts[index]}`).join(", ");
-    this.svg.setAttribute("aria-label", `${this.title} over 15 minutes; ${this.cursor === null ? "now" : this.when.textContent}: ${said}`);
+    const values = this.series.map((one, index) => `${one.name} ${texts[index]}`).join(", ");
+    this.svg.setAttribute("aria-label", `${this.title} over 15 minutes; ${this.cursor === null ? "now" : this.when.textContent}: ${values}`);
   }
 }
 
-// The next of 1, 2, 5, 10, ... that is not below `value`.
+// Return the smallest of 1, 2, 5, 10, ... that is not below `value`.
 function nice(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((one) => one * power).find((one) => one >= value * 0.999);

@@ -1,4 +1,4 @@
-// The page: takes views from the stream, and shows them. Every text goes in as text, never as markup.
+// The page: displays the views from the stream. Every text is inserted as text, never as markup.
 
 import { Chart } from "./charts.js";
 import { PAGE, chosen, first, query, takeToken } from "./first.js";
@@ -8,12 +8,12 @@ import { Table, age, bytes, make, millis, put, rate } from "./tables.js";
 
 const EVENTS = 100, POINTS = 180;
 const WARNINGS = ["AuthorizationDenied", "RegistrationRefused", "ScriptError"];
-/** @returns {any} the element, of whichever kind it is */
+/** @returns {any} the element, of any kind */
 const by = (id) => document.getElementById(id);
 
 let token = first?.token;
 let toastTimer = 0, searchTimer = 0;
-let following = null; // aborts the present stream
+let following = null; // the AbortController of the current stream
 let points = [];
 
 // The token.
@@ -40,7 +40,7 @@ by("token-form").addEventListener("submit", (event) => {
 
 // The stream.
 
-// `begun`: the first request, if it was asked for already.
+// `begun`: the first request, if it was sent earlier.
 function start(begun = null) {
   following?.abort();
   if (!token) { lock(); return; }
@@ -61,7 +61,7 @@ function choose(changes) {
   start();
 }
 
-// What is shown.
+// Views.
 
 const charts = [
   new Chart(by("throughput"), "Throughput", [
@@ -78,7 +78,7 @@ const sessionsTable = new Table(by("sessions-table"), [
   { title: "Destination", sort: "host", text: (row) => `${row.host}:${row.port}` },
   { title: "By", text: (row) => row.identity || row.source_ip },
   { title: "Open for", sort: "since", text: (row) => age(row.since), number: true },
-  { title: "Passed", sort: "bytes", text: (row) => bytes(row.bytes_to_exit + row.bytes_to_entry), number: true },
+  { title: "Transferred", sort: "bytes", text: (row) => bytes(row.bytes_to_exit + row.bytes_to_entry), number: true },
   { title: "Rate", sort: "rate", text: (row) => rate(row.rate_to_exit + row.rate_to_entry), number: true },
   { title: "Resumed", sort: "resumptions", text: (row) => String(row.resumptions), number: true },
 ], {
@@ -93,7 +93,7 @@ const gatewaysTable = new Table(by("gateways-table"), [
   { title: "Name", text: (row) => row.name, label: "" },
   { title: "Address", text: (row) => row.address },
   { title: "Identity", text: (row) => row.identity || "–" },
-  { title: "Here for", text: (row) => age(row.since), number: true },
+  { title: "Online for", text: (row) => age(row.since), number: true },
   { title: "Round trip", text: (row) => millis(row.round_trip), number: true },
   { title: "Sessions", text: (row) => String(row.sessions), number: true },
   { title: "Queued", text: (row) => bytes(row.queued_bytes), number: true },
@@ -136,35 +136,35 @@ function showStatus(status) {
   put(by("n-round-trip"), millis(status.round_trip));
 }
 
-const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
-function showTable(table, name, { total, items }, offsetName, what) {
+function showTable(table, name, { total, items }, offsetName, noun) {
   table.show(items);
   const empty = by(`${name}-empty`);
   empty.hidden = items.length > 0;
-  put(empty, chosen.search ? `No ${what} matches “${chosen.search}”.` : `There is no ${what}.`);
+  put(empty, chosen.search ? `No ${noun} matches “${chosen.search}”.` : `No ${noun}s.`);
   showPager(by(`${name}-pager`), total, items.length, offsetName, name);
 }
 
-function showPager(element, total, shown, offsetName, what) {
+function showPager(element, total, shown, offsetName, noun) {
   if (!element.firstChild) {
     const turn = (pages) => choose({ [offsetName]: Math.max(0, chosen[offsetName] + pages * PAGE) });
     element.append(
       make("span"),
-      make("button", { type: "button", textContent: "‹", "aria-label": `Previous ${what}`, onclick: () => turn(-1) }),
-      make("button", { type: "button", textContent: "›", "aria-label": `Next ${what}`, onclick: () => turn(1) }),
+      make("button", { type: "button", textContent: "‹", "aria-label": `Previous ${noun}`, onclick: () => turn(-1) }),
+      make("button", { type: "button", textContent: "›", "aria-label": `Next ${noun}`, onclick: () => turn(1) }),
     );
   }
-  const offset = chosen[offsetName], [text, back, forth] = element.children;
+  const offset = chosen[offsetName], [text, back, next] = element.children;
   put(text, total > PAGE ? `${offset + 1}–${offset + shown} of ${total.toLocaleString("en")}` : total ? String(total) : "");
-  back.hidden = forth.hidden = total <= PAGE && !offset;
+  back.hidden = next.hidden = total <= PAGE && !offset;
   back.disabled = !offset;
-  forth.disabled = offset + PAGE >= total;
+  next.disabled = offset + PAGE >= total;
 }
 
 // Events.
 
-const TOLD = {
+const DETAILS = {
   OpenSession: (e) => (e.success ? `${e.source} to ${e.gateway} ${e.host}:${e.port}` : `${e.source} to ${e.gateway}: ${e.error}`),
   CloseSession: (e) => `${e.source} to ${e.gateway}: ${e.reason.replaceAll("_", " ")}, ${bytes(e.bytes_to_exit + e.bytes_to_entry)}`,
   SessionSuspended: (e) => `${e.source} to ${e.gateway}: ${e.reason}`,
@@ -182,13 +182,13 @@ function showEvents(events, isFirst) {
   const list = by("events");
   const items = events.map((event) => make("li", { className: WARNINGS.includes(event.event) || event.success === false ? "warn" : "" },
     make("time", { textContent: new Date(event.time * 1000).toLocaleTimeString("en-GB"), dateTime: new Date(event.time * 1000).toISOString() }),
-    make("span", {}, make("b", { textContent: event.event.replace(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) }), ` ${TOLD[event.event](event)}`)));
+    make("span", {}, make("b", { textContent: event.event.replace(/(?!^)[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`) }), ` ${DETAILS[event.event](event)}`)));
   if (isFirst) list.replaceChildren(...items);
   else list.prepend(...items);
   while (list.childElementCount > EVENTS) list.lastElementChild.remove();
 }
 
-// Doing.
+// Actions.
 
 function confirmed(title, text, action) {
   const dialog = by("confirm");
@@ -206,7 +206,7 @@ async function act(path, body, done) {
     toast(answer.ok ? done : (await answer.json()).error);
   } catch (error) {
     if (error instanceof Refused) lock(error.message);
-    else toast("The proxy cannot be reached.");
+    else toast("The proxy is unreachable.");
   }
 }
 
@@ -219,25 +219,25 @@ function toast(text) {
 
 async function kickSession(row) {
   const what = `from ${row.source} to ${row.gateway} (${row.host}:${row.port})`;
-  if (await confirmed("Kick this session?", `The session ${what} is reset on both sides, and cannot be resumed.`, "Kick")) {
+  if (await confirmed("Kick this session?", `The session ${what} is reset on both sides and cannot resume.`, "Kick")) {
     await act(`api/sessions/${row.session}/kick`, {}, "The session was kicked.");
   }
 }
 
 async function kickGateway(row) {
-  if (await confirmed(`Kick ${row.name}?`, "Its link is closed. The agent may come back at once, and its sessions go on then.", "Kick")) {
+  if (await confirmed(`Kick ${row.name}?`, "The proxy closes its link. The agent may reconnect at once and resume its sessions.", "Kick")) {
     await act("api/gateways/kick", { name: row.name }, `${row.name} was kicked.`);
   }
 }
 
 async function blockGateway(row) {
-  const text = "Its sessions are reset, and it cannot register until it is unblocked (POST /api/gateways/unblock).";
+  const text = "The proxy resets its sessions and refuses its registrations until you unblock it (POST /api/gateways/unblock).";
   if (await confirmed(`Block ${row.name}?`, text, "Block")) {
     await act("api/gateways/block", { name: row.name }, `${row.name} is blocked.`);
   }
 }
 
-// Choosing.
+// Selecting.
 
 function search(text) {
   by("search").value = text;

@@ -1,4 +1,4 @@
-// What can begin before the page is there: the token is taken, and the first view asked for.
+// Runs before the page is parsed: reads the token, and requests the first view.
 
 import { ask } from "./stream.js";
 
@@ -15,12 +15,12 @@ export function takeToken() {
   return sessionStorage.getItem("token");
 }
 
-// The first request and what aborts it, or null without a token.
+// Send the first request; return it with its AbortController, or null without a token.
 function begin(token) {
   if (!token) return null;
   const controller = new AbortController();
   const answer = ask(token, `api/stream?${query()}`, { signal: controller.signal });
-  answer.catch(() => {}); // whoever takes it over is told
+  answer.catch(() => {}); // follow() handles the error when it awaits the answer
   return { token, controller, answer };
 }
 

@@ -1,4 +1,4 @@
-// Which gateway talks to which: entries on the left, exits on the right, a line for those that do.
+// A map of the sessions between gateways: entries on the left, exits on the right, a line for each pair with sessions.
 
 import { draw, whenSized } from "./charts.js";
 import { make } from "./tables.js";
@@ -24,7 +24,7 @@ export class FlowMap {
   }
 
   draw() {
-    if (!this.width) return; // it is not on the screen yet
+    if (!this.width) return; // not laid out yet
     const state = JSON.stringify(this.flows.map((flow) => [flow.source, flow.gateway, flow.sessions, flow.rate > 0]));
     if (state === this.shown || this.svg.contains(document.activeElement)) return;
     this.shown = state;
@@ -76,7 +76,7 @@ export class FlowMap {
 
 const middle = (node) => TOP + ROW * node.index + ROW / 2 - 3;
 
-// The gateways of one side that have most sessions, by name.
+// Return the gateways of one side that have the most sessions, by name.
 function side(flows, name) {
   const sums = new Map();
   for (const flow of flows) sums.set(flow[name], (sums.get(flow[name]) ?? 0) + flow.sessions);

@@ -1,19 +1,19 @@
-// The live view: server-sent events, read with fetch, as an EventSource cannot send the token.
+// The live view: server-sent events, read with fetch, because an EventSource cannot send the token.
 
 const FIRST_PAUSE = 500, LONGEST_PAUSE = 10_000; // milliseconds
 
 export class Refused extends Error {}
 
-// Ask the API; throws Refused where the token is not accepted.
+// Send a request to the API; throws Refused if the token is not accepted.
 export async function ask(token, path, options = {}) {
   const answer = await fetch(path, { ...options, headers: { Authorization: `Bearer ${token}`, ...options.headers } });
-  if (answer.status === 401) throw new Refused("This token is not accepted.");
+  if (answer.status === 401) throw new Refused("The token was not accepted.");
   return answer;
 }
 
-// Follow the stream until `signal` aborts, again and again: onView for each view, onState for "live" and "lost".
-// onView is also told whether it is a stream's first view, which has all events and points, also those known already.
-// `begun` is the first request's answer, if it was asked for before.
+// Follow the stream until `signal` aborts, reconnecting after each loss. Calls onState with "live" or "lost", and
+// onView(view, first) for each view; the first view of a stream repeats all events and points.
+// `begun` is the answer to a first request that was sent earlier, if any.
 export async function follow(token, query, { signal, onView, onState, begun }) {
   let pause = FIRST_PAUSE;
   while (!signal.aborted) {
@@ -40,7 +40,7 @@ export async function follow(token, query, { signal, onView, onState, begun }) {
   }
 }
 
-// The data of each event in a stream of bytes.
+// Yield the data of each event in a stream of bytes.
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";

@@ -1,4 +1,4 @@
-// Texts for people, and tables whose rows stay the same elements while what they show changes: focus is not lost.
+// Formats values for display, and updates the rows of tables in place, so that the focus is kept.
 
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -85,7 +85,7 @@ export class Table {
   }
 
   newRow() {
-    const row = make("tr", { role: "row" }); // on a phone it is no table to CSS: the roles keep it one to screen readers
+    const row = make("tr", { role: "row" }); // narrow screens drop the table layout; the roles keep it for screen readers
     for (const column of this.columns) {
       const cell = row.insertCell();
       cell.setAttribute("role", "cell");
