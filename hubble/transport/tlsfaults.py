@@ -58,7 +58,7 @@ def explain(error: OSError, server_side: bool = False) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         known = {} if server_side else CERTIFICATE_FAULTS
         return known.get(error.verify_code, f"its certificate is not accepted: {error.verify_message}")
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return HANDSHAKE_FAULTS["UNEXPECTED_EOF_WHILE_READING"]
     if isinstance(error, ssl.SSLError):
         fault = str(error.reason or error)

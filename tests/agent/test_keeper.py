@@ -153,7 +153,7 @@ class TestStopping:
         began = time.monotonic()
         running.agent.stop()
         running.agent.wait()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 3  # on a busy machine as well
 
     def test_while_the_proxy_reads_nothing(self, fake: FakeProxy) -> None:
         with started(fake.url, "agent", linked=False) as running:
@@ -172,7 +172,7 @@ class TestStopping:
 
             def flood() -> None:
                 while not call.link.closed:
-                    for number in range(1000):
+                    for number in range(100):  # the agent and its flood share this thread
                         call.say(Ack(number.to_bytes(16, "big"), True))
                     gevent.sleep(0)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from hubble.base.errors import ProtocolError
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.messages import Credit, Done, Eof, Refusal, Reset, ResetReason, Stream, Terms
 from hubble.protocol.session import OPEN_TIMEOUT
@@ -337,3 +338,24 @@ def test_an_entry_that_turns_to_protocol_0_1_leaves_nothing_behind() -> None:
     pair.exit.fail(ResetReason.LOCAL_RESET)
     assert pair.budgets == (0, 0)
     assert pair.entry.path is PathState.ENDED
+
+
+def test_an_initiator_of_the_old_protocol_resumes_nothing() -> None:
+    pair = Pair.opened()
+    with pytest.raises(ProtocolError, match=r"0\.1"):
+        pair.exit.accept(None, pair.now)
+    assert pair.exit.path is PathState.OPEN
+
+
+def test_a_move_that_its_state_does_not_allow_is_a_mistake_of_the_caller() -> None:
+    pair = Pair.opened()
+    with pytest.raises(AssertionError):
+        pair.entry.connect(pair.now)
+    assert pair.entry.path is PathState.OPEN
+
+
+def test_credit_holds_a_session_back_not_its_link_s_reader() -> None:
+    pair = Pair.opened()
+    pair.entry.write(b"x" * KIB)
+    pair.flow()
+    assert pair.exit.waiting == KIB and not pair.exit.overfull and pair.exit.resumable

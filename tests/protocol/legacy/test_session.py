@@ -307,3 +307,19 @@ def test_all_that_is_written_arrives(chunks: list[bytes], from_exit: bool) -> No
         receiver.receive(Terminator(SESSION) if isinstance(message, ConnectionClosed) else message, NOW)
     assert delivered(receiver) == b"".join(chunks)
     assert receiver.events() == [Ended()]
+
+
+def test_nothing_is_kept_for_a_resumption() -> None:
+    session = LegacySession(SESSION, from_exit=False, deadline=30.0)
+    assert not session.resumable and not session.may_downgrade and session.connect(NOW) is None
+    assert session.connected(None, NOW) and not session.connected(None, NOW)
+    session.write(b"x")
+    assert (session.kept, session.unsent) == (0, True)
+
+
+def test_what_an_application_does_after_the_end_is_dropped() -> None:
+    session = opened()
+    session.abandon()
+    session.finish()
+    session.fail(ResetReason.LOCAL_RESET)
+    assert sent(session) == [] and session.events() == []
