@@ -1,8 +1,8 @@
 """One local TCP connection and the session that carries it. The hub moves its bytes; it needs no greenlet.
 
 Bytes go from the socket into the session while the session has room and the link takes its messages. Bytes go from the
-session to the socket as the kernel takes them, and the session is told when they got there. Everything else is `turn`:
-after each change it sends what the session has to send, and handles what has happened to it.
+session to the socket as the kernel takes them. Everything else is `turn`: after each change it sends the session's
+messages and handles its events.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ABORTIVE_CLOSE = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 class Owner(Protocol):
-    """What a connection needs of the agent."""
+    """The part of the agent that a connection uses."""
 
     @property
     def link(self) -> Link | None:
@@ -54,14 +54,14 @@ class Owner(Protocol):
 
     @property
     def meters(self) -> Meters:
-        """Where the connection counts what it does."""
+        """The agent's counters."""
 
     def forget(self, connection: Connection) -> None:
-        """The connection's session is over."""
+        """Forget a connection whose session is over."""
 
 
 class Connection:
-    """A local socket and its session. `label` names it in the log; `on_suspended` is told when it must be resumed."""
+    """A local socket and its session. `label` names it in the log; `on_suspended` is called when it must be resumed."""
 
     def __init__(
         self,
@@ -74,11 +74,11 @@ class Connection:
         self.session = session
         self.label = label
         self.backoff: Backoff | None = None
-        """When to try again to resume, while the entry does."""
+        """The delays between attempts to resume, while the entry makes them."""
         self.resumed_at = 0.0
         """When the session was last resumed, on the monotonic clock."""
         self.bytes_read = self.bytes_written = 0
-        """From and to the local socket."""
+        """Bytes read from and written to the local socket."""
         self._owner = owner
         self._sock = sock
         self._stream = open_stream(sock)
@@ -93,14 +93,14 @@ class Connection:
         self._reads = False
         self._read_ended = False
         self._waits_since: float | None = None
-        """Since when reading waits for credit, by the monotonic clock."""
+        """When reading began to wait for credit, on the monotonic clock."""
         self._held: gevent.Greenlet | None = None
         self._fields = {"session": session_text(session.id)}
 
-    # What the agent calls.
+    # For the agent.
 
     def receive(self, message: Message) -> None:
-        """A message of the session has come over the link."""
+        """Handle a message of the session."""
         now = time.monotonic()
         self.session.receive(message, now)
         if type(message) is Credit:
@@ -112,37 +112,37 @@ class Connection:
 
     @property
     def is_client_gone(self) -> bool:
-        """Whether the local socket was reset, or closed in both directions, by the other side."""
+        """Whether the client has reset the local socket, or closed both directions."""
         return self._stream.closed or is_client_gone(self._sock)
 
     def path_lost(self, why: str) -> None:
-        """The link is gone."""
+        """Suspend the session: the link is lost."""
         self.session.path_lost(time.monotonic(), why)
         self.turn()
 
     def expire(self) -> None:
-        """Time has passed."""
+        """Handle the session's deadline."""
         self.session.expire(time.monotonic())
         self.turn()
 
     def fail(self, reason: ResetReason, text: str) -> None:
-        """End the session by a reset on both sides."""
+        """Reset the session on both sides."""
         self.session.fail(reason, text)
         self.turn()
-        if not self._stream.closed:  # the other side can be told later only; the application need not wait for that
+        if not self._stream.closed:  # the peer may learn of it later; the application need not wait
             self._reset()
             self._stream.close()
 
     def downgrade(self) -> None:
-        """The other end speaks protocol 0.1: go on with a session of that, before any byte has flowed."""
+        """Continue with a session of protocol 0.1, before any byte has flowed: the other end speaks no other."""
         self.session = downgraded(self.session)
-        if self._stream.closed:  # the application is gone already, which the other end learns now
+        if self._stream.closed:  # the application is gone, and the other end must learn it
             self.session.fail(ResetReason.LOCAL_RESET)
 
     def turn(self, *, in_order: bool = False) -> None:
-        """Send what the session has to send, handle what has happened to it, and read on where it can.
+        """Send the session's messages, handle its events, and continue reading if it has room.
 
-        `in_order`: credit waits its turn as well, behind what was sent before. Else it overtakes the session's bytes.
+        `in_order`: send credit behind the messages already queued. Otherwise credit overtakes the session's bytes.
         """
         session = self.session
         if session.unsent or session.has_news:
@@ -195,7 +195,7 @@ class Connection:
             self._socket_failed(error)
 
     def _schedule_write(self) -> None:
-        """Have what came written at the end of this turn: several messages at once, if they came together."""
+        """Write received bytes at the end of this turn: several messages in one write, if they came together."""
         if self._is_open and not self._scheduled and not self._writer.blocked:
             self._scheduled = True
             at_end(self._write)
@@ -207,7 +207,7 @@ class Connection:
             self.turn()
 
     def _next_bytes(self) -> Chunk:
-        """What to write next; at the end of the session's stream, end the socket's."""
+        """Return the next bytes to write. At the end of the session's stream, end the socket's."""
         session = self.session
         data = session.next_bytes(WRITE_SIZE)
         if data is not None:
@@ -224,7 +224,7 @@ class Connection:
             self._let_go()
 
     def _measure(self, received: int, now: float) -> None:
-        """Size the pieces by how fast the other end consumes them."""
+        """Adapt the size of messages to the rate at which the other end consumes bytes."""
         self._pace.moved(max(0, received - self._acknowledged))
         self._acknowledged = max(received, self._acknowledged)
         self._pace.end(now)
@@ -232,12 +232,12 @@ class Connection:
             self._pace.begin(now)
 
     def _socket_failed(self, error: Exception) -> None:
-        if self._stream.closed:  # by this agent: the session is over
+        if self._stream.closed:  # this agent closed it: the session is over
             return
         number = error.errno if isinstance(error, OSError) else errno.ENOMEM
         self.fail(ResetReason.LOCAL_RESET, os.strerror(number) if number else str(error))
 
-    # Inner workings.
+    # Messages and events.
 
     def _send(self, in_order: bool) -> None:
         link, session = self._owner.link, self.session
@@ -280,7 +280,7 @@ class Connection:
                 self._close()
 
     def _reset(self) -> None:
-        with suppress(OSError):  # closed already
+        with suppress(OSError):  # already closed
             self._stream.set_option(*ABORTIVE_CLOSE)
 
     def _close(self) -> None:
@@ -292,7 +292,7 @@ class Connection:
             self._let_go()
 
     def _hold_back(self) -> None:
-        """Protocol 0.1 has no credit: let the link wait while this session's application does not read, for a while."""
+        """Stop reading the link while the application of a 0.1 session, which has no credit, does not read."""
         link = self._owner.link
         if link is not None and self._held is None and self.session.overfull:
             link.pause()
@@ -309,6 +309,6 @@ class Connection:
 
 
 def reset(sock: Socket) -> None:
-    """Close a socket so that the other side sees a reset, not an end of stream."""
+    """Close a socket with a reset, not an end of stream."""
     sock.setsockopt(*ABORTIVE_CLOSE)
     sock.close()

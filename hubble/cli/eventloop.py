@@ -32,10 +32,10 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # malloc.h
 
 
 def keep_buffers() -> None:
-    """Have the C library keep a few megabytes of freed memory, where it has such settings.
+    """Have the C library keep a few megabytes of freed memory, if it has such settings.
 
-    Otherwise each large buffer is new memory of the kernel's, and each of its pages a fault: a quarter of the processor
-    time of bulk transfers.
+    Otherwise each large buffer is new memory from the kernel, with a page fault for each page. That is a quarter of
+    the processor time of bulk transfers.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -110,7 +110,7 @@ def survive_signals() -> None:
 
 
 def tell_greenlets_on_signal() -> None:
-    """Log at each SIGUSR1 how many greenlets there are, and what for: for who wonders what a process does."""
+    """Log the number and purpose of all greenlets at each SIGUSR1."""
     gevent.signal_handler(signal.SIGUSR1, lambda: log.info("%s", greenlets()))
 
 

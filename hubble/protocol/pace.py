@@ -1,7 +1,7 @@
-"""How long the pieces may be into which a sender cuts its bytes.
+"""The size of the pieces into which a sender cuts its bytes.
 
-Long pieces are cheap. But a piece occupies its path for as long as it takes to travel, and whatever else uses the path
-waits for it. So a piece is at most what travels in TURN seconds at the measured rate, within bounds.
+Long pieces are cheap. But a piece occupies its path while it travels, and everything else on the path waits. So a piece
+is at most what the path carries in TURN seconds at the measured rate, within bounds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ TURN = 0.05
 SHORTEST = 4 * 1024
 LONGEST = 256 * 1024
 FIRST = 16 * 1024
-"""Bytes of a piece before anything was measured."""
+"""Bytes of a piece before the first measurement."""
 SOONEST = 0.001
 """Seconds below which a rate is not measured but counts as fast."""
 
@@ -23,21 +23,21 @@ class Pace:
 
     def __init__(self, first: int = FIRST) -> None:
         self.size = first
-        """Bytes that a piece may have now."""
+        """The current limit of a piece in bytes."""
         self._since: float | None = None
         self._bytes = 0
 
     def begin(self, now: float) -> None:
-        """Begin to measure, unless that has begun: from now on the path is busy."""
+        """Start measuring, unless a measurement is under way. The path is busy from now on."""
         if self._since is None:
             self._since, self._bytes = now, 0
 
     def moved(self, count: int) -> None:
-        """Count bytes that the path has taken."""
+        """Count bytes that the path has carried."""
         self._bytes += count
 
     def end(self, now: float) -> bool:
-        """Size the pieces by what was moved since `begin`; return whether their size has changed."""
+        """Adapt the size to the bytes carried since `begin`; return whether it changed."""
         since, self._since = self._since, None
         if since is None or not self._bytes:
             return False
@@ -46,6 +46,6 @@ class Pace:
         size = SHORTEST
         while size < LONGEST and size * 2 <= wanted:
             size *= 2
-        size = min(size, 4 * self.size)  # one burst that a buffer has swallowed is not a fast path
+        size = min(size, 4 * self.size)  # a burst that a buffer swallowed does not prove a fast path
         changed, self.size = size != self.size, size
         return changed

@@ -1,4 +1,4 @@
-"""A budget that is refilled over time: what is rare may come often for a moment, but not for long."""
+"""A budget that refills over time: it allows bursts, but not for long."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Budget:
-    """Allows `rate` a second over time, and `burst` at once (a token bucket)."""
+    """A token bucket: allows `rate` a second over time, and `burst` at once."""
 
     __slots__ = ("_burst", "_clock", "_left", "_rate", "_since")
 
@@ -18,7 +18,7 @@ class Budget:
         self._since = clock()
 
     def allows(self, cost: float) -> bool:
-        """Whether there is enough left for `cost`; if so it is spent. A negative cost is earned."""
+        """Return whether the budget covers `cost`, and spend it then. A negative cost is credited."""
         now = self._clock()
         left = self._left + (now - self._since) * self._rate
         self._since = now

@@ -1,11 +1,11 @@
-"""WebSocket framing (RFC 6455, section 5): plain binary messages in a few steps, all else by `websockets`.
+"""WebSocket framing (RFC 6455, section 5): plain binary messages in a few steps, everything else by `websockets`.
 
-Nearly every frame of a link is a whole binary message. Those are cut out and put together here; pings, closes,
-fragments and everything malformed go through the sans-I/O protocol of `websockets`, one whole frame at a time. Letting
-it do all of them costs a quarter of the latency and a fifth of the processor time (benchmarks/latency.py).
+Nearly every frame of a link is a whole binary message. This module cuts and builds those itself. Pings, closes,
+fragments and malformed frames go through the sans-I/O protocol of `websockets`, one whole frame at a time. Using it for
+all frames would cost a quarter of the latency and a fifth of the processor time (benchmarks/latency.py).
 
-That protocol takes some 16 us for a frame, however small. Control frames and small fragments therefore have a budget,
-a stranger's first message has a limit, and what was read is dealt with in pieces, between which the caller gives way.
+That protocol takes about 16 us for a frame, however small. Control frames and small fragments therefore have a budget,
+the first message of an unregistered peer has a limit, and frames are handled in steps between which the caller yields.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ quiet = logging.getLogger("hubble.websockets")
 quiet.setLevel(logging.CRITICAL)
 
 MOST_CONTROLS = 1000
-"""Control frames that may wait for a side that does not read."""
+"""Control frames that may wait for a peer that does not read."""
 MASKS_AT_A_TIME = 1024
 FRAMES_AT_A_TIME = 64
-"""Frames dealt with in one step: a tenth of a millisecond's work, a whole one if none is a plain binary message."""
+"""Frames handled in one step: 0.1 ms of work, or 1 ms if none of them is a plain binary message."""
 CONTROLS_PER_SECOND = 100.0
-"""Control frames and empty fragments that a side may send over time, and as many at once."""
+"""Control frames and empty fragments that a peer may send a second; also the burst."""
 FRAGMENT_SIZE = 256
-"""Payload bytes that pay for one fragment: the two fragments of a 0.1 peer's message cost nothing."""
+"""Payload bytes that pay for one fragment. The two fragments of a message from a 0.1 peer are therefore free."""
 FIRST_FRAMES = 32
-"""Frames that may come before a stranger's first message: more than the pings of a new link."""
+"""Frames that an unregistered peer may send before its first message: more than the pings of a new link."""
 WHOLE_BINARY = 0x80 | Opcode.BINARY
 MASKED = 0x80
 FIN, OPCODE, CONTROL = 0x80, 0x0F, 0x08
@@ -62,7 +62,7 @@ _masks = _draw_masks()
 
 
 class Framing:
-    """One connection's frames, in and out. `masked`: whether the client masks whole messages.
+    """The frames of one connection, in and out. `masked`: whether the client masks whole messages.
 
     `failure` says how the other side broke the protocol, once it has. `first_limit`: bytes that the other side, a
     stranger still, may send as its first message; None for as much as any message may have.
@@ -88,19 +88,19 @@ class Framing:
         self._rest = _NOTHING
         self._parts: list[bytes] = []
         self._controls: list[Frame] = []
-        self._is_direct = True  # a whole message may come: not within a fragmented one
+        self._is_direct = True  # a whole message may come: no fragmented one is incomplete
         self._refusal: ProtocolError | None = None
         self.has_rest = False
-        """Whether frames have been received that were not dealt with yet."""
+        """Whether received frames are still to be handled: call `receive_rest`."""
         self.has_news = False
-        """Whether there may be controls, output or a failure, since the last call of `controls`."""
+        """Whether controls, output or a failure may have come since the last call of `controls`."""
         self.is_over = False
-        """Whether the other side has closed, or broken the protocol: whatever follows is discarded."""
+        """Whether the peer has closed or broken the protocol. Later frames are discarded."""
 
     # In.
 
     def receive(self, data: memoryview) -> list[bytes]:
-        """The next whole messages of `data`, which may be changed afterwards.
+        """Return the next whole messages of `data`, which the caller may overwrite afterwards.
 
         While `has_rest` is true, go on with `receive_rest` instead.
         """
@@ -114,30 +114,30 @@ class Framing:
         return messages
 
     def receive_rest(self) -> list[bytes]:
-        """The next whole messages of what was received before."""
+        """Return the next whole messages of the bytes received before."""
         messages: list[bytes] = []
         self._rest = self._cut(self._rest, 0, messages)
         self.has_rest = bool(self._rest)
         return messages
 
     def controls(self) -> list[Frame]:
-        """The pings, pongs and closes received since the last call."""
+        """Return the pings, pongs and closes received since the last call."""
         controls, self._controls, self.has_news = self._controls, [], False
         return controls
 
     @property
     def failure(self) -> Exception | None:
-        """What the other side did against the protocol, or None."""
+        """How the peer broke the protocol, or None."""
         return self._refusal or self._protocol.parser_exc
 
     @property
     def close_reason(self) -> str:
-        """The reason the other side gave when it closed, or ""."""
+        """The reason that the peer gave when it closed, or ""."""
         received = self._protocol.close_rcvd
         return received.reason if received else ""
 
     def _cut(self, data: memoryview, position: int, messages: list[bytes]) -> memoryview:
-        """Deal with the next frames from `position` on: what is left of `data` for another step."""
+        """Handle the next frames from `position` on; return the part of `data` for another step."""
         size, mask_in, longest = len(data), self._mask_in, self._longest
         for _ in range(self._at_a_time):
             if position == size:
@@ -158,11 +158,11 @@ class Framing:
         return data[position:]
 
     def _may_go_on(self, messages: list[bytes]) -> bool:
-        """Whether what follows is looked at, after a frame of a stranger, or one that has ended everything."""
+        """Return whether to continue after a frame of an unregistered peer, or a frame that ended the connection."""
         if self.is_over:
             return False
         self._strange_frames += 1
-        if messages:  # who sent a whole one is no stranger any more, or the owner hangs up
+        if messages:  # after its first whole message the peer counts as registered, or the owner closes the link
             self._is_watched = False
             self._longest = self._protocol.max_message_size = MAX_MESSAGE
             self._at_a_time = FRAMES_AT_A_TIME
@@ -171,7 +171,7 @@ class Framing:
         return not self.is_over
 
     def _complete_tail(self, data: memoryview, messages: list[bytes]) -> int:
-        """Add to an incomplete frame what it lacks, and deal with it once it is whole; how much of `data` that took."""
+        """Complete an incomplete frame from `data`, and handle it once it is whole; return how many bytes that took."""
         tail, taken = self._tail, 0
         while True:
             start, end = _bounds(tail, 0, self._longest)
@@ -187,7 +187,7 @@ class Framing:
                 return taken
 
     def _pass_frame(self, data: memoryview, messages: list[bytes]) -> None:
-        """Have `websockets` deal with one frame, if the other side may send it."""
+        """Have `websockets` handle one frame, if the peer's budget allows it."""
         if not self._is_affordable(data):
             self._refuse(CloseCode.POLICY_VIOLATION, "too many control frames or small fragments")
             return
@@ -208,7 +208,7 @@ class Framing:
         self._is_watched = self._is_watched or self.is_over
 
     def _is_affordable(self, data: memoryview) -> bool:
-        """Whether the budget allows a frame; a fragment pays for itself by what it carries."""
+        """Return whether the budget allows a frame. A fragment pays by its payload."""
         first = data[0]
         if first & CONTROL:
             return self._budget.allows(1.0)
@@ -229,11 +229,11 @@ class Framing:
 
     @property
     def is_flooded(self) -> bool:
-        """Whether more answers to pings wait to be sent than anyone needs who reads them."""
+        """Whether the peer sends pings and does not read the answers."""
         return len(self._protocol.writes) > MOST_CONTROLS
 
     def encode(self, messages: list[bytes]) -> bytes:
-        """The control frames that wait, and the messages, as bytes to send. After a close, no messages."""
+        """Return the waiting control frames and the messages as bytes to send. After a close, messages are dropped."""
         parts = self._protocol.data_to_send() if self._protocol.writes else []
         if self.is_open:
             for message in messages:
@@ -252,23 +252,23 @@ class Framing:
         return b"".join(parts)
 
     def ping(self, payload: bytes) -> None:
-        """Add a ping to what waits to be sent; nothing after a close."""
+        """Queue a ping. After a close, do nothing."""
         if self.is_open:
             self._protocol.send_ping(payload)
 
     def close(self, code: int, reason: str) -> None:
-        """Add a close; nothing if one was sent already."""
+        """Queue a close, unless one was sent already."""
         if self.is_open:
             self._protocol.send_close(code, reason.encode()[:120].decode("utf-8", "ignore"))
 
     @property
     def is_open(self) -> bool:
-        """Whether messages may be sent still."""
+        """Whether messages can still be sent."""
         return self._protocol.state is OPEN
 
 
 def _bounds(data: bytearray | memoryview, position: int, longest: int) -> tuple[int, int]:
-    """Where a frame's payload begins and ends; of a frame whose header is incomplete, the header's end as far as known.
+    """Return where a frame's payload begins and ends. For an incomplete header, return the known part of its end twice.
 
     A frame that is too long ends with its header, before its payload begins: `websockets` then refuses it.
     """

@@ -30,16 +30,16 @@ from hubble.transport.turn import at_end
 from hubble.transport.writer import Writer
 
 BATCH_SIZE = 256 * 1024
-"""Bytes that the kernel is handed at a time, and may have unsent, on a fast path; on a slow one what takes 50 ms."""
+"""Bytes in one write, and unsent in the kernel, on a fast path. On a slow path it is what the path takes in 50 ms."""
 FIRST_BATCH = 128 * 1024
 FIRST_PINGS = 8
-"""Pings that follow one another when a link is new: the fastest shows what its path takes."""
+"""Consecutive pings on a new link. The fastest measures the path."""
 CLOSE_TIMEOUT = 1.0
 FIRST_MESSAGE = 16 * 1024
-"""Bytes that a stranger's first message may have: a Handshake with a long key, or what answers it."""
+"""Bytes of the first message of an unregistered peer: a Handshake with a long key, or its answer."""
 
 queued_in_process = Total()
-"""What waits to be sent on all links of the process. The owner of the process may set how much that may be."""
+"""Bytes queued on all links of the process. The owner of the process sets the cap."""
 
 
 class Link:
@@ -64,11 +64,11 @@ class Link:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.why = ""
-        """Once closed: why, in a few words."""
+        """The reason for the end of the link, or ""."""
         self.round_trip: float | None = None
-        """Seconds the fastest ping took, or None before the first has returned."""
+        """Seconds of the fastest ping, or None before the first pong."""
         self.closed = False
-        """Whether nothing can be sent or received any more."""
+        """Whether the link has ended."""
         self.on_drained: Callable[[Lane], None] = lambda lane: None
         self._stream = open_stream(sock)
         self._loop = gevent.get_hub().loop
@@ -92,7 +92,7 @@ class Link:
         self._said_goodbye = False
         keep_queue_short(sock, BATCH_SIZE)
         limit_silence(sock, self._keepalive.silence)
-        # The silence is looked at more often than pings are sent: it would else be noticed up to an interval late.
+        # The silence is checked more often than pings are sent, or it would be noticed up to an interval late.
         self._looks = max(4, math.ceil(4 * self._keepalive.interval / self._keepalive.silence))
         self._looked = 0
         pause = self._keepalive.interval / self._looks
@@ -122,7 +122,7 @@ class Link:
         return True
 
     def send_latest(self, message: bytes, key: Hashable) -> None:
-        """Queue a message that overtakes all lanes, in place of the last with the same key if that still waits."""
+        """Queue a message that overtakes all lanes. It replaces a waiting message with the same key."""
         if not self.closed and self._closing is None:
             try:
                 self._queue.put_latest(message, key)
@@ -131,58 +131,58 @@ class Link:
             self._schedule()
 
     def _give_up_on_reader(self, why: str) -> None:
-        """The other side does not read what it is sent: drop it all, and close."""
+        """Drop everything queued for a peer that does not read, and close."""
         self._queue.clear()
         self.close(1008, why)
 
     def is_full(self, lane: Lane) -> bool:
-        """Whether a lane has enough queued for now. If so, `on_drained` is called when it has room again."""
+        """Return whether a lane has enough queued for now. If so, `on_drained` is called when it has room again."""
         return self._queue.is_full(lane)
 
     def queued(self, lane: Lane) -> int:
-        """How many bytes are queued in a lane."""
+        """Return the number of bytes queued in a lane."""
         return self._queue.size(lane)
 
     @property
     def queued_bytes(self) -> int:
-        """How many bytes are queued in all."""
+        """The number of bytes queued in all lanes."""
         return self._queue.waiting_bytes
 
     def discard(self, lane: Lane) -> None:
-        """Drop what is queued in a lane."""
+        """Drop the messages queued in a lane."""
         self._queue.discard(lane)
         self._schedule()
 
     def receive(self) -> bytes:
-        """Wait for the next message. Raises LinkClosed once the link has ended."""
+        """Wait for the next message and return it. Raises LinkClosed once the link has ended."""
         message = self._reader.receive()
         if message is None:
             raise LinkClosed(self.why)
         return message
 
     def messages(self) -> Iterator[bytes]:
-        """The messages that arrive, each whole, for as long as the link lives. Raises LinkClosed at its end."""
+        """Yield each message that arrives. Raises LinkClosed at the end of the link."""
         while True:
             yield self.receive()
 
     def serve(self, handle: Handle) -> NoReturn:
-        """Have the hub hand each message that arrives to `handle`, which must not block, until the link has ended.
+        """Have the hub pass each message to `handle`, which must not block, until the link ends.
 
-        Raises LinkClosed at its end, or what `handle` raises; the link is then read no more.
+        Raises LinkClosed at the end of the link, or the exception of `handle`, after which the link is no longer read.
         """
         self._reader.serve(handle)
         raise LinkClosed(self.why)
 
     def pause(self) -> None:
-        """Read no more until `resume` was called as often: what `handle` has got must be dealt with first."""
+        """Stop reading until `resume` was called as often as `pause`."""
         self._reader.pause()
 
     def resume(self) -> None:
-        """Take back one `pause`."""
+        """Undo one `pause`."""
         self._reader.resume()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Send what is queued, then say good-bye; the link ends soon after, whatever the other side does."""
+        """Send the queued messages and a Close frame. The link ends within CLOSE_TIMEOUT, whatever the peer does."""
         if self._closing is None and not self.closed:
             self.why = reason or "closed by this side"
             self._closing = (code, reason)
@@ -190,15 +190,15 @@ class Link:
             gevent.spawn_later(CLOSE_TIMEOUT, self._end, self.why)
 
     def abort(self, why: str) -> None:
-        """Close at once; what is queued is dropped."""
+        """Close at once and drop the queued messages."""
         self._end(why)
 
     def wait_closed(self, timeout: float | None = None) -> bool:
-        """Wait until the link is closed; whether it is."""
+        """Wait until the link has ended; return whether it has."""
         return bool(self._ended.wait(timeout))
 
     def probe(self, timeout: float) -> bool:
-        """Ask the other side for a sign of life; whether one came within `timeout` seconds."""
+        """Ping the peer; return whether anything arrived from it within `timeout` seconds."""
         if self.closed:
             return False
         self._probing += 1
@@ -212,10 +212,10 @@ class Link:
             if not self._probing:
                 self._reader.heard = None
 
-    # The reader's side.
+    # Receiving.
 
     def _noticed(self) -> None:
-        """Control frames have come, or something that breaks the protocol."""
+        """Handle control frames, and a breach of the protocol."""
         framing = self._framing
         for frame in framing.controls():
             self._handle_control(frame)
@@ -237,17 +237,17 @@ class Link:
             self._give_up(self._framing.close_reason or "closed by the other side")
 
     def _give_up(self, why: str) -> None:
-        """Have the last frame sent, then end; `why` is remembered now."""
+        """Send the last frame, then end the link. `why` becomes its reason now."""
         self.why = self.why or why
         if self._closing is None:
             self._closing = (0, "")
             self._schedule()
             gevent.spawn_later(CLOSE_TIMEOUT, self._end, why)
 
-    # The writer's side.
+    # Sending.
 
     def _schedule(self) -> None:
-        """Have what there is written at the end of this turn, unless it will be."""
+        """Write the queue at the end of this turn, unless that is scheduled already."""
         if not self._scheduled and not self._writer.blocked:
             self._scheduled = True
             at_end(self._write)
@@ -261,7 +261,7 @@ class Link:
             self._report_drained()
 
     def _resumed(self) -> None:
-        """The kernel, which was full, has taken more."""
+        """Measure the path after the kernel, which was full, has taken more."""
         now = self._clock()
         if self._pace.end(now):
             self._stream.limit_unsent(self._pace.size)
@@ -275,12 +275,12 @@ class Link:
         try:
             for lane in self._queue.drained():
                 self.on_drained(lane)
-        except Exception:  # its owner counts on being told: without that the link is of no use
+        except Exception:  # without these reports the owner would wait forever
             self._end("its writer has failed")
             raise
 
     def _next_data(self) -> bytes:
-        """What to write next; at the end, after a close, the good-bye."""
+        """Return the next bytes to write. After `close`, send the Close frame and end the stream."""
         framing = self._framing
         if (self._queue or framing.has_output) and (data := framing.encode(self._queue.take(self._pace.size))):
             return data
@@ -294,12 +294,12 @@ class Link:
         self._stream.end()
         return b""
 
-    # Either side's.
+    # Keeping alive.
 
     def _beat(self) -> None:
-        """The timer: runs in the hub, so it must not block."""
+        """Check the silence and ping, when the timer fires. Runs in the hub."""
         silence = self._clock() - self._reader.heard_at
-        if silence >= self._keepalive.silence and self._reader.listens:  # else it is the owner who does not listen
+        if silence >= self._keepalive.silence and self._reader.listens:  # else the owner has paused reading
             self._end(f"silent for {silence:.0f} s")
             return
         self._looked += 1
@@ -307,10 +307,10 @@ class Link:
             self._ping()
 
     def _is_ping_due(self, silence: float) -> bool:
-        """The client pings regularly. That is sign of life enough for the server, which has thousands of links.
+        """Return whether this side pings now.
 
-        It looks a little after the client has pinged, and pings who has been silent, and each client once for the
-        round trip.
+        The client pings regularly, which is enough for the server, which has thousands of links. The server checks a
+        little later, and pings a client that was silent, and each client once to measure the round trip.
         """
         if self._side is Side.CLIENT:
             return self._looked % self._looks == 0
@@ -323,7 +323,7 @@ class Link:
             self._schedule()
 
     def _lost(self, error: Exception | None) -> None:
-        """The connection has ended, or the writer has failed."""
+        """End the link after the connection ended or the writer failed."""
         if error is None:
             self._end("the other side closed the connection")
         elif isinstance(error, OSError):

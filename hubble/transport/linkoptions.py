@@ -1,4 +1,4 @@
-"""How often a link shows that it lives, and the options of its socket."""
+"""Keepalive and socket options of a link."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ UNSENT_IN_KERNEL = 128 * 1024
 
 @dataclass(frozen=True)
 class Keepalive:
-    """Seconds between pings, and of silence after which a link is dead."""
+    """`interval`: seconds between pings. `silence`: seconds without a byte after which a link is dead."""
 
     interval: float = 20.0
     silence: float = 40.0
 
     @classmethod
     def every(cls, interval: float | None) -> Keepalive:
-        """Pings every `interval` seconds, or as usual if that is None. Two must fit into the silence."""
+        """Return a keepalive with pings every `interval` seconds, or the default. Two pings fit into the silence."""
         return cls() if interval is None else cls(interval, max(cls.silence, 2 * interval))
 
 
 def keep_queue_short(sock: Socket, batch: int) -> None:
-    """Have the kernel take no more than it can soon send, so that urgent messages are not stuck behind megabytes.
+    """Limit the unsent bytes in the kernel, so that urgent messages do not wait behind megabytes.
 
     But a whole `batch` of bytes: what it does not take at once costs a switch to the writer.
     """
@@ -38,6 +38,6 @@ def keep_queue_short(sock: Socket, batch: int) -> None:
 
 
 def limit_silence(sock: Socket, seconds: float) -> None:
-    """Have the kernel give up what is not acknowledged in time, where it would go on for a quarter of an hour."""
+    """Limit how long the kernel retransmits unacknowledged data. Its default is a quarter of an hour."""
     if sock.family in (socket.AF_INET, socket.AF_INET6) and hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))

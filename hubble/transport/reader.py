@@ -1,6 +1,6 @@
-"""Reading a link's messages: one by one in a greenlet, or all of them in the hub, without one.
+"""Reads the messages of a link: one by one in a greenlet, or all of them in the hub.
 
-Whatever a peer sends, one turn is short: after SLICE seconds the other links and timers have theirs.
+Whatever a peer sends, one turn is short: after SLICE seconds other links and timers run.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from hubble.transport.turn import turn
 
 RECEIVE_SIZE = 512 * 1024
 SLICE = 0.0005
-"""Seconds that a link works on what it has received before the others have their turn."""
+"""Seconds that a link handles received frames before other links and timers run."""
 FEW = 4
-"""Messages in a row for which the clock is not read: large ones, mostly, which take little time for each byte."""
+"""Consecutive messages for which the clock is not read: few messages in one read are large and cheap."""
 DRAIN_INTERVAL = 0.01
-"""Seconds between two reads of what comes behind a close, or behind a breach of the protocol."""
+"""Seconds between two reads after a close or a breach of the protocol, while the last frame is delivered."""
 
-# One for all links of a process: it is filled and emptied without a switch in between.
+# One buffer for all links of a process: no greenlet runs between filling and emptying it.
 _buffer = memoryview(bytearray(RECEIVE_SIZE))
 
 Handle = Callable[[bytes], None]
 
 
 class Reader:
-    """Reads `stream` through `framing`. `leftover` are bytes that came before.
+    """Reads `stream` through `framing`. `leftover`: bytes received before.
 
     `noticed` is called when the framing has news besides messages; `ended` at the end of the stream, with the error if
     that was one. Neither may block.
@@ -49,9 +49,9 @@ class Reader:
         ended: Callable[[OSError | None], None],
     ) -> None:
         self.heard_at = clock()
-        """When something was last read, by the clock."""
+        """The time of the last read, by the clock."""
         self.heard: Event | None = None
-        """Set when something is read, if the owner waits for that."""
+        """Set at the next read, if the owner waits for one."""
         self._stream = stream
         self._framing = framing
         self._leftover = leftover
@@ -70,13 +70,13 @@ class Reader:
 
     @property
     def listens(self) -> bool:
-        """Whether anything that came now would be read."""
+        """Whether the reader would read bytes that arrive now."""
         return self._waits or (self._handle is not None and not self._paused)
 
     # In a greenlet.
 
     def receive(self) -> bytes | None:
-        """Wait for the next message; None once the reader has stopped."""
+        """Wait for the next message and return it; None once the reader has stopped."""
         messages = self._messages
         while not messages:
             if self._stopped.is_set():
@@ -92,7 +92,7 @@ class Reader:
 
     def _read_waiting(self) -> None:
         framing, is_ready = self._framing, self._stream.is_ready
-        if framing.is_over:  # until the other side has read why, what it sends is drained, in no hurry
+        if framing.is_over:  # the peer must be able to read the reason, so its bytes are drained, slowly
             gevent.sleep(DRAIN_INTERVAL)
         if (framing.has_rest or is_ready) and self._clock() > self._slice_end:
             self._give_way()
@@ -119,19 +119,19 @@ class Reader:
             self._noticed()
 
     def _give_way(self) -> None:
-        """Come back when whatever is ready by now has had its turn, other links above all."""
+        """Yield until everything that is ready now has run."""
         others_first()
         self._slice_end = self._clock() + SLICE
 
     # In the hub.
 
     def serve(self, handle: Handle) -> None:
-        """Hand each message to `handle`, which must not block, until the reader has stopped. Raises what it raises."""
+        """Pass each message to `handle`, which must not block, until the reader stops. Raises what `handle` raises."""
         self._handle = handle
         try:
             if self._stream.can_watch:
                 self._stream.watch_reads(self._on_readable)
-                self._on_readable()  # what came before
+                self._on_readable()  # messages received before
                 self._stopped.wait()
             else:
                 self._serve_waiting(handle)
@@ -149,19 +149,19 @@ class Reader:
                 self._goes_on.wait()
 
     def pause(self) -> None:
-        """Read no more until `resume` was called as often."""
+        """Stop reading until `resume` was called as often as `pause`."""
         self._paused += 1
         self._stream.unwatch_reads()
 
     def resume(self) -> None:
-        """Take back one `pause`."""
+        """Undo one `pause`."""
         self._paused -= 1
         self._goes_on.set()
         if not self._paused and self._handle is not None and self._stream.can_watch:
             self._go_on_later()
 
     def stop(self) -> None:
-        """Read no more: `serve` and `receive` return."""
+        """Stop reading for good: `serve` and `receive` return."""
         self._stream.unwatch_reads()
         if self._later is not None:
             self._later.close()
@@ -176,7 +176,7 @@ class Reader:
             self._work_on(self._clock() + SLICE)
         except OSError as error:
             self._ended(error)
-        except Exception as error:  # the owner's `handle`: nobody reads the link any more
+        except Exception as error:  # raised by `handle`; `serve` raises it again
             self._failure = error
             self.stop()
 
@@ -209,7 +209,7 @@ class Reader:
                     return
 
     def _read_now(self) -> bool:
-        """Read once, without waiting: whether anything came."""
+        """Read once without waiting; return whether anything arrived."""
         if self._leftover:
             leftover, self._leftover = self._leftover, b""
             self._take(memoryview(leftover))
@@ -229,14 +229,14 @@ class Reader:
         self._messages.extend(self._framing.receive(data))
 
     def _go_on_later(self, seconds: float | None = None) -> None:
-        """Go on when the others have had their turn, or after some seconds."""
+        """Continue after everything that is ready now has run, or after some seconds."""
         self._stream.unwatch_reads()
         if self._later is not None:
             self._later.close()
         loop = gevent.get_hub().loop
         if seconds is None:
             self._later = loop.idle()
-            self._later.priority = 1  # else it would wait until no other link has anything to read
+            self._later.priority = 1  # with the default it would wait until no other link is readable
         else:
             self._later = loop.timer(seconds)
         self._later.start(self._go_on)

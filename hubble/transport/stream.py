@@ -25,34 +25,34 @@ _READ, _WRITE = 1, 2  # the events of libev's and libuv's io watchers
 
 
 class SocketStream:
-    """Owns `sock`, of any kind. One greenlet may read and one may write at a time; `close` wakes both by an OSError."""
+    """Owns `sock`, of any kind. One greenlet may read and one may write at a time; `close` wakes both with OSError."""
 
     def __init__(self, sock: Socket) -> None:
         self._sock = sock
         self._closed = False
 
     def recv_into(self, buffer: memoryview) -> int:
-        """Wait for bytes, and read some of them; 0 at the end of the stream. Raises OSError."""
+        """Wait for bytes and read some; return how many, 0 at the end of the stream. Raises OSError."""
         return self._sock.recv_into(buffer)
 
     def recv(self, most: int) -> bytes:
-        """Wait for bytes, and read at most `most`; b"" at the end of the stream. Raises OSError."""
+        """Wait for bytes and return at most `most`; b"" at the end of the stream. Raises OSError."""
         return self._sock.recv(most)
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
-        """Write what the kernel takes without waiting: how many bytes, 0 if none. Raises OSError."""
+        """Write without waiting; return how many bytes the kernel took. Raises OSError."""
         self._check_open()
         return 0
 
     def sendall(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all, waiting as long as it takes. Raises OSError."""
+        """Write everything, waiting as needed. Raises OSError."""
         self._sock.sendall(data)
 
     can_watch = False
-    """Whether the methods below may be called."""
+    """Whether `read_now` and the watching methods may be called."""
 
     def read_now(self, buffer: memoryview) -> int | None:
-        """Read without waiting: how many bytes, 0 at the end of the stream, None if there are none. Raises OSError."""
+        """Read without waiting; return how many bytes, 0 at the end, None if none are there. Raises OSError."""
         raise NotImplementedError
 
     def watch_reads(self, callback: Callable[[], None]) -> None:
@@ -60,18 +60,18 @@ class SocketStream:
         raise NotImplementedError
 
     def unwatch_reads(self) -> None:
-        """Call back no more when there is something to read."""
+        """Stop watching for reads."""
 
     def watch_writes(self, callback: Callable[[], None]) -> None:
         """Have the hub call back whenever the kernel takes more, until `unwatch_writes` or `close`."""
         raise NotImplementedError
 
     def unwatch_writes(self) -> None:
-        """Call back no more when the kernel takes more."""
+        """Stop watching for writes."""
 
     def end(self) -> None:
-        """Tell the other side that nothing more will be sent. Raises OSError."""
-        # Without TLS's own good-bye: it would say nothing that a link's Close frame has not said.
+        """Send the end of the stream. Raises OSError."""
+        # Without a TLS close_notify: a link's Close frame has said the same.
         self._sock.shutdown(socket.SHUT_WR)
 
     def set_option(self, level: int, option: int, value: int | bytes) -> None:
@@ -79,14 +79,14 @@ class SocketStream:
         self._sock.setsockopt(level, option, value)
 
     def limit_unsent(self, size: int) -> None:
-        """Have the kernel take no more while it has `size` bytes to send, if the socket is TCP's."""
+        """Let the kernel hold at most about `size` unsent bytes, if this is a TCP socket."""
         with suppress(OSError):
             if self._sock.family in (socket.AF_INET, socket.AF_INET6):
                 self._sock.setsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, size)
 
     @property
     def is_ready(self) -> bool:
-        """Whether the next read may come back at once, so that others get no turn."""
+        """Whether the next read may return at once, without a pass of the event loop."""
         return True
 
     @property
@@ -95,7 +95,7 @@ class SocketStream:
         return self._closed
 
     def close(self) -> None:
-        """Close; more than once does no harm."""
+        """Close. Further calls do nothing."""
         if not self._closed:
             self._closed = True
             self._sock.close()
@@ -106,7 +106,7 @@ class SocketStream:
 
 
 class _Watched(SocketStream):
-    """Waits by itself, so that what is done to the socket never has to."""
+    """Waits on watchers of its own, so that socket operations never wait."""
 
     can_watch = True
 
@@ -115,7 +115,7 @@ class _Watched(SocketStream):
         self._fd = sock.fileno()
         self._hub = gevent.get_hub()
         self._readable: Any = self._hub.loop.io(self._fd, _READ)
-        self._writable: Any = None  # few sockets ever need it
+        self._writable: Any = None  # made when first needed, which is rare
         self._watchers = [self._readable]
         self._watches_reads = self._watches_writes = False
 
@@ -151,7 +151,7 @@ class _Watched(SocketStream):
             self.unwatch_writes()
             self._closed = True
             self._fd = -1
-            # Not before they are gone: gevent would put closing off, in an idle process for long.
+            # After the watchers are closed: otherwise gevent delays the close, in an idle process for long.
             lost = OSError("the socket was closed")
             self._hub.cancel_waits_close_and_then(self._watchers, lost, self._sock.close)
 
@@ -161,12 +161,12 @@ class _Watched(SocketStream):
 
 
 class _PlainStream(_Watched):
-    is_ready = False  # it waits on the hub before each read
+    is_ready = False  # each read waits for the event loop first
 
     def recv_into(self, buffer: memoryview) -> int:
         while True:
             self._wait_readable()
-            with suppress(BlockingIOError):  # woken without need
+            with suppress(BlockingIOError):  # a spurious wake-up
                 return os.readv(self._fd, (buffer,))
 
     def recv(self, most: int) -> bytes:
@@ -179,7 +179,7 @@ class _PlainStream(_Watched):
         self._check_open()
         try:
             return os.readv(self._fd, (buffer,))
-        except BlockingIOError:  # woken without need
+        except BlockingIOError:  # a spurious wake-up
             return None
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
@@ -199,7 +199,7 @@ class _TLSStream(_Watched):
         super().__init__(cast("Socket", sock))
         self._records = sock.records
         self._unsent: bytes | memoryview = b""
-        self._held_back = 0  # bytes that are encrypted and not yet reported as taken
+        self._held_back = 0  # bytes that are encrypted but not yet reported as sent
 
     @property
     def is_ready(self) -> bool:
@@ -219,15 +219,15 @@ class _TLSStream(_Watched):
         if records.ended:
             return 0
         if records.is_hungry:
-            try:  # the buffer first takes what is encrypted: one piece of memory less to touch
+            try:  # the buffer also takes the encrypted bytes, which saves touching other memory
                 records.feed(buffer[: os.readv(self._fd, (buffer,))])
-            except BlockingIOError:  # woken without need
+            except BlockingIOError:  # a spurious wake-up
                 return None
         try:
             count = records.read_into(buffer)
         finally:
             if records.has_output:
-                with suppress(OSError):  # the writer's to find out; there may be bytes to read still
+                with suppress(OSError):  # the writer will get the error; there may still be bytes to read
                     self._flush()
         return count if count or records.ended else None
 
@@ -236,8 +236,8 @@ class _TLSStream(_Watched):
         return bytes(buffer[: self.recv_into(memoryview(buffer))])
 
     def send_now(self, data: bytes | bytearray | memoryview) -> int:
-        # What the kernel does not take of what is encrypted already waits here. It is reported as taken when it is
-        # written, so that the caller comes back; what was not taken must be offered again as it is.
+        # Encrypted bytes that the kernel does not take wait here. They count as sent once they are written, so that the
+        # caller tries again; the caller must offer the same unsent bytes again.
         self._check_open()
         view, sent = memoryview(data), 0
         while self._flush():
@@ -250,7 +250,7 @@ class _TLSStream(_Watched):
         return sent
 
     def _flush(self) -> bool:
-        """Write what is encrypted, without waiting: whether all of it."""
+        """Write the encrypted bytes without waiting; return whether none are left."""
         if not self._unsent:
             if not self._records.has_output:
                 return True
@@ -269,7 +269,7 @@ class _TLSStream(_Watched):
 
 
 def open_stream(sock: Socket) -> SocketStream:
-    """A stream that owns `sock`, the fastest kind for it."""
+    """Return the fastest kind of stream for `sock`, which it then owns."""
     if type(sock) is socket.socket:
         return _PlainStream(sock)
     if isinstance(sock, TLSSocket) and type(sock.below) is socket.socket:

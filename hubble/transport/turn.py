@@ -1,7 +1,7 @@
-"""A turn of the hub: a callback reads, whatever it causes to be sent is written at its end.
+"""A turn of the hub: a callback reads, and the writes that it causes happen at its end.
 
-`loop.run_callback` would do as well, but it costs another pass of the event loop, with a timer. One turn must be short:
-no greenlet runs meanwhile. Everything here runs in the thread of the one hub.
+`loop.run_callback` would work too, but it costs another pass of the event loop with a timer. A turn must be short,
+because no greenlet runs during it. Call these functions only in the thread of the hub.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _depth = 0
 
 
 def at_end(work: Work) -> None:
-    """Do `work`, which must not block, at the end of this turn; outside of one, as soon as this greenlet waits."""
+    """Call `work`, which must not block, at the end of this turn. Outside a turn, call it when this greenlet waits."""
     if _depth:
         _later.append(work)
     else:
@@ -25,7 +25,7 @@ def at_end(work: Work) -> None:
 
 
 def turn(work: Work) -> None:
-    """Do `work`, then everything that it has put off. An error of one does not keep the others from being done."""
+    """Call `work`, then all work that `at_end` collected. An exception in one does not stop the others."""
     global _depth
     _depth += 1
     try:

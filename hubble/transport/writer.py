@@ -1,7 +1,7 @@
-"""The buffered non-blocking write: of links, and of local connections.
+"""The buffered non-blocking write of links and local connections.
 
-What there is to send is written at once, without a greenlet. What the kernel does not take waits here, and the hub goes
-on when the kernel takes more.
+Data is written at once, without a greenlet. The part that the kernel does not take waits here; the hub continues when
+the kernel takes more.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from hubble.transport.turn import turn
 
 Data = bytes | bytearray | memoryview
 AT_ONCE = 4
-"""Pieces written in one turn, while the kernel takes them; then others have theirs."""
+"""Pieces written in one turn while the kernel takes them. Then the writer yields."""
 
 
 class Writer:
-    """Writes to `stream` what `more` returns, until that is empty.
+    """Writes the data that `more` returns to `stream`, until `more` returns none.
 
-    `sent` is told how many bytes the kernel has taken. `resumed` is called whenever the hub has gone on by itself.
-    `failed` is told of the error that ends it all. None of them may block.
+    `sent` gets the number of bytes that the kernel took. `resumed` is called after each write that the hub started.
+    `failed` gets the error that ends the writer. None of them may block.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Writer:
         self._failed = failed
         self._rest: Data = b""
         self.blocked = False
-        """Whether it waits for the kernel: `write` then does nothing, since the hub will go on."""
+        """Whether the writer waits for the kernel. `write` then does nothing, because the hub will continue."""
 
     def write(self) -> None:
-        """Write now, as much as the kernel takes."""
+        """Write as much as the kernel takes."""
         if self.blocked:
             return
         try:
@@ -61,12 +61,12 @@ class Writer:
             self._wait()
         except OSError as error:
             self._failed(error)
-        except Exception as error:  # no memory, perhaps: a part of a message may be lost
+        except Exception as error:  # for example MemoryError: part of a message may be lost
             self._failed(error)
             raise
 
     def clear(self) -> None:
-        """Drop what waits, and write no more."""
+        """Drop the waiting data and stop for good."""
         self._rest = b""
         self.blocked = True
         self._stream.unwatch_writes()
@@ -79,7 +79,7 @@ class Writer:
             gevent.spawn(self._send_waiting)
 
     def _on_writable(self) -> None:
-        """The hub: the kernel takes more."""
+        """Continue when the kernel takes more. Runs in the hub."""
         turn(self._go_on)
 
     def _go_on(self) -> None:
@@ -90,7 +90,7 @@ class Writer:
         self._resumed()
 
     def _send_waiting(self) -> None:
-        """A greenlet, for a stream that cannot be watched."""
+        """Write everything in a greenlet, for a stream that cannot be watched."""
         try:
             while data := self._rest or self._more():
                 self._rest = b""
