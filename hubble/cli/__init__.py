@@ -1,20 +1,20 @@
-"""The command lines: arguments, exit statuses, signals and logs. No logic of the tunnel is here.
+"""The command lines: arguments, exit statuses, signals and logs. The package has no logic of the tunnel.
 
 scripts          the entry points of the installed programs
-proxy            hubble-proxy: binds, and runs the supervisor
-commands         what hubble-proxy does besides serving
-admin_client     the commands that ask a running proxy
-admin_options    what the options of the admin listener mean
+proxy            hubble-proxy: binds the listeners and runs the supervisor
+commands         the commands of hubble-proxy
+admin_client     the commands that query a running proxy
+admin_options    the listener and token of the administration
 agent            hubble-agent
 check            hubble-agent check
 hash_key         hubble-proxy hash-key
-keys             where an agent's key comes from
-dial_options     what an agent's options of dialling mean
+keys             the key of an agent
+dial_options     the options of an agent for connecting to the proxy
 proxy_arguments  the command line of hubble-proxy, for the supervisor and its workers
 arguments        parsers made from the descriptions of options
-running          exit statuses, and the ports file
-eventloop        signals and the garbage collector beside gevent's loop
+running          exit statuses and the ports file
+eventloop        signals, the garbage collector and gevent's loop
 logs             the format and level of the log
-strays           what others write on standard error becomes log lines
-tables           numbers and tables for people
+strays           turns other output on standard error into log lines
+tables           numbers and tables for a terminal
 """

@@ -1,4 +1,4 @@
-"""hubble-proxy status, gateways, sessions, kick, drain and events: a running proxy's API in the terminal."""
+"""hubble-proxy status, gateways, sessions, kick and so on: clients of a running proxy's API."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ Row = dict[str, Any]
 
 
 class ApiError(HubbleError):
-    """The proxy's API cannot be reached, or has refused."""
+    """The proxy's API is unreachable or refused the request."""
 
 
 class Client:
-    """Asks one proxy."""
+    """A client of one proxy's API."""
 
     def __init__(self, access: Access) -> None:
         self._url = f"http://{access.address}"
         self._session = requests.Session()
-        self._session.trust_env = False  # an HTTP proxy has no business here
+        self._session.trust_env = False  # never send the token through an HTTP proxy
         self._session.headers["Authorization"] = f"Bearer {access.token}"
 
     def get(self, path: str, **query: Any) -> Any:
-        """What the API says. Raises ApiError."""
+        """Return the API's answer. Raises ApiError."""
         return self._ask("GET", path, params=query)
 
     def post(self, path: str, body: Any) -> Any:
-        """Have something done. Raises ApiError."""
+        """Perform an action. Return the API's answer. Raises ApiError."""
         return self._ask("POST", path, json=body)
 
     def _ask(self, method: str, path: str, **arguments: Any) -> Any:
@@ -57,17 +57,17 @@ class Client:
         except requests.RequestException as error:
             raise ApiError(f"the proxy at {self._url} cannot be reached: {_reason(error)}") from error
         if answer.status_code == 401:
-            raise ApiError(f"the proxy at {self._url} does not accept this token")
+            raise ApiError(f"the proxy at {self._url} refused the token; check --admin-token-file")
         try:
             content = answer.json()
         except ValueError as error:
-            raise ApiError(f"{self._url} is no Hubble proxy's API") from error
+            raise ApiError(f"{self._url} is not the API of a Hubble proxy; check --admin") from error
         if not answer.ok:
             raise ApiError(content.get("error", answer.reason))
         return content
 
 
-# The commands: each says what to ask, and shows the answer as lines.
+# The commands. Each returns the API's answer, and the lines that show it.
 
 
 def _status(client: Client, options: Namespace) -> tuple[Any, list[str]]:
@@ -157,7 +157,7 @@ _ACTIONS: dict[str, Command] = {
 
 
 def command(name: str) -> Callable[[Sequence[str]], int]:
-    """The main function of one of COMMANDS."""
+    """Return the main function of one of COMMANDS."""
 
     def main(arguments: Sequence[str]) -> int:
         options = _parser(name).parse_args(arguments)
@@ -167,7 +167,7 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
 
 
 COMMANDS = {name: command(name) for name in _ACTIONS}
-"""By the first argument of hubble-proxy."""
+"""The commands, by the first argument of hubble-proxy."""
 
 
 def _parser(name: str) -> Parser:
@@ -191,7 +191,7 @@ def _perform(name: str, options: Namespace) -> None:
 
 
 def _access(options: Namespace) -> Access:
-    """From the options, or from what the proxy has left in its runtime directory. Raises UsageError."""
+    """Return the access to the API from the options or from the proxy's runtime directory. Raises UsageError."""
     if options.admin and options.admin_token_file:
         return Access(endpoint(*admin_address(options.admin, "--admin")), read_token(Path(options.admin_token_file)))
     if options.admin and not options.runtime_dir:
@@ -204,7 +204,7 @@ def _access(options: Namespace) -> Access:
 
 
 def _runtime_dir(options: Namespace) -> Path:
-    """That of the proxy that is meant. Raises UsageError."""
+    """Return the runtime directory of the proxy to query. Raises UsageError."""
     given = options.runtime_dir or os.environ.get(runtime.VARIABLE)
     if given:
         return Path(given)
@@ -213,12 +213,10 @@ def _runtime_dir(options: Namespace) -> Path:
     if len(with_api) == 1:
         return with_api[0]
     if not found:
-        raise UsageError(
-            f"no proxy runs in {runtime.base()}: start one, or give --runtime-dir, or --admin and --admin-token-file"
-        )
+        raise UsageError(f"no proxy runs below {runtime.base()}; give --runtime-dir, or --admin and --admin-token-file")
     if not with_api:
-        raise UsageError(f"the proxy of {_listed(found)} has no API: start it with --admin")
-    raise UsageError(f"several proxies run, with {_listed(with_api)}: choose one with --runtime-dir")
+        raise UsageError(f"the proxy of {_listed(found)} has no API; start it with --admin")
+    raise UsageError(f"several proxies run, with {_listed(with_api)}; choose one with --runtime-dir")
 
 
 def _listed(paths: Sequence[Path]) -> str:
@@ -226,7 +224,7 @@ def _listed(paths: Sequence[Path]) -> str:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """Return what the system said beneath the library's errors."""
+    """Return the system's error beneath the library's errors."""
     if isinstance(error, requests.Timeout):
         return f"no answer within {TIMEOUT:g} s"
     beneath: BaseException | None = error
@@ -234,7 +232,7 @@ def _reason(error: requests.RequestException) -> str:
         if isinstance(beneath, OSError) and beneath.errno:
             return os.strerror(beneath.errno)
         beneath = beneath.__cause__ or beneath.__context__
-    return "the connection broke off"
+    return "the connection was lost"
 
 
 def _page(options: Namespace, sort: str) -> Row:

@@ -14,19 +14,19 @@ from hubble.transport.endpoint import endpoint
 
 
 def admin_listen(options: Namespace) -> str:
-    """Where the admin listener is to be, however the option says it; "" if there is to be none. Raises UsageError."""
+    """Return the normalized address of the admin listener, or "" without one. Raises UsageError."""
     return endpoint(*admin_address(options.admin, "--admin")) if options.admin else ""
 
 
 def admin_socket(options: Namespace) -> socket.socket | None:
-    """What the admin listener listens on, or None if there is to be none. Raises UsageError, ListenError."""
+    """Return the bound socket of the admin listener, or None without one. Raises UsageError, ListenError."""
     if not options.admin:
         return None
     return bind_patiently(*admin_address(options.admin, "--admin"), listen=False)
 
 
 def admin_token(options: Namespace, known: str = "") -> str:
-    """The token that the API wants: the file's, or a predecessor's that is `known`, or a new one. Raises UsageError."""
+    """Return the API's token: from the file, a predecessor's (`known`), or a new one. Raises UsageError."""
     if options.admin_token_file and not options.admin:
         raise UsageError("--admin-token-file has no meaning without --admin")
     return read_token(Path(options.admin_token_file)) if options.admin_token_file else known or new_token()

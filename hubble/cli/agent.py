@@ -18,10 +18,10 @@ from hubble.cli.arguments import Parser, admin_address
 from hubble.cli.dial_options import dial_options
 from hubble.cli.eventloop import (
     keep_buffers,
+    log_greenlets_on_signal,
     spare_the_collector,
     stop_on_signals,
     survive_signals,
-    tell_greenlets_on_signal,
 )
 from hubble.cli.keys import read_key, read_key_file
 from hubble.cli.running import run, write_ports
@@ -35,11 +35,11 @@ from hubble.transport.listen import open_listener
 PROGRAM = "hubble-agent"
 KEY_FILE = "@file:"
 LONGEST_STOP = 1.9
-"""Seconds after SIGTERM or SIGINT within which the process ends, whatever happens meanwhile."""
+"""Seconds after SIGTERM or SIGINT within which the process always ends."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the agent, or its check; the exit status."""
+    """Run the agent or its check. Return the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     if list(given[:1]) == ["check"]:
         return check.main(given[1:])
@@ -55,7 +55,7 @@ def parser() -> Parser:
         "The side of Hubble in a private network: it dials out to the proxy, forwards local ports by its RULEs, and "
         "connects sessions of other agents to destinations near it.",
         AGENT,
-        f"A RULE forwards a local port: {FORM}. `{PROGRAM} check` tries the way to the proxy.",
+        f"A RULE forwards a local port: {FORM}. `{PROGRAM} check` tests the path to the proxy.",
     )
     parser.add_argument("rules", nargs="*", metavar="RULE", help=argparse.SUPPRESS)
     return parser
@@ -64,7 +64,7 @@ def parser() -> Parser:
 def _serve(options: Namespace) -> None:
     for name, what in (("url", "the proxy's URL"), ("name", "a name")):
         if not getattr(options, name):
-            raise UsageError(f"{what} is missing: give -{name}")
+            raise UsageError(f"{what} is missing; give -{name}")
     agent_options = _agent_options(options)
     for url in options.url:
         check_usage(parse_url(url), agent_options.dial)
@@ -73,7 +73,7 @@ def _serve(options: Namespace) -> None:
     agent = Agent(options.url, options.name, rules, key=read_key(options), options=agent_options, forbids=access.check)
     stop_on_signals(agent.stop, within=LONGEST_STOP)
     survive_signals()
-    tell_greenlets_on_signal()
+    log_greenlets_on_signal()
     spare_the_collector()
     keep_buffers()
     resolver.install()
@@ -88,7 +88,7 @@ def _serve(options: Namespace) -> None:
 
 
 def _with_key_from_file(rule: Rule) -> Rule:
-    """The rule, with the key that its file holds if it says `@file:path`."""
+    """Return the rule, with its key read from the file if the key is `@file:path`."""
     if not rule.key.startswith(KEY_FILE):
         return rule
     return dataclasses.replace(rule, key=read_key_file(rule.key.removeprefix(KEY_FILE)))

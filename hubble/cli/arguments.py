@@ -1,6 +1,7 @@
 """The command line of every program, from the descriptions in hubble/options.
 
-As with the original, an option has one dash or two, and `-x=v` is `-x v`. An error is one line; the exit status is 2.
+As in the original, an option has one or two dashes, and `-x=v` is the same as `-x v`. An error prints one line and
+exits with status 2.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from hubble.options.option import FLAG, Group, Option
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser of described options, whose long options may have one dash."""
+    """An argparse parser built from descriptions of options. Long options may have one dash."""
 
     def __init__(self, program: str, description: str, groups: Iterable[Group] = (), epilog: str | None = None) -> None:
         super().__init__(
@@ -53,14 +54,14 @@ class Parser(argparse.ArgumentParser):
         container.add_argument(*names, type=_reader(option), **settings)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but a flag does not take the argument behind it for its value."""
+        """Parse as argparse does, except that a flag does not take the next argument as its value."""
         given = sys.argv[1:] if args is None else args
         if logs.wants_json(given):
             logs.use_json()
         return super().parse_known_args([f"{arg}=true" if arg in self._flags else arg for arg in given], namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 after one line, which names the nearest option if one is unknown."""
+        """Print one line, which suggests an option for an unknown one, and exit with status 2."""
         unknown = re.match(r"unrecognized arguments: (-[^\s=]+)", message)
         if unknown:
             dashes = "--" if unknown[1].startswith("--") else "-"
@@ -73,7 +74,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Formatter(argparse.HelpFormatter):
-    """Shows each option once, with two dashes, though both forms are accepted."""
+    """Shows each option once, with two dashes, although both forms are accepted."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=32, width=100)
@@ -110,7 +111,7 @@ def _help(option: Option) -> str:
 
 
 def admin_address(text: str, option: str) -> tuple[str, int]:
-    """Return the host, loopback unless given, and the port of a listener that is not public. Raises UsageError."""
+    """Return the host (loopback by default) and the port of a private listener. Raises UsageError."""
     match = re.fullmatch(r"(?P<host>\[[^]]+\]|[^:\s]*):(?P<port>\d{1,5})", text)
     if match is None or int(match["port"]) > 65535:
         raise UsageError(f"{option} {text!r} is not an address; write for example 127.0.0.1:8081 or :8081")

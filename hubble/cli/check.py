@@ -21,7 +21,7 @@ VERDICTS = {True: "ok", False: "FAILED", None: "-"}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check the way to each proxy; the exit status."""
+    """Check the path to each proxy. Return the exit status."""
     options = parser().parse_args(arguments)
     logs.set_up(options.log_level, options.log_format)
     statuses: list[int] = []
@@ -31,14 +31,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> Parser:
     """Return the parser of the check's options."""
-    parser = Parser(PROGRAM, "Try the way to the proxy, phase by phase, and say what to do where it fails.", CHECK)
+    parser = Parser(PROGRAM, "Test the path to the proxy phase by phase, with advice where it fails.", CHECK)
     parser.set_defaults(log_level="error")
     return parser
 
 
 def _check(options: Namespace) -> int:
     if not options.url:
-        raise UsageError("the proxy's URL is missing: give -url")
+        raise UsageError("the proxy's URL is missing; give -url")
     agent_options = AgentOptions(dial=dial_options(options))
     checks = []
     for url in options.url:

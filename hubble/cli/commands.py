@@ -1,4 +1,4 @@
-"""What `hubble-proxy` does besides serving, by its first argument."""
+"""The commands of `hubble-proxy`, by its first argument."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {"hash-key": hash_key.main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one of them; the exit status."""
+    """Run a command. Return the exit status."""
     name, *rest = sys.argv[1:] if arguments is None else arguments
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, 1)

@@ -1,4 +1,4 @@
-"""The options of an agent that say how it gets out to the proxy."""
+"""The options of an agent for connecting to the proxy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hubble.transport.tls import TLSOptions
 
 
 def dial_options(options: Namespace) -> DialOptions:
-    """What the options say. Raises UsageError."""
+    """Return the dial options from the command line. Raises UsageError."""
     tls = TLSOptions(
         ca_file=options.ca,
         cert_file=options.cert,
@@ -30,12 +30,12 @@ def _headers(text: str) -> list[tuple[str, str]]:
     try:
         lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the file of headers {text[1:]} cannot be read: {error}") from error
+        raise UsageError(f"the header file {text[1:]} cannot be read: {error}") from error
     return [_header(line) for line in lines if line.strip()]
 
 
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
-        raise UsageError("a --header has no colon: it should look like 'Name: value'")  # it may be a secret: not shown
+        raise UsageError("a --header has no colon; write 'Name: value'")  # it may be a secret, so it is not shown
     return name.strip(), value.strip()

@@ -1,4 +1,4 @@
-"""What a process with a hub does about signals and its own memory."""
+"""Signals, uncaught errors and garbage collection in a process with a gevent hub."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def keep_buffers() -> None:
         mallopt(M_TOP_PAD, 1 << 20)
 
 
-def log_what_the_hub_prints() -> None:
-    """Have each hub log an exception that ends a greenlet or a callback, in place of printing it."""
+def log_hub_errors() -> None:
+    """Have each hub log, instead of print, an exception that ends a greenlet or a callback."""
     Hub.print_exception = _print_exception
 
 
 def _print_exception(
     hub: Any, context: Any, kind: type[BaseException], error: BaseException | None, trace: TracebackType | None
 ) -> None:
-    """Log one record with its traceback for each kind of exception in a while; others like it are counted."""
+    """Log a few records with tracebacks of each kind of exception in an interval. The rest are counted."""
     kind, error, trace = hub._normalize_exception(kind, error, trace)
     failure = error if error is not None else kind()
     work = getattr(context, "_run", None)
@@ -63,15 +63,15 @@ def _print_exception(
 
 
 def spare_the_collector() -> None:
-    """What has been imported stays: a full collection that looks at it all again holds the hub for 20 ms and more."""
+    """Exclude imported objects from garbage collection: a full collection over them blocks the hub for over 20 ms."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 100)
 
 
 def stop_on_signals(stop: Callable[[], None], within: float | None = None) -> None:
-    """Call `stop`, in a greenlet, at the first SIGINT or SIGTERM; end at once at the second.
+    """Call `stop` in a greenlet at the first SIGINT or SIGTERM. Exit immediately at the second.
 
-    If the process still runs `within` seconds after the first, it ends at once as well, with status 1.
+    If the process still runs `within` seconds after the first signal, it exits immediately with status 1.
     """
     received: list[int] = []
 
@@ -88,41 +88,41 @@ def stop_on_signals(stop: Callable[[], None], within: float | None = None) -> No
 
 
 def _end_in(seconds: float) -> None:
-    """End the process after so many seconds, from a thread of its own: whatever the hub does then does not matter."""
+    """End the process after `seconds`, from a native thread, even if the hub is blocked."""
 
     def end() -> None:
         _real_sleep(seconds)
-        os._exit(1)  # without a word: standard error may be what everything waits for
+        os._exit(1)  # without a log line: the process may be blocked on standard error
 
     _start_thread(end, ())
 
 
 def survive_signals() -> None:
-    """Log and ignore SIGHUP and SIGUSR2, which would end the process without a word."""
+    """Log and ignore SIGHUP and SIGUSR2, which would end the process silently."""
 
     def ignore(number: int) -> None:
         name = signal.Signals(number).name
-        log.warning("%s ignored: reloading is not supported yet; restart the agent to change its options", name)
+        log.warning("ignored %s: the agent cannot reload; restart it to change its options", name)
 
     for number in (signal.SIGHUP, signal.SIGUSR2):
         gevent.signal_handler(number, ignore, number)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # Python's own default, unless a parent has changed it
 
 
-def tell_greenlets_on_signal() -> None:
-    """Log the number and purpose of all greenlets at each SIGUSR1."""
+def log_greenlets_on_signal() -> None:
+    """Log the number and purpose of the greenlets at each SIGUSR1, to diagnose a busy process."""
     gevent.signal_handler(signal.SIGUSR1, lambda: log.info("%s", greenlets()))
 
 
 def greenlets() -> str:
-    """How many greenlets there are, and what for, most first."""
+    """Return the number of greenlets and their functions, most frequent first, as one line."""
     running = [each for each in gc.get_objects() if isinstance(each, gevent.Greenlet) and not each.ready()]
     places = Counter(_place(each) for each in running)
     return f"{len(running)} greenlets: " + ", ".join(f"{count} in {place}" for place, count in places.most_common(20))
 
 
 def _place(running: gevent.Greenlet) -> str:
-    """What it was started for: the outermost of our functions that it is in."""
+    """Return the outermost of Hubble's functions that the greenlet is in."""
     frame, place = running.gr_frame, "others' code"
     while frame is not None:
         module = frame.f_globals.get("__name__", "")

@@ -1,4 +1,4 @@
-"""hubble-proxy hash-key: what the rules file holds of a key."""
+"""hubble-proxy hash-key: the hash of a key for the rules file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PROGRAM = "hubble-proxy hash-key"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the hash of the key that is asked for, read from standard input, or generated; the exit status."""
-    what = "Read a key, and print its hash for the file of --auth-rules."
+    """Print the hash of a key from the terminal or standard input, or of a new one. Return the exit status."""
+    what = "Read a key and print its hash for the file of --auth-rules."
     options = Parser(PROGRAM, what, HASH_KEY).parse_args(arguments)
     return run(PROGRAM, _generate if options.generate else _print_hash)
 
@@ -29,10 +29,10 @@ def _generate() -> None:
 
 def _print_hash() -> None:
     if sys.stdin is None:
-        raise UsageError("standard input is closed: give the key on it, or --generate one")
+        raise UsageError("standard input is closed; pass the key on standard input, or give --generate")
     key = getpass.getpass("key: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
     if not key:
-        raise UsageError("the key is empty: type it, or give it on standard input")
+        raise UsageError("the key is empty; type it, or pass it on standard input")
     try:
         print(hash_key(key))
     except ValueError as error:

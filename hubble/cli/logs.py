@@ -1,6 +1,6 @@
-"""What the programs write on standard error: one line for each thing that happened, for people or for programs.
+"""Log lines on standard error: one line for each event, as text or JSON.
 
-Lines go through a bounded queue (hubble/base/logqueue.py): the process goes on if nobody reads standard error.
+Lines go through a bounded queue (hubble/base/logqueue.py), so that the process continues if standard error is not read.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from itertools import pairwise
 from hubble.base.logqueue import LogQueue
 
 FIELDS = ("session", "gateway")
-"""What a record may carry besides its message."""
+"""Optional fields of a record."""
 LONGEST = 4096
-"""Characters of a message; the rest is cut."""
+"""Characters of a message. The rest is cut."""
 LONGEST_TRACEBACK = 16_384
-"""Characters of a traceback; its beginning is cut, since the error stands at its end."""
+"""Characters of a traceback. The beginning is cut, because the error is at the end."""
 FLUSH_TIMEOUT = 0.5
-"""Seconds that the end of the process may wait for whoever reads standard error."""
+"""Seconds that the process waits at its end for the reader of standard error."""
 
 
 class TextFormatter(logging.Formatter):
@@ -32,7 +32,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JSONFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message; worker, session and gateway where there are any."""
+    """One JSON object on each line: time, level, message, and worker, session and gateway if known."""
 
     def __init__(self, worker: int | None = None) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class JSONFormatter(logging.Formatter):
 
 
 class QueueHandler(logging.Handler):
-    """Puts formatted records into the process's queue; needs no lock, and never blocks."""
+    """Puts formatted records into the process's queue. Takes no lock and never blocks."""
 
     def createLock(self) -> None:
         self.lock = None
@@ -60,18 +60,18 @@ class QueueHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             write(self.format(record))
-        except Exception:  # as every handler does: a mistake in a call must not end the caller
+        except Exception:  # as every handler does: a faulty log call must not end the caller
             self.handleError(record)
 
     def flush(self) -> None:
-        """`logging` calls this when the process ends."""
+        """Flush the queue. `logging` calls this when the process ends."""
         flush()
 
 
 def set_up(level: str, format_name: str, worker: int | None = None) -> None:
-    """Log Hubble's records of at least `level` in the named format, "text" or "json"; others' from warning on.
+    """Log Hubble's records from `level` up, and other records from warning up, in the format "text" or "json".
 
-    worker: the number of this process among those that write to the same place, which JSON tells.
+    worker: the number of this worker process, a field of JSON lines.
     """
     global _formatter
     _formatter = JSONFormatter(worker) if format_name == "json" else TextFormatter()
@@ -82,28 +82,28 @@ def set_up(level: str, format_name: str, worker: int | None = None) -> None:
 
 
 def say(text: str, level: int = logging.ERROR) -> None:
-    """Write a line of the program itself: as it is in the format for people, an object in the one for programs."""
+    """Write a line of the program itself: unchanged in the text format, as an object in the JSON format."""
     write(_record(text, level) if isinstance(_formatter, JSONFormatter) else text)
 
 
 def write(line: str) -> None:
-    """Put a line that is formatted already into the queue. Never blocks."""
+    """Queue a formatted line. Never blocks."""
     _queue.put(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def flush() -> bool:
-    """Block the process until all lines are written, at most FLUSH_TIMEOUT; whether they are."""
+    """Block the process for up to FLUSH_TIMEOUT seconds until all lines are written. Return whether they are."""
     return _queue.flush(FLUSH_TIMEOUT)
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
-    """Whether a command line asks for JSON, also one that is wrong in another place."""
+    """Return whether a command line, which may be invalid elsewhere, requests JSON logs."""
     words = [argument.lstrip("-") for argument in arguments]
     return "log-format=json" in words or ("log-format", "json") in pairwise(words)
 
 
 def use_json() -> None:
-    """Write JSON from now on, before the command line is understood."""
+    """Switch to JSON before the command line is parsed."""
     global _formatter
     _formatter = JSONFormatter()
 
@@ -113,7 +113,7 @@ def _record(text: str, level: int) -> str:
 
 
 def _lost(count: int) -> bytes:
-    text = f"{count:,} log lines were dropped: standard error was not read, or could not be written"
+    text = f"{count:,} log lines were dropped because standard error was not read or failed"
     return _record(text, logging.WARNING).encode() + b"\n"
 
 
@@ -131,7 +131,7 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 def _one_line(text: str) -> str:
-    """The text without what would begin a new line, or steer a terminal: others have a say in what is logged."""
+    """Return the text with line breaks and control characters escaped: strangers influence log messages."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

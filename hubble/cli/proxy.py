@@ -1,4 +1,4 @@
-"""hubble-proxy: the process that the user starts. It binds, and keeps the workers (hubble/supervisor)."""
+"""hubble-proxy: the process that the user starts. It binds the listeners and supervises the workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hubble.base.errors import HubbleError, ListenError, UsageError
 from hubble.base.runtimedir import ADMIN, RuntimeDir, default_directory
 from hubble.cli import logs
 from hubble.cli.admin_options import admin_listen, admin_socket, admin_token
-from hubble.cli.proxy_arguments import PROGRAM, is_unpoliced, parser
+from hubble.cli.proxy_arguments import PROGRAM, lacks_policy, parser
 from hubble.cli.running import run, write_ports
 from hubble.supervisor.process import Program
 from hubble.supervisor.supervisor import Supervisor
@@ -30,21 +30,21 @@ WORKER = (sys.executable, "-P", str(Path(__file__).parents[1] / "worker" / "star
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the proxy; the exit status."""
+    """Run the proxy. Return the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(given)
     for number in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)  # until there is something to reload, or to tell of
+        signal.signal(number, signal.SIG_IGN)  # until workers can handle them
     logs.set_up(options.log_level, options.log_format)
     return run(PROGRAM, lambda: _Server(options, given).serve())
 
 
 class _Server:
-    """One proxy of this machine: from its listeners, bound or taken over, to its end."""
+    """One proxy on this machine, from binding or taking over its listeners to its end."""
 
     def __init__(self, options: Namespace, arguments: Sequence[str]) -> None:
-        if is_unpoliced(options):
-            log.warning("no policy was given: every session is granted (-authgrant says so without this warning)")
+        if lacks_policy(options):
+            log.warning("no policy is set: every session is granted; give -authgrant to do so without this warning")
         self._options = options
         self._program = Program(WORKER, arguments)
         self._successor: Successor | None = None
@@ -63,7 +63,7 @@ class _Server:
             raise
 
     def serve(self) -> None:
-        """Until it is told to end. Raises BootError."""
+        """Serve until the proxy is stopped. Raises BootError."""
         count = self._options.workers or len(os.sched_getaffinity(0))
         control = self._directory.control
         try:
@@ -80,7 +80,7 @@ class _Server:
             self._directory.leave()
 
     def _publish(self) -> None:
-        """All workers serve: say where. Raises UsageError."""
+        """Write the addresses to the runtime directory and the ports file once all workers serve. Raises UsageError."""
         ports = {"listen": _address(self._handover.listener)}
         access = self._access()
         if access is not None:
@@ -91,10 +91,10 @@ class _Server:
         write_ports(self._options.ports_file, ports)
 
     def _restore(self) -> None:
-        """Make again what was removed from the runtime directory. Raises OSError, UsageError."""
+        """Restore files that were removed from the runtime directory. Raises OSError, UsageError."""
         try:
             if self._directory.restore():
-                log.warning("the runtime directory %s was removed: it is there again", self._directory.path)
+                log.warning("recreated the runtime directory %s, which was removed", self._directory.path)
         except BlockingIOError:
             raise UsageError("another proxy has it now: give each a --runtime-dir of its own") from None
         access = self._access()
@@ -102,7 +102,7 @@ class _Server:
             access.write(self._directory.path)
 
     def _ready(self) -> None:
-        """Nothing can fail any more: a predecessor may go."""
+        """Replace the predecessor, if there is one, and log the addresses: the start can no longer fail."""
         if self._successor is not None:
             self._successor.serve()
         access = self._access()
@@ -116,19 +116,19 @@ class _Server:
         return Access(_address(admin), self._handover.token) if admin is not None else None
 
     def _find_handover(self, host: str, port: int, listener: socket.socket | None) -> Handover:
-        """A new one, or that of the proxy that runs there."""
+        """Return a new handover, or the one of the running proxy. Raises ListenError, TakeoverFailed, UsageError."""
         if self._directory.lock():
             self._directory.clean()
             return self._new_handover(host, listener or self._bound(host, port))
         if self._options.takeover:
             return self._inherited_handover()
         raise ListenError(
-            f"a proxy runs already with the runtime directory {self._directory.path}: --takeover would replace it, "
-            "and with another --runtime-dir this one would be a proxy of its own"
+            f"a proxy already runs with the runtime directory {self._directory.path}; give --takeover to replace it, "
+            "or another --runtime-dir to run a second proxy"
         )
 
     def _bound(self, host: str, port: int) -> socket.socket:
-        """What is listened on where nothing can be taken over. Raises ListenError."""
+        """Return a bound socket where no proxy can be taken over. Raises ListenError."""
         try:
             return bind_patiently(host, port, listen=False)
         except ListenError as error:
@@ -142,18 +142,18 @@ class _Server:
         return Handover(listen, listener, lock, admin_listen(options), admin_socket(options), admin_token(options))
 
     def _inherited_handover(self) -> Handover:
-        """What the proxy that runs there hands over. Raises TakeoverFailed, UsageError, ListenError."""
+        """Return the handover of the running proxy. Raises TakeoverFailed, UsageError, ListenError."""
         options = self._options
         self._successor = Successor(self._directory.control)
         old = self._successor.handover
         self._directory.share_lock(old.lock)
         host, port = parse_listen(options.listen)
         if old.listen != endpoint(host, port or old.listener.getsockname()[1]):
-            raise UsageError(f"the proxy that runs was told to listen on {old.listen}, and not on {options.listen}")
+            raise UsageError(f"the running proxy listens on {old.listen}, not on {options.listen}; change -listen")
         wanted, admin = admin_listen(options), old.admin_listener
         if admin is None or old.admin != wanted:
             if admin is not None:
-                admin.close()  # or whoever dials it waits for ever, once the old proxy has ended
+                admin.close()  # otherwise its clients would wait forever once the old proxy has ended
             admin = admin_socket(options)
         return Handover(old.listen, old.listener, old.lock, wanted, admin, admin_token(options, old.token))
 

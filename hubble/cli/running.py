@@ -1,4 +1,4 @@
-"""What both programs do alike: exit statuses, and telling programs which ports they got."""
+"""Code of both programs: exit statuses and the ports file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(program: str, work: Callable[[], None]) -> int:
-    """Do the work; the exit status. What Hubble raises is said in one line."""
+    """Do the work. Return the exit status. An error that Hubble raises is printed in one line."""
     try:
         work()
     except HubbleError as error:
@@ -25,7 +25,7 @@ def run(program: str, work: Callable[[], None]) -> int:
         return error.status
     except BrokenPipeError:
         return FAILURE
-    except KeyboardInterrupt:  # somebody at the terminal has had enough, and needs no traceback
+    except KeyboardInterrupt:  # Ctrl-C at a terminal needs no traceback
         return INTERRUPTED
     finally:
         logs.flush()
@@ -33,7 +33,7 @@ def run(program: str, work: Callable[[], None]) -> int:
 
 
 def write_ports(path: str | None, content: dict[str, Any]) -> None:
-    """Write `content` to the file as JSON, at once and whole, if a file is wanted. Raises UsageError."""
+    """Write `content` atomically to the file as JSON. Do nothing if `path` is None. Raises UsageError."""
     if path is None:
         return
     try:

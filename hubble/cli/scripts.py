@@ -1,4 +1,4 @@
-"""The console scripts: patch the standard library where blocking code must not block, then go to work."""
+"""The console scripts: apply gevent's patches where needed, then run the program."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hubble.base.descriptors import ensure_standard_descriptors
 
 
 def proxy() -> int:
-    """hubble-proxy: one of its commands, or the supervisor, whose workers patch for themselves."""
+    """Run hubble-proxy: a command, or the supervisor, whose workers apply the patches themselves."""
     ensure_standard_descriptors()
     if sys.argv[1:] and not sys.argv[1].startswith("-"):
         from hubble.cli.commands import main
@@ -22,7 +22,7 @@ def proxy() -> int:
 
 
 def agent() -> int:
-    """hubble-agent."""
+    """Run hubble-agent."""
     ensure_standard_descriptors()
     from gevent import monkey
 
@@ -31,5 +31,5 @@ def agent() -> int:
     from hubble.cli.agent import main
 
     strays.catch()
-    eventloop.log_what_the_hub_prints()
+    eventloop.log_hub_errors()
     return main()

@@ -1,6 +1,6 @@
-"""What is written on standard error by others than Hubble's loggers becomes log lines: in the chosen format, bounded.
+"""Turn other output on standard error into log lines, bounded and in the chosen format.
 
-These are tracebacks that Python itself prints, warnings, and texts that libraries print.
+This output consists of tracebacks that Python prints, warnings, and texts that libraries print.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("hubble.stray")
 
 
 def catch() -> None:
-    """Take over this process's standard error, the hooks for exceptions that nobody handles, and warnings."""
+    """Replace this process's standard error, the hooks for unhandled exceptions, and the display of warnings."""
     sys.stderr = StandardError()
     sys.excepthook = _unhandled
     sys.unraisablehook = _unraisable
@@ -30,8 +30,9 @@ def catch() -> None:
 
 
 class StandardError(io.TextIOBase):
-    """Takes the place of `sys.stderr`: each line is logged once it is whole, or written as it is before logging is set
-    up. Never blocks.
+    """A replacement for `sys.stderr` that logs each complete line. Never blocks.
+
+    Before logging is set up, lines are written unchanged.
     """
 
     encoding = "utf-8"
@@ -82,5 +83,5 @@ def _in_thread(caught: Any) -> None:
 
 
 def described(error: BaseException) -> str:
-    """An exception in one line."""
+    """Return an exception as one line."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

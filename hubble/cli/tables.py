@@ -1,4 +1,4 @@
-"""Numbers, times and tables for people at a terminal."""
+"""Numbers, times and tables for a terminal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 LONGEST_CELL = 48
-"""Characters of a table's cell."""
+"""The longest cell of a table, in characters."""
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    """Lines with aligned columns; numbers to the right. Cells longer than LONGEST_CELL are cut."""
+    """Return lines with aligned columns, numbers to the right. Cells longer than LONGEST_CELL are cut."""
     texts = [[_cut(_printable(str(cell))) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *texts, strict=True)]
     right = [bool(rows) and all(_is_number(row[index]) for row in texts) for index in range(len(heads))]
@@ -25,7 +25,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def bytes_text(count: float) -> str:
-    """Bytes in the unit that fits: 999 B, 1.5 kB, 20 MB."""
+    """Return a number of bytes with a fitting unit: 999 B, 1.5 kB, 20 MB."""
     units = ["B", "kB", "MB", "GB", "TB", "PB"]
     unit = 0
     while count >= 999.5 and unit < len(units) - 1:
@@ -34,7 +34,7 @@ def bytes_text(count: float) -> str:
 
 
 def age(since: float) -> str:
-    """How long ago a time in seconds since 1970 was."""
+    """Return the time that has passed since `since`, in seconds since 1970, as a text."""
     seconds = max(0, round(time.time() - since))
     if seconds < 60:
         return f"{seconds} s"
@@ -46,20 +46,20 @@ def age(since: float) -> str:
 
 
 def millis(seconds: float | None) -> str:
-    """A short time."""
+    """Return a short time as a text in milliseconds, or "-" if unknown."""
     if seconds is None:
         return "-"
     return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
 
 
 def clock(moment: float) -> str:
-    """A time of day, with its date if that is another."""
+    """Return the local time of day, with the date unless it is today."""
     then, now = time.localtime(moment), time.localtime()
     return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M:%S", then)
 
 
 def event_text(event: dict[str, Any]) -> str:
-    """An event on one line: its kind, and each field that says something."""
+    """Return an event as one line: its kind and its non-empty fields."""
     left_out = ("event", "time", "worker", "number")
     fields = (f"{name}={_value(value)}" for name, value in event.items() if name not in left_out and value != "")
     return f"{event['event']:<21} {' '.join(fields)}"
@@ -71,12 +71,12 @@ def _value(value: Any) -> str:
 
 
 def _cut(text: str) -> str:
-    """Long names would push the other columns out of sight; `--json` shows them whole."""
+    """Cut long names, which would push other columns off the screen. `--json` shows them in full."""
     return text if len(text) <= LONGEST_CELL else f"{text[: LONGEST_CELL - 3]}..."
 
 
 def _printable(text: str) -> str:
-    """Names are the agents' choice: nothing of them may act on the terminal."""
+    """Replace unprintable characters: agents choose names, which must not control the terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 

@@ -1,4 +1,4 @@
-"""From a host name and a port to a connected TCP socket, whichever of the name's addresses answers first."""
+"""Connect to a host name and a port, through the address of the name that answers first."""
 
 from __future__ import annotations
 
@@ -39,25 +39,25 @@ NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class Address(NamedTuple):
-    """One way to reach a name: what `socket()` and `connect()` take."""
+    """One address of a name: the arguments of `socket()` and `connect()`."""
 
     family: int
     sockaddr: tuple[Any, ...]
 
     @property
     def ip(self) -> IPAddress:
-        """The address itself, an IPv4-mapped one (`::ffff:192.0.2.1`) as the IPv4 address that it means."""
+        """The IP address. An IPv4-mapped address (`::ffff:192.0.2.1`) is returned as IPv4."""
         ip = ipaddress.ip_address(self.sockaddr[0])
         return getattr(ip, "ipv4_mapped", None) or ip
 
 
 _Result = tuple[Address, Socket | str | OutOfDescriptors]
-"""What became of one address: a connected socket, why there is none, or why no address can be tried now."""
+"""The result for one address: a connected socket, the reason of its failure, or the lack of descriptors."""
 
 
 @contextmanager
 def deadline(seconds: float, failure: str) -> Iterator[None]:
-    """Raise `DialError(failure)` if the block takes longer, however much happens meanwhile."""
+    """Raise `DialError(failure)` if the block takes longer than `seconds` in all."""
     timer = gevent.Timeout(seconds)
     with timer:
         try:
@@ -69,18 +69,17 @@ def deadline(seconds: float, failure: str) -> Iterator[None]:
 
 
 def reason(error: OSError) -> str:
-    """What an operating system's error says, without numbers and Python's names."""
+    """Return the text of an operating system's error, without numbers and Python's names."""
     return os.strerror(error.errno) if error.errno else str(error)
 
 
 def connect(host: str, port: int, timeout: float, check: AddressCheck | None = None) -> Socket:
-    """A TCP connection to `host`, a name or an address, within `timeout` seconds in all.
+    """Connect to `host`, a name or an address, over TCP within `timeout` seconds in all.
 
-    Every address of the name is tried, the two families by turns, each `STAGGER` seconds after the one
-    before or as soon as that has failed; the first to answer wins (RFC 8305, but for the two DNS queries,
-    which `getaddrinfo` makes as one). `check` sees each address before it is dialled, and may raise
-    `DialError` to forbid it. Raises `DialError`, one line that names each address's failure, or its subclass
-    `OutOfDescriptors`.
+    Every address of the name is tried, alternating between the two families, `STAGGER` seconds after the previous
+    one or as soon as that has failed. The first to answer wins (RFC 8305, except that `getaddrinfo` combines the two
+    DNS queries). `check` is called with each address before it is dialed, and may raise `DialError` to forbid it.
+    Raises `DialError`, one line with the failure of each address, or its subclass `OutOfDescriptors`.
     """
     where = endpoint(host, port)
     started = time.monotonic()
@@ -96,7 +95,7 @@ def connect(host: str, port: int, timeout: float, check: AddressCheck | None = N
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """Every address of `host`, the preferred family first, then the two by turns. Raises `DialError`."""
+    """Return every address of `host`, the preferred family first, then alternating. Raises `DialError`."""
     if not 0 < port < 65536:
         raise DialError(f"cannot connect to {host!r}: port {port} is not between 1 and 65535")
     problem = host_problem(host)  # getaddrinfo would take an empty one for this machine
@@ -110,7 +109,7 @@ def resolve(host: str, port: int) -> list[Address]:
         if error.errno in NO_DESCRIPTOR:
             raise OutOfDescriptors(f"cannot resolve {host!r}: {reason(error)}") from error
         raise DialError(f"cannot resolve {host!r}: {error}") from error
-    except ValueError as error:  # what the idna codec finds only now
+    except ValueError as error:  # from the idna codec
         raise DialError(f"cannot resolve {host!r}: {error}") from error
     addresses = list(
         dict.fromkeys(Address(family, (ip, zero or port, *more)) for family, _, _, _, (ip, zero, *more) in found)
@@ -121,7 +120,7 @@ def resolve(host: str, port: int) -> list[Address]:
 
 
 def set_tcp_options(sock: Socket) -> None:
-    """What every carried TCP connection gets: no Nagle delay, and a silent peer noticed in two minutes."""
+    """Disable Nagle's delay, and detect a silent peer within two minutes by TCP keepalive."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -129,14 +128,14 @@ def set_tcp_options(sock: Socket) -> None:
         ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
         ("TCP_KEEPCNT", KEEPALIVE_PROBES),
     ):
-        if hasattr(socket, name):  # macOS spells the first differently; SO_KEEPALIVE alone will do there
+        if hasattr(socket, name):  # macOS names the first differently; SO_KEEPALIVE alone suffices there
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _race(
     addresses: list[Address], timeout: float, check: AddressCheck | None
 ) -> tuple[Socket | None, dict[Address, str]]:
-    """The first socket to connect, if any, and what became of the addresses that failed before it."""
+    """Return the first socket to connect, or None, and the failures of the addresses tried before it."""
     results: Queue[_Result] = Queue()
     waiting = deque(addresses)
     running: list[gevent.Greenlet] = []
@@ -198,7 +197,7 @@ def _close_losers(results: Queue[_Result]) -> None:
 
 
 def _summary(host: str, failures: dict[Address, str]) -> str:
-    """`host`'s failures in one line; the address itself is left out where it is what the user wrote."""
+    """Return the failures in one line. The address is omitted if it is the `host` that the user wrote."""
     if len(failures) == 1:
         ((address, reason),) = failures.items()
         return reason if str(address.ip) == host else f"{address.ip}: {reason}"

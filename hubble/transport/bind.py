@@ -1,4 +1,4 @@
-"""Binding addresses to listen on, with the standard library alone: the supervisor has no event loop of gevent's."""
+"""Bind listening sockets with the standard library only, because the supervisor does not import gevent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hubble.transport.endpoint import endpoint
 
 BACKLOG = 4096
 PATIENCE = 2.0
-"""Seconds for which an address in use may be that of a process which was just killed."""
+"""Seconds to retry while a process that was just killed may still hold the address."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """The host ("" for every address) and the port of `[host]:port`. Raises UsageError."""
+    """Return the host ("" for every address) and the port of `[host]:port`. Raises UsageError."""
     match = re.fullmatch(r"(?P<host>\[[^]]*\]|[^:]*):(?P<port>\d{1,5})", text)
     if match is None or int(match["port"]) > 65535:
         raise UsageError(f"the address to listen on, {text!r}, should look like :8080, 127.0.0.1:8080 or [::1]:8080")
@@ -24,10 +24,10 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def bind_listener(host: str, port: int, *, listen: bool = True) -> socket.socket:
-    """A socket that listens on `host` (a name or an address; "" for every address of both families) and `port`.
+    """Return a socket bound to `host` (a name or an address; "" for every address of both families) and `port`.
 
-    Unless it is to `listen`, whoever serves it has to call `begin_to_listen`: until then connections are refused.
-    Raises ListenError, one line that names the address and what is wrong.
+    With `listen` it accepts connections. Without, connections are refused until the caller calls `begin_to_listen`.
+    Raises ListenError, one line with the address and the reason.
     """
     where = endpoint(host, port)
     try:
@@ -42,7 +42,7 @@ def bind_listener(host: str, port: int, *, listen: bool = True) -> socket.socket
         listener.bind(address)
         if listen:
             listener.listen(BACKLOG)
-        else:  # so that nobody else can bind there meanwhile
+        else:  # so that no other process can bind to the address meanwhile
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
         listener.close()
@@ -51,7 +51,7 @@ def bind_listener(host: str, port: int, *, listen: bool = True) -> socket.socket
 
 
 def begin_to_listen(listener: socket.socket) -> None:
-    """Accept connections from now on, if `listener` does not yet. Raises ListenError."""
+    """Have a bound socket accept connections. Does nothing if it does already. Raises ListenError."""
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.listen(BACKLOG)
@@ -61,7 +61,7 @@ def begin_to_listen(listener: socket.socket) -> None:
 
 
 def bind_patiently(host: str, port: int, *, listen: bool = True) -> socket.socket:
-    """Call `bind_listener`, again for PATIENCE seconds while a process that was killed may have the address."""
+    """Call `bind_listener`, and retry for PATIENCE seconds while the address is in use. Raises ListenError."""
     deadline = time.monotonic() + PATIENCE
     while True:
         try:

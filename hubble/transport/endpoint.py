@@ -1,8 +1,8 @@
-"""How a host and a port are written for people."""
+"""A host and a port as one text."""
 
 from __future__ import annotations
 
 
 def endpoint(host: str, port: int) -> str:
-    """`host:port`, an IPv6 address in brackets."""
+    """Return `host:port`, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""Which texts are host names or addresses, checked before a resolver sees them."""
+"""Validate host names and addresses before they reach a resolver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def host_problem(host: str) -> str | None:
     """
     if not host:
         return "is empty"
-    if len(host) > 4 * MAX_HOST:  # before any work that grows with the length
+    if len(host) > 4 * MAX_HOST:  # before any work that depends on the length
         return f"has {len(host)} characters; a host name has at most {MAX_HOST}"
     for character in host:
         if character == " " or not character.isprintable():

@@ -1,4 +1,4 @@
-"""Listening sockets of gevent's."""
+"""Listening sockets for gevent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from hubble.transport.bind import bind_listener
 
 
 def open_listener(host: str, port: int) -> Socket:
-    """As `bind_listener`, which it calls, but a socket that does not block the hub. Raises ListenError."""
+    """Return a listening socket as `bind_listener` does, but one that does not block the hub. Raises ListenError."""
     listener: Socket = socket.socket(fileno=bind_listener(host, port).detach())
     return listener

@@ -1,4 +1,4 @@
-"""Whether the client of an accepted connection is still there."""
+"""Detect whether the client of an accepted connection has disconnected."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from gevent import monkey
 
 from hubble.transport.addresses import Socket
 
-# Not gevent's, which visits the event loop: this one never waits. Without any, as on Windows, nobody is ever gone.
+# Not gevent's poll, which runs the event loop: this call never waits. Windows has no poll: there, no client is gone.
 _poll = monkey.get_original("select", "poll") if hasattr(select, "poll") else None
 
 
 def is_client_gone(sock: Socket) -> bool:
     """Return whether the connection was reset, or closed in both directions. Costs about a microsecond.
 
-    A client that has only ended its stream is not gone: it may wait for an answer.
+    A client that has only ended its stream is still connected: it may wait for an answer.
     """
     if sock.fileno() < 0:
         return True

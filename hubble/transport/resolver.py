@@ -1,13 +1,13 @@
-"""Looking names up in threads of its own, so that names which do not answer stop nothing else.
+"""Resolve names in a dedicated thread pool, so that names that do not resolve delay no other work.
 
-The system's `getaddrinfo` alone knows all that a machine may have been told: /etc/hosts, search lists, nsswitch.conf,
-mDNS, a resolv.conf that changes with the network. c-ares and dnspython know a part of it, so they are not used. But
-`getaddrinfo` blocks its thread until it gives up, 10 s and more, and cannot be cancelled. Hence:
+Only the system's `getaddrinfo` uses the machine's whole configuration: /etc/hosts, search lists, nsswitch.conf, mDNS, a
+resolv.conf that changes with the network. c-ares and dnspython support a part of it, so they are not used. But
+`getaddrinfo` blocks its thread until it gives up, after 10 s or more, and cannot be canceled. Therefore:
 
-- an address is no name: it needs no thread;
-- each name is looked up once at a time, for all who wait for it;
-- the threads are many, and nothing else uses them; some are only for names that were found lately;
-- a lookup that has not begun is dropped when nobody waits for it any more.
+- an address needs no thread;
+- concurrent lookups of the same name share one call;
+- the pool has many threads, of which some are reserved for names that were resolved recently;
+- a waiting lookup is dropped when its last caller gives up.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from gevent.threadpool import ThreadPool
 from hubble.base.recent import RecentSet
 
 MOST_THREADS = 256
-"""A lookup under way holds one, and a descriptor: there are never more than a quarter of the descriptors allowed."""
+"""Each running lookup holds a thread and a descriptor. At most a quarter of the allowed descriptors is used."""
 MOST_WAITING = 1000
-"""Names that wait for a thread; a lookup beyond fails."""
+"""Names that may wait for a thread. Further lookups fail."""
 KNOWN = 4096
-"""Names that are remembered as found lately."""
+"""Recently resolved names that are remembered."""
 MOST_OF_OTHERS = 8
-"""Threads for calls other than getaddrinfo, such as from an address to its name."""
+"""Threads for calls other than getaddrinfo, such as reverse lookups."""
 IDLE = 30.0
 """Seconds after which an idle thread ends."""
 
@@ -43,7 +43,7 @@ Arguments = tuple[Any, ...]
 
 
 class _Lookup:
-    """One call of getaddrinfo, and how many wait for what it says."""
+    """One call of getaddrinfo, and the number of callers that wait for it."""
 
     def __init__(self) -> None:
         self.waiters = 0
@@ -51,7 +51,7 @@ class _Lookup:
 
 
 class Lookups:
-    """Bounds the lookups of a process. `getaddrinfo` is what a thread calls."""
+    """Bounds the lookups of a process. Threads call `getaddrinfo`."""
 
     def __init__(
         self, most: int = 0, most_waiting: int = MOST_WAITING, getaddrinfo: Callable[..., Found] = _socket.getaddrinfo
@@ -67,11 +67,11 @@ class Lookups:
             OrderedDict(),
             OrderedDict(),
         )
-        """Those without a thread yet: of unknown names, and of known ones."""
+        """Lookups that wait for a thread: of unknown names, and of known names."""
         self._running = 0
 
     def lookup(self, *arguments: Any) -> Found:
-        """Return what getaddrinfo says to host, port, family, type, protocol and flags. Raises what it raises."""
+        """Call getaddrinfo with host, port, family, type, protocol and flags. Return its result or raise its error."""
         lookup = self._lookups.get(arguments) or self._new(arguments)
         lookup.waiters += 1
         try:
@@ -107,27 +107,27 @@ class Lookups:
         self._pool.spawn(self._call, arguments).rawlink(lambda outcome: self._done(arguments, lookup, outcome))
 
     def _call(self, arguments: Arguments) -> Found | Exception:
-        """In a thread."""
+        """Run getaddrinfo in a thread. Return its result or its error."""
         try:
             return self._getaddrinfo(*arguments)
-        except Exception as error:  # as a value: the hub would print what a thread raises
+        except Exception as error:  # returned, because the hub would print an error raised in a thread
             return error
 
     def _done(self, arguments: Arguments, lookup: _Lookup, outcome: AsyncResult[Found | Exception]) -> None:
-        """In the hub: it must not block."""
+        """Pass the result to the callers. Runs in the hub, so it must not block."""
         self._running -= 1
         self._lookups.pop(arguments, None)
-        said = outcome.value if outcome.exception is None else outcome.exception
-        if isinstance(said, BaseException):
-            lookup.result.set_exception(said)
+        result = outcome.value if outcome.exception is None else outcome.exception
+        if isinstance(result, BaseException):
+            lookup.result.set_exception(result)
         else:
             self._known.add(arguments[0])
-            lookup.result.set(said)
+            lookup.result.set(result)
         self._start()
 
 
 class Resolver(ThreadResolver):  # type: ignore[misc]  # the library has no types
-    """What gevent's sockets, and with them all libraries of the process, ask once `install` was called."""
+    """The resolver of gevent's sockets, and so of all libraries in the process, once `install` has been called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,21 +136,21 @@ class Resolver(ThreadResolver):  # type: ignore[misc]  # the library has no type
     def getaddrinfo(
         self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
     ) -> Found:
-        """Return what socket.getaddrinfo does."""
+        """Return the same as socket.getaddrinfo."""
         return getaddrinfo(host, port, family, type, proto, flags)
 
 
 _lookups: WeakKeyDictionary[Any, Lookups] = WeakKeyDictionary()
-"""By the hub: each thread that has one has its own."""
+"""The lookups of each hub. Each thread with a hub has its own."""
 
 
 def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Found:
-    """Return what socket.getaddrinfo does, within the bounds of this module. Raises what it does."""
+    """Return the same as socket.getaddrinfo, within the bounds of this module. Raises the same errors."""
     try:
         return _socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
     except socket.gaierror as error:
         if error.errno != socket.EAI_NONAME or flags & socket.AI_NUMERICHOST or ":" in str(host):
-            raise  # a colon is in no name: it is an address of an interface that is not there
+            raise  # a name has no colon: this is an address of an interface that does not exist
     hub = gevent.get_hub()
     lookups = _lookups.get(hub)
     if lookups is None:
@@ -159,7 +159,7 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
 
 
 def is_address(host: str) -> bool:
-    """Return whether a host is an address, which needs no lookup, in any form that the system takes for one."""
+    """Return whether a host is an address, in any form that the system accepts. An address needs no lookup."""
     try:
         _socket.getaddrinfo(host, None, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
     except (OSError, ValueError):
@@ -168,5 +168,5 @@ def is_address(host: str) -> bool:
 
 
 def install() -> None:
-    """Have this thread's hub resolve names here, for libraries as well."""
+    """Have this thread's hub resolve names through this module, for libraries too."""
     gevent.get_hub().resolver = Resolver()

@@ -1,4 +1,4 @@
-"""TLS for who dials: whom to trust, what to show, and what a refusal means in plain words."""
+"""TLS for the dialing side: trusted certificates, the client certificate, and pins."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 
 
 class TLSFailed(DialError):
-    """TLS was not agreed upon, or the other side is not who it should be."""
+    """The TLS handshake failed, or the certificate of the other side was not accepted."""
 
 
 @dataclass(frozen=True)
 class TLSOptions:
-    """Whom a dialler trusts and what it shows.
+    """The trusted certificates and the client certificate of a dialer.
 
-    `ca_file`: PEM; trusted *instead of* the system's certificates. `cert_file`, `key_file`: PEM, the
-    dialler's own certificate and key, which may be one file. `server_name`: whom the server's certificate
-    must name, where not the URL's host. `pins`: `sha256:` and the base64 or hex hash of a public key
-    (SubjectPublicKeyInfo), one of which the server must have besides a good certificate. `insecure`: check
-    no certificate; pins are checked all the same. Raises `UsageError` for a pin that cannot be one.
+    `ca_file`: PEM, trusted *instead of* the system's certificates. `cert_file`, `key_file`: PEM, the client certificate
+    and its key, possibly in one file. `server_name`: the name that the server's certificate must have, if not the
+    URL's host. `pins`: `sha256:` and the base64 or hex hash of a public key (SubjectPublicKeyInfo); the server must
+    have one of them, besides a valid certificate. `insecure`: accept any certificate; pins are still checked. Raises
+    `UsageError` for an invalid pin.
     """
 
     ca_file: str | None = None
@@ -48,11 +48,11 @@ class TLSOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "digests", frozenset(_pin_digest(pin) for pin in self.pins))
         if self.key_file is not None and self.cert_file is None:
-            raise UsageError(f"the key {self.key_file!r} needs its certificate: give --cert as well")
+            raise UsageError(f"the key {self.key_file!r} needs its certificate; give --cert as well")
 
 
 def client_context(options: TLSOptions) -> ssl.SSLContext:
-    """A context for dialling: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files."""
+    """Return a context for dialing: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files."""
     context: ssl.SSLContext = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     harden(context)
     if options.ca_file is not None:
@@ -68,9 +68,9 @@ def client_context(options: TLSOptions) -> ssl.SSLContext:
 
 
 def outproxy_context(options: TLSOptions) -> ssl.SSLContext:
-    """A context for TLS to an HTTP proxy on the way out: the system's certificates and the `ca_file` count.
+    """Return a context for TLS to an HTTP proxy: it trusts the system's certificates and the `ca_file`.
 
-    Pins and the client certificate are the Hubble proxy's business, and are left out.
+    Pins and the client certificate apply to the Hubble proxy only.
     """
     context = client_context(TLSOptions(insecure=options.insecure))
     if options.ca_file is not None:
@@ -79,12 +79,12 @@ def outproxy_context(options: TLSOptions) -> ssl.SSLContext:
 
 
 def start_tls(sock: Socket, host: str, options: TLSOptions) -> Socket:
-    """TLS with `host` over a connected socket, itself plain or TLS. The caller bounds the time.
+    """Start TLS with `host` over a connected socket, itself plain or TLS. The caller bounds the time.
 
-    Raises `TLSFailed`, what it says being the end of a sentence; `UsageError` for unusable files.
+    Raises `TLSFailed`, whose text is the end of a sentence, and `UsageError` for unusable files.
     """
     if options.insecure and not options.digests:
-        log.warning("INSECURE: the certificate of %s is not checked, anybody on the way can read along", host)
+        log.warning("INSECURE: the certificate of %s is not checked; anyone on the path can read the traffic", host)
     wrapped = wrap(sock, options.server_name or host, client_context(options))
     try:
         _check_pins(wrapped, options.digests)
@@ -95,29 +95,29 @@ def start_tls(sock: Socket, host: str, options: TLSOptions) -> Socket:
 
 
 def wrap(sock: Socket, server_name: str, context: ssl.SSLContext) -> Socket:
-    """Shake hands as the client. On any failure `sock` is closed; raises `TLSFailed`."""
-    name = server_name.partition("%")[0]  # certificates know no zones of IPv6 addresses
+    """Perform the handshake as the client. Raises `TLSFailed` after closing `sock`."""
+    name = server_name.partition("%")[0]  # certificates do not contain zones of IPv6 addresses
     try:
         return shake_hands(context, sock, server_hostname=name)
     except OSError as error:
         raise TLSFailed(explain(error)) from error
-    except ValueError as error:  # a server name that cannot be one
+    except ValueError as error:  # an invalid server name
         raise TLSFailed(f"TLS is not possible with the name {name!r}: {error}") from error
 
 
 def public_key_digest(certificate: bytes) -> bytes:
-    """The SHA-256 of a DER certificate's SubjectPublicKeyInfo, as pins (RFC 7469, section 2.4) take it."""
-    # This walk replaces the package `cryptography`; OpenSSL has parsed the certificate, so its form is right.
+    """Return the SHA-256 of a DER certificate's SubjectPublicKeyInfo, as in pins (RFC 7469, section 2.4)."""
+    # This avoids the package `cryptography`. OpenSSL has parsed the certificate, so it is well-formed.
     fields = list(_elements(next(_elements(certificate))))
     has_version = fields[0][0] == 0xA0  # RFC 5280, section 4.1: version, serial, ..., subject, public key
     return hashlib.sha256(fields[6 if has_version else 5]).digest()
 
 
 def harden(context: ssl.SSLContext) -> None:
-    """TLS 1.2 or later, Python's ciphers, no renegotiation."""
+    """Require TLS 1.2 or later, and disable renegotiation."""
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])  # the upgrade to WebSocket is HTTP/1.1, and nothing newer
+    context.set_alpn_protocols(["http/1.1"])  # the upgrade to WebSocket needs HTTP/1.1
 
 
 def load_ca(context: ssl.SSLContext, ca_file: str) -> None:
@@ -126,12 +126,12 @@ def load_ca(context: ssl.SSLContext, ca_file: str) -> None:
         context.load_verify_locations(ca_file)
     except OSError as error:
         raise UsageError(f"the CA file {ca_file!r} cannot be used: {file_fault(error)}") from error
-    # A certificate that the user names is trusted as it is, also an intermediate or a server's own.
+    # A certificate in the user's file is trusted itself, even an intermediate or a server's own.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 def load_cert(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> None:
-    """Show a certificate with its key, both PEM, and perhaps in one file. Raises `UsageError`."""
+    """Present a certificate with its key, both PEM, possibly in one file. Raises `UsageError`."""
     what = f"the certificate {cert_file!r}" + (f" with the key {key_file!r}" if key_file else "")
     try:
         context.load_cert_chain(cert_file, key_file, password=_no_passphrase)
@@ -140,19 +140,19 @@ def load_cert(context: ssl.SSLContext, cert_file: str, key_file: str | None) -> 
 
 
 def _no_passphrase() -> str:
-    """Instead of OpenSSL's question on the terminal, which a daemon has not got."""
-    raise UsageError("a key with a passphrase cannot be used: remove it (openssl pkey -in KEY -out NEW)")
+    """Raise UsageError in place of OpenSSL's prompt, because a daemon has no terminal."""
+    raise UsageError("a key with a passphrase cannot be used; remove the passphrase: openssl pkey -in KEY -out NEW")
 
 
 def shake_hands(context: ssl.SSLContext, sock: Socket, **side: Any) -> Socket:
-    """TLS over a socket, once it is agreed upon. Raises `OSError`, and has closed the socket then."""
+    """Return a TLS socket over `sock` after the handshake. Raises `OSError` after closing the socket."""
     try:
         wrapped = TLSSocket(sock, context, **side)
         wrapped.do_handshake()
     except BaseException:
         sock.close()
         raise
-    return cast("Socket", wrapped)  # as much of one as its users need
+    return cast("Socket", wrapped)  # it has the methods of a socket that its users need
 
 
 def _check_pins(sock: Socket, digests: frozenset[bytes]) -> None:
@@ -161,7 +161,7 @@ def _check_pins(sock: Socket, digests: frozenset[bytes]) -> None:
     found = public_key_digest(sock.getpeercert(binary_form=True))  # type: ignore[attr-defined]
     if not any(hmac.compare_digest(found, digest) for digest in digests):
         pin = "sha256:" + base64.b64encode(found).decode()
-        raise TLSFailed(f"its public key is {pin}, not one that --pin allows: was its key renewed on purpose?")
+        raise TLSFailed(f"its public key is {pin}, which no --pin allows: was its key renewed on purpose?")
 
 
 def _pin_digest(pin: str) -> bytes:
@@ -176,7 +176,7 @@ def _pin_digest(pin: str) -> bytes:
 
 
 def _elements(der: bytes) -> Iterator[bytes]:
-    """The DER elements, headers included, that the constructed element `der` holds."""
+    """Yield the DER elements, with headers, in the constructed element `der`."""
     at, end = _content(der, 0)
     while at < end:
         _, after = _content(der, at)
@@ -185,7 +185,7 @@ def _elements(der: bytes) -> Iterator[bytes]:
 
 
 def _content(der: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the element at `at` begins and ends (X.690, section 8.1.3)."""
+    """Return the start and end of the content of the element at `at` (X.690, section 8.1.3)."""
     length, start = der[at + 1], at + 2
     if length >= 0x80:
         start += length & 0x7F

@@ -1,4 +1,4 @@
-"""What OpenSSL's failures mean, for the person who reads one line in a log."""
+"""Explain OpenSSL's errors in one line for a log."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CERTIFICATE_FAULTS = dict.fromkeys((2, 19, 20, 21), UNKNOWN_ISSUER) | {
     67: "the key of its certificate's issuer is too weak",
     68: "its certificate is signed with too weak a hash",
 }
-"""What OpenSSL's verification results (X509_V_ERR_*) mean for the person who reads the line."""
+"""Explanations of OpenSSL's verification results (X509_V_ERR_*)."""
 
 NO_TLS = "it does not speak TLS there: are the scheme and the port of the URL right?"
 NO_VERSION = "it has no TLS version or cipher in common with us: TLS 1.2 or later is needed"
-CERTIFICATE_WANTED = "it demands a client certificate: pass one with --cert and --cert-key"
+CERTIFICATE_WANTED = "it requires a client certificate: pass one with --cert and --cert-key"
 CERTIFICATE_REFUSED = "it does not accept our certificate"
 
 HANDSHAKE_FAULTS = {
@@ -33,9 +33,9 @@ HANDSHAKE_FAULTS = {
     "PACKET_LENGTH_TOO_LONG": NO_TLS,
     "HTTP_REQUEST": "it speaks HTTP without TLS",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": CERTIFICATE_WANTED,
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no client certificate, and one is demanded",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it presented no client certificate, but one is required",
     "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refused the TLS handshake: "
-    "no cipher in common, or it demands a client certificate (--cert and --cert-key)",
+    "no cipher in common, or it requires a client certificate (--cert and --cert-key)",
     "TLSV1_ALERT_UNKNOWN_CA": CERTIFICATE_REFUSED + ": it does not know the issuer",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": CERTIFICATE_REFUSED + ": it has expired",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": CERTIFICATE_REFUSED + ": it has been revoked",
@@ -50,11 +50,11 @@ HANDSHAKE_FAULTS = {
     "TLSV1_ALERT_INTERNAL_ERROR": "it failed: perhaps it has no certificate for this name, see --server-name",
     "UNEXPECTED_EOF_WHILE_READING": "it closed the connection: does it speak TLS there?",
 }
-"""What OpenSSL's names of handshake failures mean."""
+"""Explanations of OpenSSL's handshake failures."""
 
 
 def explain(error: OSError, server_side: bool = False) -> str:
-    """What went wrong on a socket, with or without TLS, in plain words: the end of a sentence on the peer."""
+    """Return the explanation of an error on a socket, with or without TLS, as the end of a sentence about the peer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         known = {} if server_side else CERTIFICATE_FAULTS
         return known.get(error.verify_code, f"its certificate is not accepted: {error.verify_message}")
@@ -67,7 +67,7 @@ def explain(error: OSError, server_side: bool = False) -> str:
 
 
 def file_fault(error: OSError) -> str:
-    """Why a PEM file cannot be used: the end of a sentence."""
+    """Return why a PEM file cannot be used, as the end of a sentence."""
     if not isinstance(error, ssl.SSLError):
         return reason(error)
     if error.reason == "KEY_VALUES_MISMATCH":

@@ -23,7 +23,7 @@ def main() -> int:
     from hubble.worker.worker import main
 
     strays.catch()
-    eventloop.log_what_the_hub_prints()
+    eventloop.log_hub_errors()
     return main(int(sys.argv[1]), sys.argv[2:])
 
 

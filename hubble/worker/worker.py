@@ -16,7 +16,7 @@ from gevent.lock import RLock
 from hubble.base.errors import HubbleError, ProtocolError
 from hubble.base.keepalive import keep_running
 from hubble.cli import logs
-from hubble.cli.eventloop import keep_buffers, spare_the_collector, tell_greenlets_on_signal
+from hubble.cli.eventloop import keep_buffers, log_greenlets_on_signal, spare_the_collector
 from hubble.cli.proxy_arguments import parser
 from hubble.cli.running import FAILURE
 from hubble.policy import set_digest_secret
@@ -130,7 +130,7 @@ class _Worker:
         """Serve, and handle the supervisor's messages and the signals sent to this process alone."""
         gevent.signal_handler(signal.SIGTERM, self._end, self._drain)
         gevent.signal_handler(signal.SIGHUP, gevent.spawn, self._reload)
-        tell_greenlets_on_signal()
+        log_greenlets_on_signal()
         self._channel.send(Ready())
         keepers = [
             keep_running("the heartbeat", self._beat),

@@ -30,9 +30,9 @@ def fake() -> Iterator[FakeProxy]:
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["-name", "agent"], "the proxy's URL is missing: give -url"),
-        (["-url", URL], "a name is missing: give -name"),
-        (["-url", URL, "-name", ""], "a name is missing: give -name"),
+        (["-name", "agent"], "the proxy's URL is missing; give -url"),
+        (["-url", URL], "a name is missing; give -name"),
+        (["-url", URL, "-name", ""], "a name is missing; give -name"),
         (["-url", "gopher://host", "-name", "agent"], "unknown scheme 'gopher'"),
         (["-url", "localhost:8080", "-name", "agent"], "has no scheme"),
         ([*BASE, "nonsense"], 'rule "nonsense": the destination is missing; write'),

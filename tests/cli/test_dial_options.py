@@ -50,8 +50,8 @@ def test_headers_from_a_file(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--header", "secret"], "a --header has no colon"),
-        (["--header", "@nowhere"], "the file of headers nowhere cannot be read"),
-        (["--header", "Host: x"], "for Host there is --host"),
+        (["--header", "@nowhere"], "the header file nowhere cannot be read"),
+        (["--header", "Host: x"], "for Host, use --host"),
         (["--cert-key", "x"], "give --cert as well"),
         (["--pin", "sha1:x"], "is not sha256:"),
     ],

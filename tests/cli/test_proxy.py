@@ -9,7 +9,7 @@ from gevent import socket
 from hubble import __version__
 from hubble.base.errors import ListenError
 from hubble.cli import commands, proxy
-from hubble.cli.proxy_arguments import COMMANDS, is_unpoliced, parser
+from hubble.cli.proxy_arguments import COMMANDS, lacks_policy, parser
 from hubble.policy import DenyAll, GrantAll
 from hubble.proxy.gateways.limits import AbuseLimits
 from hubble.supervisor.takeover import Handover
@@ -70,7 +70,7 @@ def test_version(option: str, capfd: pytest.CaptureFixture[str]) -> None:
 def test_policies(arguments: list[str], chosen: type, warns: bool) -> None:
     options = parser().parse_args(arguments)
     assert type(policy(options)) is chosen
-    assert is_unpoliced(options) is warns
+    assert lacks_policy(options) is warns
 
 
 def test_limits_that_are_not_given_have_their_defaults() -> None:

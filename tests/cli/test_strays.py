@@ -15,7 +15,7 @@ from gevent import monkey
 monkey.patch_all()
 from hubble.cli import eventloop, logs, strays
 strays.catch()
-eventloop.log_what_the_hub_prints()
+eventloop.log_hub_errors()
 logs.set_up("info", "json", worker=3)
 import sys, threading, warnings, gevent
 def fail(*_): raise ValueError("what was wrong")

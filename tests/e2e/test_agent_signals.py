@@ -65,7 +65,7 @@ def test_a_signal_that_would_end_it_is_ignored(fake: FakeProxy, tmp_path: Path, 
         call.open()
         agent.send(number)
         if number != signal.SIGPIPE:
-            agent.log.wait_for("ignored: reloading is not supported yet")
+            agent.log.wait_for("ignored SIG(HUP|USR2): the agent cannot reload")
         client.sendall(b"still here")
         assert call.hear(Stream).payload == b"still here"
     agent.stop()

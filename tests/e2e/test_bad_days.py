@@ -93,12 +93,12 @@ class TestACommand:
         base = tmp_path / "hubble"
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
         said = hubble("hubble-proxy", "status")
-        assert said.returncode == 2 and said.stderr.startswith(f"hubble-proxy status: no proxy runs in {base}: start")
+        assert said.returncode == 2 and said.stderr.startswith(f"hubble-proxy status: no proxy runs below {base}; give")
         killed, live = (self._proxy(stage, base, name) for name in ("killed", "live"))
         several = hubble("hubble-proxy", "status")
         assert several.returncode == 2
         assert several.stderr == (
-            f"hubble-proxy status: several proxies run, with {base / 'killed'}, {base / 'live'}: choose one with "
+            f"hubble-proxy status: several proxies run, with {base / 'killed'}, {base / 'live'}; choose one with "
             "--runtime-dir\n"
         )
         killed.kill()
@@ -108,7 +108,7 @@ class TestACommand:
         assert stale.returncode == 1
         assert stale.stderr.endswith("cannot be reached: Connection refused\n") and stale.stderr.count("\n") == 1
         assert live.stop() == 0
-        assert "no proxy runs in" in hubble("hubble-proxy", "status").stderr
+        assert "no proxy runs below" in hubble("hubble-proxy", "status").stderr
 
     def _proxy(self, stage: Stage, base: Path, name: str) -> ProxyProcess:
         base.mkdir(exist_ok=True)

@@ -153,7 +153,7 @@ class TestClientCertificates:
         proxy = stage.proxy(*serving(identity, "--tls-client-ca", ca.file))
         ended = hubble("hubble-agent", "-url", proxy.url, "-name", "a", "-ca", ca.file, "--exit-on-failure")
         assert ended.returncode == 1
-        assert "it demands a client certificate: pass one with --cert and --cert-key" in ended.stderr
+        assert "it requires a client certificate: pass one with --cert and --cert-key" in ended.stderr
 
     def test_who_needs_none_may_have_one(self, stage: Stage, ca: Authority, identity: Identity) -> None:
         proxy = stage.proxy(*serving(identity, "--tls-client-ca", ca.file, "--tls-client", "optional"))

@@ -109,7 +109,7 @@ class TestASuccessor:
         old = proxies.start()
         new = proxies.successor(old)
         new.argv[new.argv.index("-listen") + 1] = "127.0.0.1:1"
-        said = f"the proxy that runs was told to listen on 127.0.0.1:{old.port}, and not on 127.0.0.1:1"
+        said = f"the running proxy listens on 127.0.0.1:{old.port}, not on 127.0.0.1:1; change -listen"
         assert refused(new) == (2, said)
         old.log.wait_for(GOES_ON)
         unharmed(old)
@@ -128,8 +128,8 @@ class TestASuccessor:
         new.argv.remove("--takeover")
         assert refused(new) == (
             1,
-            f"a proxy runs already with the runtime directory {proxies.runtime}: --takeover would replace it, and with "
-            "another --runtime-dir this one would be a proxy of its own",
+            f"a proxy already runs with the runtime directory {proxies.runtime}; give --takeover to replace it, or "
+            "another --runtime-dir to run a second proxy",
         )
         assert not old.log.matches(HANDED)
         unharmed(old)
@@ -178,7 +178,7 @@ class TestASuccessor:
         new = proxies.successor(old, "await=go")
         new.begin("noop 1")
         assert old.stop(signal.SIGKILL) == -9
-        assert refused(proxies.make())[1].startswith("a proxy runs already with the runtime directory")
+        assert refused(proxies.make())[1].startswith("a proxy already runs with the runtime directory")
         (proxies.directory / "go").touch()
         new.log.wait_for("listening on", within=START)
         assert is_listening(old.port) and new.stop() == 0 and not proxies.runtime.exists()

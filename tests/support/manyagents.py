@@ -15,7 +15,7 @@ import json  # noqa: E402
 import gevent  # noqa: E402
 
 from hubble.agent.agent import Agent  # noqa: E402
-from hubble.cli.eventloop import stop_on_signals, tell_greenlets_on_signal  # noqa: E402
+from hubble.cli.eventloop import log_greenlets_on_signal, stop_on_signals  # noqa: E402
 from hubble.cli.logs import set_up  # noqa: E402
 from hubble.cli.running import write_ports  # noqa: E402
 
@@ -32,7 +32,7 @@ def main() -> None:
         gevent.joinall([gevent.spawn(agent.stop) for agent in agents.values()])
 
     stop_on_signals(stop)
-    tell_greenlets_on_signal()
+    log_greenlets_on_signal()
     ports = {name: [port for _, _, port in agent.start()] for name, agent in agents.items()}
     write_ports(given.ports_file, ports)
     for agent in agents.values():

@@ -119,7 +119,7 @@ class TestPins:
         pinned, shown = ca.issue("localhost"), ca.issue("localhost")
         with tls_server(shown) as server:
             text = failure(server.port, ca_file=ca.file, pins=(pin_by_openssl(pinned),))
-            assert f"its public key is {pin_by_openssl(shown)}, not one that --pin allows" in text
+            assert f"its public key is {pin_by_openssl(shown)}, which no --pin allows" in text
             assert server.requests == []
 
     def test_one_of_several_is_enough(self, ca: Authority) -> None:
@@ -136,7 +136,7 @@ class TestPins:
         identity = ca.issue("anything.example")
         with tls_server(identity) as server:
             succeeds(server.port, insecure=True, pins=(pin_by_openssl(identity),))
-            assert "not one that --pin allows" in failure(server.port, insecure=True, pins=("sha256:" + "0" * 64,))
+            assert "which no --pin allows" in failure(server.port, insecure=True, pins=("sha256:" + "0" * 64,))
         assert "INSECURE" not in caplog.text
 
     @pytest.mark.parametrize("pin", ["", "sha256:", "sha256:AAAA", "0" * 64, "md5:" + "0" * 64, "sha256:" + "x" * 64])
@@ -184,7 +184,7 @@ class TestClientCertificate:
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
     def test_a_demand_for_one(self, ca: Authority, version: ssl.TLSVersion) -> None:
         with picky_server(ca, version) as port:
-            assert "demands a client certificate" in failure(port, ca_file=ca.file)
+            assert "requires a client certificate" in failure(port, ca_file=ca.file)
 
     @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
     def test_one_of_an_unknown_issuer(self, ca: Authority, other_ca: Authority, version: ssl.TLSVersion) -> None:
@@ -203,7 +203,7 @@ class TestClientCertificate:
         """A process of its own has refused and hung up before our request is out, more often than not."""
         with picky_process(ca) as port:
             for _ in range(10):
-                assert "demands a client certificate" in failure(port, ca_file=ca.file)
+                assert "requires a client certificate" in failure(port, ca_file=ca.file)
 
     def test_a_plain_socket_has_no_subject(self) -> None:
         with socket.socket() as sock:
@@ -323,7 +323,7 @@ class TestFiles:
     def test_a_passphrase_is_not_asked_for(self, ca: Authority, tmp_path: Path) -> None:
         me, locked = ca.issue("x"), tmp_path / "locked.key"
         openssl("pkey", "-in", me.key, "-aes128", "-passout", "pass:secret", "-out", str(locked))
-        with pytest.raises(UsageError, match="passphrase cannot be used: remove it"):
+        with pytest.raises(UsageError, match="passphrase cannot be used; remove the passphrase"):
             client_context(TLSOptions(cert_file=me.cert, key_file=str(locked)))
 
     def test_a_file_that_goes_missing_later_is_an_error_to_retry_after(self, ca: Authority) -> None:

@@ -1,8 +1,8 @@
-"""The dialling side of a link: from a URL to an upgraded WebSocket, through HTTP and SOCKS proxies.
+"""The dialing side of a link: from a URL to an upgraded WebSocket, through HTTP and SOCKS proxies.
 
-dial       the phases: TCP, a proxy on the way, TLS, the upgrade
-outproxy   which proxy, if any, and CONNECT through it
+dial       the phases: TCP, an HTTP or SOCKS proxy, TLS, the upgrade
+outproxy   the choice of an HTTP or SOCKS proxy, and CONNECT through it
 proxyauth  authentication to an HTTP proxy
-socks      SOCKS 4 and 5
+socks      SOCKS5
 answer     reads the answer to an HTTP request
 """

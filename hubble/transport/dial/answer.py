@@ -1,4 +1,4 @@
-"""Reading one HTTP answer off a socket: from the server that upgrades, or from a proxy on the way there."""
+"""Read an HTTP response from a socket: from the server that upgrades, or from an HTTP proxy on the path."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 READ_SIZE = 65536
 BODY_WAIT = 1.0
-"""Seconds that the text of a refusal is waited for: it is worth showing, and not worth more time."""
+"""Seconds to wait for the body of a refusal, which is shown but not essential."""
 
 LONGEST_TEXT = 200
 
-# What the parser of websockets raises for answers that are cut off, malformed or too long.
+# The errors of the websockets parser for truncated, malformed or too long responses.
 MALFORMED = (EOFError, InvalidHandshake, LookupError, NotImplementedError, ValueError)
 
 
 class NotHTTP(DialError):
-    """What came is no HTTP answer. `received`: its first bytes; empty if the peer just closed."""
+    """The received bytes are not an HTTP response. `received`: the first of them; empty if the peer just closed."""
 
     def __init__(self, text: str, received: bytes) -> None:
         super().__init__(text)
@@ -35,7 +35,7 @@ class NotHTTP(DialError):
 
 
 class AnswerReader:
-    """The answers that arrive on one socket, and the bytes after them. The caller bounds the time."""
+    """Reads the responses on one socket, and keeps the bytes after them. The caller bounds the time."""
 
     def __init__(self, sock: Socket) -> None:
         self._sock = sock
@@ -44,18 +44,18 @@ class AnswerReader:
 
     @property
     def leftover(self) -> bytes:
-        """The bytes read past what was parsed: the first frames, after an upgrade."""
+        """The bytes read but not parsed: after an upgrade, the first frames."""
         return bytes(self._stream.buffer)
 
     def head(self) -> Response:
-        """The next final answer, without its body. Raises `NotHTTP`, or `OSError` from the socket."""
+        """Return the next final response without its body. Raises `NotHTTP`, or `OSError` from the socket."""
         while True:
             response = self._parse_head()
             if response.status_code >= 200 or response.status_code == 101:
                 return response
 
     def body(self, response: Response) -> bytes:
-        """The body of an answer that refuses, or what comes of it in `BODY_WAIT` seconds."""
+        """Return the body of a refusal, or the part that arrives within `BODY_WAIT` seconds."""
         stream = self._stream
         parser = read_body(
             response.status_code, response.headers, stream.read_line, stream.read_exact, stream.read_to_eof
@@ -64,7 +64,7 @@ class AnswerReader:
             try:
                 return bytes(self._drive(parser))
             except (OSError, *MALFORMED):
-                pass  # cut off, malformed or too long: what is there will have to do
+                pass  # truncated, malformed or too long: return the received part
         return self.leftover
 
     def _parse_head(self) -> Response:
@@ -90,14 +90,14 @@ class AnswerReader:
 
 
 def refusal(response: Response, body: bytes, advice: str) -> str:
-    """Status, what the error page says, and what to do about it, in one line."""
+    """Return the status, the text of the error page and the advice, in one line."""
     status = f"{response.status_code} {printable(response.reason_phrase)}".strip()
     text = own_text(body)
     return ": ".join(part for part in (status, "" if text in status else text, advice) if part)
 
 
 def own_text(body: bytes) -> str:
-    """What an error page says, in one short line: its title if it is HTML, else its first line."""
+    """Return the text of an error page as one short line: the title of an HTML page, else the first line."""
     text = body.decode(errors="replace")
     title = re.search(r"<title[^>]*>(.*?)</title", text, re.IGNORECASE | re.DOTALL)
     if title is not None:
@@ -108,6 +108,6 @@ def own_text(body: bytes) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` from the network, made fit for a terminal and a log: one line, no control characters, short."""
+    """Return `text` from the network safe for a terminal and a log: one short line without control characters."""
     clean = "".join(char for char in text if char.isprintable())
     return clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 3] + "..."

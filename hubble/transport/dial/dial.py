@@ -1,7 +1,7 @@
-"""Dialling: from the URL of a Hubble proxy to an upgraded WebSocket, for a Link to take over.
+"""Dialing: from the URL of a Hubble proxy to an upgraded WebSocket for a Link.
 
-The phases are TCP (`addresses`), the HTTP or SOCKS proxy on the way out, if there is one (`outproxy`),
-TLS (`tls`), and the WebSocket upgrade; each has a deadline of its own, which no trickle of bytes extends.
+The phases are TCP (`addresses`), the HTTP or SOCKS proxy if there is one (`outproxy`), TLS (`tls`), and the WebSocket
+upgrade. Each phase has its own deadline, which slow bytes do not extend.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ HANDSHAKE_HEADERS = {"connection", "content-length", "host", "transfer-encoding"
 
 ADVICE = {
     400: "is it the URL of a Hubble proxy?",
-    401: "it wants credentials: put user:password@ before the host in the URL, or use --header",
-    403: "it wants credentials, or forbids this address: see --header",
+    401: "it requires credentials: put user:password@ before the host in the URL, or use --header",
+    403: "it requires credentials, or forbids this address: see --header",
     404: "is the path in the URL right?",
     405: "is the path in the URL right?",
     421: "it does not serve this host name: see --host and --server-name",
-    426: "something on the way, a front server or an HTTP proxy, does not pass WebSocket upgrades on",
-    502: "the front server does not reach the Hubble proxy behind it",
-    503: "the front server does not reach the Hubble proxy behind it, or that is shutting down",
-    504: "the front server does not reach the Hubble proxy behind it",
+    426: "a front server or an HTTP proxy on the path does not forward WebSocket upgrades",
+    502: "the front server cannot reach the Hubble proxy behind it",
+    503: "the front server cannot reach the Hubble proxy behind it, or the Hubble proxy is shutting down",
+    504: "the front server cannot reach the Hubble proxy behind it",
 }
 
 
 class UpgradeRefused(DialError):
-    """The server answered the upgrade with another status than 101: `http_status`."""
+    """The server answered the upgrade with the status `http_status` instead of 101."""
 
     def __init__(self, text: str, http_status: int) -> None:
         super().__init__(text)
@@ -55,7 +55,7 @@ class UpgradeRefused(DialError):
 
 @dataclass(frozen=True)
 class Target:
-    """Where to dial. `str()` of it is the URL without password and query, fit for a log."""
+    """A proxy to dial. `str()` returns its URL without password and query, for logs."""
 
     secure: bool
     host: str
@@ -72,11 +72,11 @@ class Target:
 
 @dataclass(frozen=True)
 class DialOptions:
-    """How to dial. Times are in seconds, each the most that one phase may take in all.
+    """Options for dialing. Each timeout, in seconds, limits a phase as a whole.
 
-    `proxy`: URL of an HTTP or SOCKS proxy; None for what the environment says, "" or "none" for none.
-    `headers`: more headers of the upgrade request. `host`: its `Host`, where not the URL's.
-    Raises `UsageError` for headers that cannot be sent.
+    `proxy`: the URL of an HTTP or SOCKS proxy; None to use the environment, "" or "none" for no proxy. `headers`:
+    additional headers of the upgrade request. `host`: the `Host` header, if not the URL's host. Raises `UsageError` for
+    invalid headers.
     """
 
     connect_timeout: float = 10.0
@@ -90,14 +90,14 @@ class DialOptions:
         for name, value in self.headers:
             _check_header(name, value)
         if self.host is not None and not re.fullmatch(r"[\x21-\x7e]+", self.host):
-            raise UsageError(f"the host {self.host!r} is no host name")
+            raise UsageError(f"the host {self.host!r} is not a host name")
 
 
 @dataclass
 class Upgraded:
-    """A WebSocket just opened: nothing but frames from here on, of which `leftover` has come already.
+    """A newly opened WebSocket. `leftover` holds the bytes of frames that were already read.
 
-    `remote_address`: host and port of the TCP peer, which is the HTTP or SOCKS proxy if there is one.
+    `remote_address`: the host and port of the TCP peer, which is the HTTP or SOCKS proxy if there is one.
     """
 
     socket: Socket
@@ -106,10 +106,10 @@ class Upgraded:
 
 
 def parse_url(url: str) -> Target:
-    """The target that `url` means: `ws` or `wss` (`http` and `https` say the same), with path and query.
+    """Parse a URL with the scheme `ws` or `wss` (or, equivalently, `http` or `https`), a path and a query.
 
-    A user and a password in it are sent as Basic authentication, for a front server that wants them.
-    Raises `UsageError`.
+    A user and a password in it are sent as Basic authentication, for front servers that require it. Raises
+    `UsageError`.
     """
     shown = printable(re.sub(r"//.*@", "//***@", url, flags=re.DOTALL))
     try:
@@ -133,7 +133,7 @@ def parse_url(url: str) -> Target:
 
 
 def check_usage(target: Target, options: DialOptions) -> None:
-    """Raise `UsageError` for files and proxy settings that cannot be used: better at the start than later."""
+    """Raise `UsageError` at the start for unusable files and proxy settings."""
     client_context(options.tls)
     choose(options.proxy, target.secure, target.host, target.port)
 
@@ -141,9 +141,9 @@ def check_usage(target: Target, options: DialOptions) -> None:
 def open_websocket(target: Target, options: DialOptions | None = None) -> Upgraded:
     """Connect to `target` and upgrade.
 
-    Redirects are not followed: an agent shows its key to nobody but whom it was told to.
-    Raises `DialError`, one line saying what failed and what to do. Of its subclasses `UpgradeRefused` and
-    `outproxy.ProxyRefused` carry an HTTP status, and `tls.TLSFailed` says that it was TLS.
+    Redirects are not followed, because an agent must send its key only to the configured proxy. Raises `DialError`,
+    one line with the failure and advice. Its subclasses `UpgradeRefused` and `outproxy.ProxyRefused` have an HTTP
+    status; `tls.TLSFailed` is a failure of TLS.
     """
     options = options or DialOptions()
     try:
@@ -156,15 +156,15 @@ def open_websocket(target: Target, options: DialOptions | None = None) -> Upgrad
         except BaseException:
             sock.close()
             raise
-    except UsageError as error:  # a file that was usable at the start, see check_usage
+    except UsageError as error:  # a file that was usable at the start: see check_usage
         raise DialError(str(error)) from error
-    except OSError as error:  # reset as soon as it was there
+    except OSError as error:  # reset immediately after the connection was made
         raise _lost(target, error) from error
     return Upgraded(sock, leftover, (remote[0], remote[1]))
 
 
 def reach(target: Target, options: DialOptions) -> Socket:
-    """The first phase: a TCP connection to the target's host, or a tunnel to it. Raises as `open_websocket`."""
+    """Connect to the target's host, directly or through a proxy: the first phase. Raises as `open_websocket`."""
     proxy = choose(options.proxy, target.secure, target.host, target.port)
     if proxy is None:
         return connect(target.host, target.port, options.connect_timeout)
@@ -173,7 +173,7 @@ def reach(target: Target, options: DialOptions) -> Socket:
 
 
 def secure(sock: Socket, target: Target, options: DialOptions) -> Socket:
-    """The second phase, for `wss`: TLS over the connection. Raises `TLSFailed`; the caller closes `sock`."""
+    """Start TLS over the connection: the second phase, for `wss`. Raises `TLSFailed`; the caller closes `sock`."""
     seconds = options.handshake_timeout
     try:
         with deadline(seconds, f"cannot connect to {target}: no TLS handshake within {seconds:g} s"):
@@ -183,7 +183,7 @@ def secure(sock: Socket, target: Target, options: DialOptions) -> Socket:
 
 
 def upgrade(sock: Socket, target: Target, options: DialOptions) -> bytes:
-    """The last phase: the WebSocket handshake. Returns the bytes read past it; the caller closes `sock`.
+    """Perform the WebSocket handshake, the last phase. Return the bytes read past it. The caller closes `sock`.
 
     Raises as `open_websocket`.
     """
@@ -192,7 +192,7 @@ def upgrade(sock: Socket, target: Target, options: DialOptions) -> bytes:
         handshake, request = _request(target, options)
         reader = AnswerReader(sock)
         try:
-            # A server that refuses our certificate closes early: its reason is read, if it can be.
+            # A server that refuses the client certificate closes early: read its reason if possible.
             with suppress(OSError):
                 sock.sendall(request.serialize())
             response = reader.head()
@@ -205,16 +205,16 @@ def upgrade(sock: Socket, target: Target, options: DialOptions) -> bytes:
         try:
             handshake.process_response(response)
         except InvalidHandshake as error:
-            raise DialError(f"cannot connect to {target}: a wrong answer to the upgrade: {error}") from error
+            raise DialError(f"cannot connect to {target}: invalid answer to the upgrade: {error}") from error
         return reader.leftover
 
 
 def _request(target: Target, options: DialOptions) -> tuple[ClientProtocol, Request]:
-    """The machine that checks the answer, and the request to send, with the user's headers in it."""
+    """Return the protocol object that checks the answer, and the request with the user's headers."""
     handshake = ClientProtocol(
         WebSocketURI(
             secure=target.secure,
-            host=target.host.partition("%")[0],  # a zone is of this machine only (RFC 6874, section 4)
+            host=target.host.partition("%")[0],  # a zone is local to this machine (RFC 6874, section 4)
             port=target.port,
             path=target.path,
             query=target.query,
@@ -234,45 +234,45 @@ def _request(target: Target, options: DialOptions) -> tuple[ClientProtocol, Requ
 def _refusal(target: Target, response: Response, body: bytes) -> UpgradeRefused:
     status, location = response.status_code, response.headers.get("Location")
     advice = ADVICE.get(status, "")
-    if not target.secure and "HTTPS" in own_text(body):  # what nginx and Go's servers say on a TLS port
+    if not target.secure and "HTTPS" in own_text(body):  # the answer of nginx and Go servers on a TLS port
         advice = "it speaks TLS: use wss://"
     if location is not None and 300 <= status < 400:
         advice = f"it redirects to {printable(location)}: if that is right, use that URL"
-    said = refusal(response, body, advice)
-    return UpgradeRefused(f"cannot connect to {target}: the server refused the upgrade: {said}", status)
+    reason = refusal(response, body, advice)
+    return UpgradeRefused(f"cannot connect to {target}: the server refused the upgrade: {reason}", status)
 
 
 def _lost(target: Target, error: OSError) -> DialError:
     if isinstance(error, ssl.SSLError):
         return TLSFailed(f"cannot connect to {target}: TLS with the server failed: {explain(error)}")
-    advice = "does it demand a client certificate (--cert)?" if target.secure else "if it speaks TLS, use wss://"
-    return DialError(f"cannot connect to {target}: the server broke the connection: {explain(error)}: {advice}")
+    advice = "does it require a client certificate (--cert)?" if target.secure else "if it speaks TLS, use wss://"
+    return DialError(f"cannot connect to {target}: the server closed the connection: {explain(error)}: {advice}")
 
 
 def _no_answer(target: Target, received: bytes) -> str:
     if received[:1] in (b"\x15", b"\x16") and received[1:2] == b"\x03":  # a TLS alert or handshake record
         return "the server speaks TLS: use wss://"
     if received:
-        return "what answers there does not speak HTTP: is it the URL of a Hubble proxy?"
+        return "the server does not speak HTTP: is it the URL of a Hubble proxy?"
     if target.secure:
         return "the server closed the connection without an answer"
     return "the server closed the connection without an answer: if it speaks TLS, use wss://"
 
 
 def _problem(url: str, parts: SplitResult, port: int | None) -> str | None:
-    """What keeps a URL from being dialled, as the end of a sentence."""
+    """Return why a URL is invalid, as the end of a sentence, or None."""
     if re.search(r"[\x00-\x20\x7f]", url):
-        return "holds a space or a control character"
+        return "contains a space or a control character"
     if re.search(r"[\ud800-\udfff]", url):
-        return "holds bytes that are not UTF-8"
+        return "contains bytes that are not UTF-8"
     if parts.scheme not in SCHEMES:
         return f"has the unknown scheme {parts.scheme!r}" if "://" in url else "has no scheme"
     if not parts.hostname:
-        return "names no host"
+        return "has no host"
     if port == 0:
         return "has the port 0"
     if parts.fragment:
-        return "has a fragment (#), which means nothing here"
+        return "has a fragment (#), which has no meaning here"
     return None
 
 
@@ -280,13 +280,13 @@ def _ascii_host(host: str, shown: str) -> str:
     try:
         return host if host.isascii() else host.encode("idna").decode("ascii")
     except UnicodeError:
-        raise UsageError(f"the URL {shown!r} names a host that cannot be") from None
+        raise UsageError(f"the URL {shown!r} has an invalid host name") from None
 
 
 def _check_header(name: str, value: str) -> None:
     if not HEADER_NAME.fullmatch(name):
-        raise UsageError(f"the header name {name!r} is not possible")
+        raise UsageError(f"the header name {name!r} is invalid")
     if not HEADER_VALUE.fullmatch(value):
-        raise UsageError(f"the value of the header {name!r} holds a character that a header cannot carry")
+        raise UsageError(f"the value of the header {name!r} contains a character that is invalid in a header")
     if name.lower() in HANDSHAKE_HEADERS or name.lower().startswith("sec-websocket-"):
-        raise UsageError(f"the header {name!r} belongs to the handshake itself (for Host there is --host)")
+        raise UsageError(f"the header {name!r} is part of the handshake and cannot be set (for Host, use --host)")

@@ -1,4 +1,4 @@
-"""The way out where only a proxy leads out: HTTP CONNECT (over TCP or TLS) and SOCKS5 (RFC 1928 and 1929)."""
+"""Connect through an HTTP proxy (CONNECT over TCP or TLS) or a SOCKS5 proxy (RFC 1928 and 1929)."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ ADVICE = {
     401: "are user and password right?",
     403: "does it allow CONNECT to this host and port? Many allow port 443 only",
     404: "is it an HTTP proxy at all?",
-    405: "it does not offer CONNECT",
-    501: "it does not offer CONNECT",
-    502: "it does not reach the host",
-    503: "it does not reach the host",
-    504: "it does not reach the host",
+    405: "it does not support CONNECT",
+    501: "it does not support CONNECT",
+    502: "it cannot reach the host",
+    503: "it cannot reach the host",
+    504: "it cannot reach the host",
 }
 
 
 class ProxyRefused(DialError):
-    """The proxy on the way out refused: `http_status`, or 0 if it speaks SOCKS."""
+    """The HTTP or SOCKS proxy refused. `http_status` is 0 for a SOCKS proxy."""
 
     def __init__(self, text: str, http_status: int) -> None:
         super().__init__(text)
@@ -46,7 +46,7 @@ class ProxyRefused(DialError):
 
 @dataclass(frozen=True)
 class OutProxy:
-    """An HTTP or SOCKS proxy. `str()` and `repr()` leave user and password out."""
+    """An HTTP or SOCKS proxy. `str()` and `repr()` omit user and password."""
 
     scheme: str
     host: str
@@ -59,7 +59,7 @@ class OutProxy:
 
 @dataclass(frozen=True)
 class Way:
-    """What one attempt to go through a proxy needs. Times in seconds."""
+    """The parameters of one attempt to connect through a proxy. Times are in seconds."""
 
     proxy: OutProxy
     host: str
@@ -74,21 +74,21 @@ class Way:
 
 
 def parse_outproxy(url: str) -> OutProxy:
-    """The proxy that `url` means: `http`, `https`, `socks5` or `socks5h`, `http` if it has no scheme.
+    """Parse a proxy's URL: `http`, `https`, `socks5` or `socks5h`, or `http` without a scheme.
 
-    User and password are percent-decoded. Both SOCKS schemes leave the name of the destination for the
-    proxy to resolve: the network that needs it may not know the names outside. Raises `UsageError`.
+    User and password are percent-decoded. With both SOCKS schemes the proxy resolves the destination's name, because
+    the network that needs the proxy may not resolve outside names. Raises `UsageError`.
     """
     shown = printable(re.sub(r"(//|^).*@", r"\1***@", url, flags=re.DOTALL))
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
         port = parts.port
     except ValueError:
-        raise UsageError(f"the proxy {shown!r} has a bad host or port: it should look like http://host:port") from None
+        raise UsageError(f"the proxy {shown!r} has an invalid host or port; write http://host:port") from None
     if parts.scheme not in DEFAULT_PORTS:
-        raise UsageError(f"the proxy {shown!r} has an unknown scheme: it should be one of {', '.join(DEFAULT_PORTS)}")
+        raise UsageError(f"the proxy {shown!r} has an unknown scheme; use one of {', '.join(DEFAULT_PORTS)}")
     if not parts.hostname or port == 0 or re.search(r"[\x00-\x20\x7f\ud800-\udfff]", url):
-        raise UsageError(f"the proxy {shown!r} cannot be one: it should look like http://host:port")
+        raise UsageError(f"the proxy {shown!r} is invalid; write http://host:port")
     return OutProxy(
         scheme=parts.scheme,
         host=unquote(parts.hostname),
@@ -98,11 +98,11 @@ def parse_outproxy(url: str) -> OutProxy:
 
 
 def choose(setting: str | None, secure: bool, host: str, port: int) -> OutProxy | None:
-    """The proxy for a target, None for none: `setting`, or what the environment says if that is None.
+    """Return the proxy for a target, or None: from `setting`, or from the environment if `setting` is None.
 
-    `""` and `"none"` forbid one. In the environment, as for curl: `http_proxy` for plain targets,
-    `https_proxy` for those with TLS, `all_proxy` for both, `no_proxy`; on macOS and Windows the system's
-    settings count too. The environment's proxy is never taken for this machine itself. Raises `UsageError`.
+    `""` and `"none"` mean no proxy. The environment has the same variables as for curl: `http_proxy` for plain targets,
+    `https_proxy` for targets with TLS, `all_proxy` for both, and `no_proxy`. On macOS and Windows the system's settings
+    apply too. A proxy from the environment is never used for this machine itself. Raises `UsageError`.
     """
     if setting is not None:
         return None if setting in ("", "none") else parse_outproxy(setting)
@@ -116,25 +116,26 @@ def choose(setting: str | None, secure: bool, host: str, port: int) -> OutProxy 
 
 
 def excluded(host: str, port: int, no_proxy: str) -> bool:
-    """Whether a `NO_PROXY` list has the host: `*`, a domain (with those in it), an address or a CIDR network.
+    """Return whether a `NO_PROXY` list contains the host.
 
-    Entries are separated by commas or spaces; a domain may begin with `.` or `*.`, and end in `:port`.
+    Entries are separated by commas or spaces. Each is `*`, a domain (which includes its subdomains), an address or a
+    CIDR network. A domain may begin with `.` or `*.`, and end in `:port`.
     """
     entries = [entry.lower() for entry in re.split(r"[,\s]+", no_proxy) if entry]
     return any(entry == "*" or _matches(entry, host.lower().rstrip("."), port) for entry in entries)
 
 
 def connect_through(way: Way) -> Socket:
-    """A connection to the destination through the proxy, with nothing read from or sent to it yet.
+    """Connect to the destination through the proxy. No byte has been exchanged with the destination yet.
 
-    Raises `DialError`, one line with the proxy's name in it, and its own words where it said something;
-    `ProxyRefused` with the status that it answered; `UsageError` for a CA file that cannot be used.
+    Raises `DialError`, one line with the proxy's URL and the text of its answer; `ProxyRefused` with its status;
+    `UsageError` for an unusable CA file.
     """
     return _through_socks(way) if way.proxy.scheme.startswith("socks") else _through_http(way)
 
 
 def _through_http(way: Way) -> Socket:
-    """CONNECT without credentials first: which kind the proxy takes decides whether the password is shown."""
+    """Send CONNECT without credentials first: the proxy's challenges decide whether the password is revealed."""
     sock, response, page = _ask(way)
     if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and way.proxy.credentials is not None:
         sock.close()
@@ -146,13 +147,13 @@ def _through_http(way: Way) -> Socket:
 
 
 def _ask(way: Way, authorization: str | None = None) -> tuple[Socket, Response, bytes]:
-    """One CONNECT on a connection of its own: the answer, and if it is a refusal, its page."""
+    """Send one CONNECT on a new connection. Return the socket, the response, and the body of a refusal."""
     with _connected(way) as sock:
         return sock, *_exchange(sock, AnswerReader(sock), way, authorization)
 
 
 def _ask_again(way: Way, credentials: Credentials, refused: Response, page: bytes) -> tuple[Socket, Response, bytes]:
-    """The same with credentials, so that the password shows as little as the proxy's offers allow."""
+    """Send CONNECT with credentials, by the scheme among the proxy's challenges that best protects the password."""
     offered = parse_challenges(refused.headers.get_all("Proxy-Authenticate"))
     schemes = {challenge.scheme for challenge in offered}
     authorization = answer(offered, credentials, way.authority)
@@ -164,7 +165,7 @@ def _ask_again(way: Way, credentials: Credentials, refused: Response, page: byte
 
 
 def _ask_ntlm(way: Way, credentials: Credentials) -> tuple[Socket, Response, bytes]:
-    """The CONNECTs of an NTLM exchange, on one connection, which is what NTLM authenticates."""
+    """Send the CONNECTs of an NTLM exchange on one connection, because NTLM authenticates the connection."""
     with _connected(way) as sock:
         reader = AnswerReader(sock)
 
@@ -184,19 +185,19 @@ def _exchange(sock: Socket, reader: AnswerReader, way: Way, authorization: str |
     response = reader.head()
     if not 200 <= response.status_code < 300:
         return response, reader.body(response)
-    if reader.leftover:  # nobody has spoken to the destination yet
-        raise DialError("it sent something of its own after its answer")
+    if reader.leftover:  # nothing has been sent to the destination yet
+        raise DialError("it sent unexpected bytes after its answer")
     return response, b""
 
 
 @contextmanager
 def _connected(way: Way) -> Iterator[Socket]:
-    """A connection to the proxy itself, closed if the block fails; it has one deadline for the block."""
+    """Connect to the proxy for the block, which has one deadline. The connection is closed if the block fails."""
     proxy, seconds = way.proxy, way.handshake_timeout
     try:
         sock = connect(proxy.host, proxy.port, way.connect_timeout)
     except DialError as error:
-        raise DialError(f"the proxy {proxy} is not reached: {error}") from error
+        raise DialError(f"cannot reach the proxy {proxy}: {error}") from error
     try:
         with (
             deadline(seconds, f"the proxy {proxy} did not answer within {seconds:g} s: is its scheme right?"),
@@ -212,7 +213,7 @@ def _connected(way: Way) -> Iterator[Socket]:
 
 @contextmanager
 def _blaming(proxy: OutProxy) -> Iterator[None]:
-    """Say of what fails in the block that it was at this proxy."""
+    """Add the proxy's URL to errors of the block."""
     try:
         yield
     except NotHTTP as error:
@@ -239,15 +240,15 @@ def _refusal(way: Way, response: Response, body: bytes) -> ProxyRefused:
     status = response.status_code
     needs_login = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
     said = refusal(response, body, _credentials_advice(way, response) if needs_login else ADVICE.get(status, ""))
-    return ProxyRefused(f"the proxy {way.proxy} refused the way to {way.authority}: {said}", status)
+    return ProxyRefused(f"the proxy {way.proxy} refused to connect to {way.authority}: {said}", status)
 
 
 def _credentials_advice(way: Way, response: Response) -> str:
     if way.proxy.credentials is None:
-        return f"it wants a user and password: --proxy {way.proxy.scheme}://USER:PASSWORD@HOST:PORT"
+        return f"it requires a user and password: --proxy {way.proxy.scheme}://USER:PASSWORD@HOST:PORT"
     offered = {challenge.scheme for challenge in parse_challenges(response.headers.get_all("Proxy-Authenticate"))}
     if offered and not offered & {"basic", "digest", "ntlm"}:
-        return f"it takes {printable(', '.join(sorted(offered)))} only, and Hubble has Basic, Digest and NTLM"
+        return f"it accepts only {printable(', '.join(sorted(offered)))}; Hubble supports Basic, Digest and NTLM"
     return "are user and password right?"
 
 
@@ -256,7 +257,7 @@ def _through_socks(way: Way) -> Socket:
         try:
             socks.connect(sock, way.host, way.port, way.proxy.credentials)
         except socks.Refused as error:
-            raise ProxyRefused(f"the proxy {way.proxy} refused the way to {way.authority}: {error}", 0) from error
+            raise ProxyRefused(f"the proxy {way.proxy} refused to connect to {way.authority}: {error}", 0) from error
         return sock
 
 
@@ -266,9 +267,9 @@ def _credentials(username: str | None, password: str | None, scheme: str, shown:
     credentials = Credentials(unquote(username), unquote(password or ""))
     if scheme.startswith("socks"):
         if not all(0 < len(text.encode()) <= 255 for text in credentials):
-            raise UsageError(f"the proxy {shown!r} needs a user and a password, of 255 bytes at most (SOCKS)")
+            raise UsageError(f"the proxy {shown!r} needs a user and a password of at most 255 bytes each (SOCKS)")
     elif ":" in credentials.username or not "".join(credentials).isprintable():
-        raise UsageError(f"the user of the proxy {shown!r} has a colon, or a control character, in it")
+        raise UsageError(f"the user or password of the proxy {shown!r} is invalid: no control characters, no colon")
     return credentials
 
 

@@ -1,4 +1,4 @@
-"""Proving who we are to an HTTP proxy: Basic (RFC 7617), Digest (RFC 7616), NTLM where pyspnego is installed."""
+"""Authenticate to an HTTP proxy: Basic (RFC 7617), Digest (RFC 7616), and NTLM if pyspnego is installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HASHES = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 
 
 class Credentials(NamedTuple):
-    """A user, perhaps as `domain\\user`, and the password, which no `repr` shows."""
+    """A user, possibly as `domain\\user`, and a password that `repr` does not show."""
 
     username: str
     password: str
@@ -30,7 +30,7 @@ class Credentials(NamedTuple):
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way to authenticate that a `Proxy-Authenticate` header offers, both names in lower case."""
+    """One challenge in a `Proxy-Authenticate` header. The scheme and the parameters' names are in lower case."""
 
     scheme: str
     parameters: dict[str, str] = field(default_factory=dict)
@@ -38,11 +38,11 @@ class Challenge:
 
 
 def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
-    """The challenges of all `Proxy-Authenticate` headers (RFC 9110, section 11.6.1), in the proxy's order."""
+    """Return the challenges of all `Proxy-Authenticate` headers (RFC 9110, section 11.6.1), in the proxy's order."""
     challenges: list[Challenge] = []
     for item in filter(None, parse_http_list(", ".join(headers))):
         first, _, rest = item.partition(" ")
-        if "=" not in first:  # a scheme; what follows it is a token or the first parameter
+        if "=" not in first:  # a scheme, followed by a token or the first parameter
             name, equals, value = rest.strip().partition("=")
             is_token = not equals or not value.strip("=")
             challenges.append(Challenge(first.lower(), token=rest.strip() if is_token else ""))
@@ -54,9 +54,9 @@ def parse_challenges(headers: Iterable[str]) -> list[Challenge]:
 
 
 def answer(challenges: list[Challenge], credentials: Credentials, authority: str) -> str | None:
-    """The `Proxy-Authorization` of a CONNECT to `authority`; None if no challenge is one that we can answer.
+    """Return the `Proxy-Authorization` of a CONNECT to `authority`, or None if no challenge is supported.
 
-    Digest goes before Basic, which shows the password to everyone on the way.
+    Digest takes precedence over Basic, which reveals the password to every observer on the path.
     """
     for challenge in challenges:
         if challenge.scheme == "digest":
@@ -69,7 +69,7 @@ def answer(challenges: list[Challenge], credentials: Credentials, authority: str
 
 
 def digest(challenge: dict[str, str], method: str, uri: str, credentials: Credentials, cnonce: str) -> str | None:
-    """RFC 7616, section 3.4, with `qop` auth or none at all; None for an algorithm or `qop` we have not."""
+    """Return the Digest header (RFC 7616, section 3.4), or None if the algorithm or the `qop` is not supported."""
     algorithm = challenge.get("algorithm", "MD5")
     hash_name = HASHES.get(algorithm.upper().removesuffix("-SESS"))
     qops = [qop.strip() for qop in challenge.get("qop", "").split(",") if qop.strip()]
@@ -79,7 +79,7 @@ def digest(challenge: dict[str, str], method: str, uri: str, credentials: Creden
     def hashed(*parts: str) -> str:
         return hashlib.new(hash_name, ":".join(parts).encode("latin-1"), usedforsecurity=False).hexdigest()
 
-    # As everywhere in HTTP headers, a character stands for a byte here: user and password are in UTF-8.
+    # As in all HTTP headers, each character represents a byte here: user and password are in UTF-8.
     username, password = (text.encode().decode("latin-1") for text in credentials)
     realm, nonce, count = challenge.get("realm", ""), challenge.get("nonce", ""), "00000001"
     secret = hashed(username, realm, password)
@@ -104,20 +104,20 @@ def digest(challenge: dict[str, str], method: str, uri: str, credentials: Creden
 
 
 def ntlm_is_installed() -> bool:
-    """Whether pyspnego is there, which `pip install 'hubble-tunnel[ntlm]'` installs."""
+    """Return whether pyspnego is installed (`pip install 'hubble-tunnel[ntlm]'`)."""
     return importlib.util.find_spec("spnego") is not None
 
 
 def ntlm(credentials: Credentials, proxy_host: str, ask: Callable[[str], list[Challenge]]) -> str:
-    """The last `Proxy-Authorization` of an NTLM exchange; `ask` sends one, and returns what is answered.
+    """Return the last `Proxy-Authorization` of an NTLM exchange. `ask` sends one and returns the challenges in reply.
 
-    All of it belongs to one connection. Raises `DialError`, its text being the end of a sentence.
+    The exchange uses one connection. Raises `DialError`, whose text is the end of a sentence.
     """
     try:
         import spnego
         from spnego.exceptions import SpnegoError
     except ImportError:
-        raise DialError("it wants NTLM, which needs another package: pip install 'hubble-tunnel[ntlm]'") from None
+        raise DialError("it requires NTLM, which needs another package: pip install 'hubble-tunnel[ntlm]'") from None
     try:
         client = spnego.client(*credentials, hostname=proxy_host, service="HTTP", protocol="ntlm")
         offered = ask(_ntlm_header(client.step()))
@@ -132,4 +132,4 @@ def _ntlm_header(token: bytes | None) -> str:
 
 
 def _unquoted(value: str) -> str:
-    return value[1:-1] if value[:1] == '"' else value  # parse_http_list has taken the escapes off
+    return value[1:-1] if value[:1] == '"' else value  # parse_http_list has removed the escapes

@@ -1,4 +1,4 @@
-"""The client's side of SOCKS5 (RFC 1928), with user and password (RFC 1929), over a connected socket."""
+"""The client side of SOCKS5 (RFC 1928), with user and password (RFC 1929), over a connected socket."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ REPLIES = {
     1: "general failure",
     2: "it does not allow this connection",
     3: "it has no route to the network",
-    4: "it does not reach the host, or cannot resolve its name",
+    4: "it cannot reach the host or resolve its name",
     5: "the host refused the connection",
     6: "the connection took too many hops",
-    7: "it does not offer CONNECT",
-    8: "it does not know this kind of address",
+    7: "it does not support CONNECT",
+    8: "it does not support this type of address",
 }
-"""RFC 1928, section 6."""
+"""The meaning of each reply code (RFC 1928, section 6)."""
 
 
 class Refused(DialError):
-    """The server understood us, and refused; the text is the end of a sentence."""
+    """The server refused the request. The text is the end of a sentence."""
 
 
 def connect(sock: Socket, host: str, port: int, credentials: Credentials | None) -> None:
     """Have the SOCKS server at the other end of `sock` connect to `host`, a name or an address.
 
-    Afterwards the socket is the destination's. Raises `Refused`, `DialError`, `OSError`; the caller bounds
-    the time. (python-socks would make the TCP connection itself, one address only.)
+    Afterwards the socket leads to the destination. Raises `Refused`, `DialError`, `OSError`. The caller bounds the
+    time. (python-socks would make the TCP connection itself, to one address only.)
     """
     _login(sock, credentials)
     sock.sendall(bytes([VERSION, CONNECT, 0]) + _address(host) + struct.pack("!H", port))
@@ -43,7 +43,7 @@ def connect(sock: Socket, host: str, port: int, credentials: Credentials | None)
     if reply != 0:
         raise Refused(REPLIES.get(reply, f"reply {reply}"))
     length = {IPV4: 4, IPV6: 16}.get(kind) or _read_exactly(sock, 1)[0]
-    _read_exactly(sock, length + 2)  # the address and port that the proxy used, of no use here
+    _read_exactly(sock, length + 2)  # the proxy's own address and port are not needed
 
 
 def _login(sock: Socket, credentials: Credentials | None) -> None:
@@ -59,9 +59,9 @@ def _login(sock: Socket, credentials: Credentials | None) -> None:
             raise Refused("are user and password right?")
     elif method != NO_LOGIN:
         raise Refused(
-            "it wants a user and password: --proxy socks5://USER:PASSWORD@HOST:PORT"
+            "it requires a user and password: --proxy socks5://USER:PASSWORD@HOST:PORT"
             if credentials is None
-            else "it takes no login by user and password"
+            else "it does not accept a user and password"
         )
 
 
@@ -77,7 +77,7 @@ def _address(host: str) -> bytes:
 
 
 def _read_exactly(sock: Socket, size: int) -> bytes:
-    """No byte more: what follows the server's answer belongs to the destination."""
+    """Read exactly `size` bytes: those after the server's answer belong to the destination."""
     data = b""
     while len(data) < size:
         received = sock.recv(size - len(data))

@@ -109,7 +109,7 @@ def test_through_an_http_proxy(url: str) -> None:
 def test_an_http_proxy_that_wants_a_password(url: str) -> None:
     with squid("basic") as port:
         step = failure(url, proxy=f"http://127.0.0.1:{port}")
-        assert (step.name, "407" in step.text, "it wants a user and password" in step.text) == ("proxy", True, True)
+        assert (step.name, "407" in step.text, "it requires a user and password" in step.text) == ("proxy", True, True)
         assert steps(url, proxy=f"http://{IN_URL}@127.0.0.1:{port}")["proxy"].ok
 
 

@@ -81,8 +81,8 @@ class TestParseURL:
             ("localhost:8080", "has no scheme"),
             ("example.com", "has no scheme"),
             ("ftp://example.com", "unknown scheme 'ftp'"),
-            ("ws://", "names no host"),
-            ("ws://:8080/", "names no host"),
+            ("ws://", "has no host"),
+            ("ws://:8080/", "has no host"),
             ("ws://example.com:0", "port 0"),
             ("ws://example.com:65536", "out of range"),
             ("ws://example.com:http", "cannot be used"),
@@ -90,9 +90,9 @@ class TestParseURL:
             ("ws://[example]/", "cannot be used"),
             ("ws://example.com/#top", "fragment"),
             ("ws://exam ple.com/", "space or a control character"),
-            ("ws://example.com/\udcff", "holds bytes that are not UTF-8"),
+            ("ws://example.com/\udcff", "contains bytes that are not UTF-8"),
             ("ws://example.com/a\r\nX-Injected: 1", "space or a control character"),
-            ("ws://a..b.ü/", "names a host that cannot be"),
+            ("ws://a..b.ü/", "has an invalid host name"),
             ("wss://us:er:x@example.com:y/", "cannot be used"),
         ],
     )
@@ -225,7 +225,7 @@ class TestRefusal:
     )
     def test_an_upgrade_that_is_none(self, headers: bytes) -> None:
         error = answering(b"HTTP/1.1 101 Switching Protocols\r\n" + headers + b"\r\n")
-        assert "a wrong answer to the upgrade" in str(error)
+        assert "invalid answer to the upgrade" in str(error)
 
     @pytest.mark.parametrize(
         "raw, said",
@@ -307,5 +307,5 @@ def test_a_connection_that_is_reset_at_once_is_a_failed_dial(monkeypatch: pytest
             return sock
 
         monkeypatch.setattr(dial, "reach", reach_and_lose)
-        with pytest.raises(DialError, match="the server broke the connection"):
+        with pytest.raises(DialError, match="the server closed the connection"):
             open_websocket(target(listener.getsockname()[1]), DIRECT)
