@@ -9,27 +9,27 @@ PROSE := README.md CONTRIBUTING.md SECURITY.md CHANGELOG.md $(wildcard docs/*.md
 .PHONY: help venv test test-deep fuzz check check-dashboard coverage docs options dist demo bench soak clean
 
 help:
-	@echo "make test       the whole test suite"
-	@echo "make test-deep  the same, with the property tests run 20 times longer"
-	@echo "make fuzz       fuzz what reads foreign bytes: a minute for each target, or ARGS='--seconds 3600 wire'"
-	@echo "make check      format, lint, types, layers, prose, the dashboard's JavaScript"
-	@echo "make coverage   the tests of the layers, with the branches that they must reach"
-	@echo "make options    docs/options.md, from the descriptions of the options"
-	@echo "make docs       the documentation, in docs/_build/html; a broken link fails"
-	@echo "make dist       an sdist and a wheel, in dist"
-	@echo "make demo       a proxy, two agents and a file of 100 MB through them"
-	@echo "make bench      speed, as ratios to socat run beside it"
-	@echo "make soak       an hour of traffic (SECONDS=3600): fails unless memory stays flat"
-	@echo "make venv       only $(VENV), with the versions of requirements.txt"
-	@echo "make clean      remove all that these made"
+	@echo "make test       run the whole test suite"
+	@echo "make test-deep  run it with property tests that take 20 times longer"
+	@echo "make fuzz       fuzz every parser of untrusted input for a minute, or ARGS='--seconds 3600 wire'"
+	@echo "make check      check format, lint, types, layers, prose, and the dashboard's JavaScript"
+	@echo "make coverage   run the tests of the layers, and fail below the required branch coverage"
+	@echo "make options    generate docs/options.md from the descriptions of the options"
+	@echo "make docs       build the documentation in docs/_build/html; fail on broken links"
+	@echo "make dist       build an sdist and a wheel in dist"
+	@echo "make demo       send a file of 100 MB through a proxy and two agents"
+	@echo "make bench      measure the speed, as ratios to socat on the same machine"
+	@echo "make soak       run traffic for an hour (SECONDS=3600); fail if memory grows"
+	@echo "make venv       create $(VENV) with the versions in requirements.txt"
+	@echo "make clean      remove all generated files"
 
 venv: $(STAMP)
 
 $(STAMP): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Hubble needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ..." >&2; exit 1; }
+	  { echo "Hubble needs Python 3.11 or newer; choose one with: make PYTHON=python3.11 ..." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || \
-	  { rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments: it lacks ensurepip (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	  { rm -rf $(VENV); echo "$(PYTHON) cannot create virtual environments because ensurepip is missing (on Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
 	@touch $@
 
@@ -49,7 +49,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/proselint --config .proselintrc.json check $(PROSE)
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory check-dashboard; \
-	  elif [ -n "$$HUBBLE_REQUIRE_PROGRAMS" ]; then echo "npm is missing: it checks the dashboard" >&2; exit 1; \
+	  elif [ -n "$$HUBBLE_REQUIRE_PROGRAMS" ]; then echo "npm is missing; install it to check the dashboard" >&2; exit 1; \
 	  else echo "npm is not installed: the dashboard is not checked"; fi
 
 check-dashboard:

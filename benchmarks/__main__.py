@@ -1,4 +1,4 @@
-"""Run benchmarks and print a table for each; the exit status is 1 if one missed what is demanded of it."""
+"""Run benchmarks and print a table for each. The exit status is 1 if a benchmark failed or missed its target."""
 
 from __future__ import annotations
 
@@ -59,18 +59,22 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"which to run (default: all): {', '.join(NAMES)}")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each measurement is made (default: 3)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="about how long one lasts (default: 2)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample, median and ratio there")
+    parser.add_argument(
+        "names", nargs="*", metavar="name", help=f"the benchmarks to run (default: all): {', '.join(NAMES)}"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="the number of rounds of each measurement (default: 3)")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="the approximate duration of a measurement (default: 2)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample, median and ratio to FILE")
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
-        parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
+        parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
     return given
 
 
 def _run(name: str, module: ModuleType, given: argparse.Namespace) -> dict[str, Any]:
-    """Run one benchmark within its time, print its table; returns the report on it."""
+    """Run one benchmark within its time limit and print its table. Return its report."""
     print(f"## {module.__doc__.splitlines()[0] if module.__doc__ else name}\n", flush=True)
     started = time.monotonic()
     figures: list[Figure] = []
@@ -95,12 +99,12 @@ def _lab(scratch: str, given: argparse.Namespace) -> Lab:
 
 
 def _verdict(report: dict[str, Any]) -> int:
-    """Say what was missed; returns the exit status."""
+    """Print the missed targets. Return the exit status."""
     missed = [f"{name} failed" for name, part in report.items() if part["error"]]
     for name, part in report.items():
         missed += [f"{name}: {figure['case']}" for figure in part["figures"] if figure["met"] is False]
     if missed:
-        print("missed: " + "; ".join(missed), file=sys.stderr)
+        print("missed targets: " + "; ".join(missed), file=sys.stderr)
     return 1 if missed else 0
 
 

@@ -1,4 +1,4 @@
-"""The ways from a client to the services that are measured beside each other."""
+"""The chains of processes from a client to the services, which the benchmarks compare."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LISTENING = re.compile(r"listening on .*:(\d+)")
 
 @dataclass
 class Chain:
-    """One way to the services: where a client connects to reach each, and the processes in between."""
+    """One chain to the services: the address of each service for clients, and the processes in between."""
 
     name: str
     addresses: list[Address]
@@ -26,19 +26,19 @@ class Chain:
 
     @property
     def address(self) -> Address:
-        """Where the first of the services is reached."""
+        """The address at which clients reach the first service."""
         return self.addresses[0]
 
     def cpu_seconds(self) -> float:
         return sum(process.cpu_seconds() for process in self.processes.values())
 
     def memory(self) -> int:
-        """Bytes (PSS) of all processes of the chain."""
+        """Return the memory (PSS) of all processes of the chain, in bytes."""
         return sum(process.memory() for process in self.processes.values())
 
 
 def start_chains(lab: Lab, *services: int) -> list[Chain]:
-    """All ways to the services that listen on these ports of this machine."""
+    """Start all chains to the services that listen on these local ports."""
     return [direct(*services), socat(lab, *services), gevent(lab, *services), hubble(lab, *services)]
 
 
@@ -47,7 +47,7 @@ def direct(*services: int) -> Chain:
 
 
 def socat(lab: Lab, *services: int) -> Chain:
-    """Three relays in a row for each service."""
+    """Start three socat relays in a row for each service."""
     if shutil.which("socat") is None:
         raise BenchmarkError("needs the program socat to measure beside (on Debian: apt-get install socat)")
     chain = Chain(SOCAT, [])
@@ -61,7 +61,7 @@ def socat(lab: Lab, *services: int) -> Chain:
 
 
 def gevent(lab: Lab, *services: int) -> Chain:
-    """Three of `benchmarks.geventrelay` in a row for each service."""
+    """Start three `benchmarks.geventrelay` in a row for each service."""
     chain = Chain(GEVENT, [])
     for number, port in enumerate(services, 1):
         for relay in range(RELAYS):
@@ -73,7 +73,7 @@ def gevent(lab: Lab, *services: int) -> Chain:
 
 
 def hubble(lab: Lab, *services: int, tls: bool = False) -> Chain:
-    """A proxy, an exit agent, and an entry agent with a rule for each service."""
+    """Start a proxy, an exit agent, and an entry agent with a rule for each service."""
     tunnel = Tunnel(lab, tls=tls)
     proxy = tunnel.start_proxy()
     tunnel.start_agent("exit", proxy)

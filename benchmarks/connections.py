@@ -1,4 +1,4 @@
-"""New connections a second: opened, one byte to an echo and back, closed; 1 and 32 at once. And what one costs."""
+"""New connections per second, 1 and 32 at a time: open, echo one byte, close. Also their processor time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures: what was measured in each round, its medians, their ratio, and what is demanded of it."""
+"""Figures: the samples of each round, their medians and ratio, and the target."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Figure:
     samples: dict[str, list[float]] = field(default_factory=dict)
     paired: bool = False
     also: str | None = None
-    """A second yardstick, shown in brackets."""
+    """A second column to compare with, shown in parentheses."""
 
     def add(self, column: str, value: float) -> None:
         self.samples.setdefault(column, []).append(value)
@@ -46,7 +46,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The ratio of the compared columns; None where there is nothing to compare."""
+        """The ratio of the compared columns, or None without a comparison."""
         ours, theirs = self.compare
         if ours == theirs or ours not in self.samples or not self.samples.get(theirs) or not self.median(theirs):
             return None
@@ -56,13 +56,13 @@ class Figure:
 
     @property
     def difference(self) -> float:
-        """By how much the first of the compared columns' medians exceeds the second, in `unit`."""
+        """The difference between the medians of the compared columns, in `unit`."""
         ours, theirs = self.compare
         return self.median(ours) - self.median(theirs)
 
     @property
     def met(self) -> bool | None:
-        """Whether the demand is met; None if nothing is demanded."""
+        """Whether the target is met, or None without a target."""
         if self.demand is None:
             return None
         if self.demand.of == "difference":
@@ -70,7 +70,7 @@ class Figure:
         return self.ratio is not None and self.demand.met_by(self.ratio)
 
     def as_json(self) -> dict[str, Any]:
-        """The row for programs: each column's samples and median, the ratio, the demand, if it is met."""
+        """Return the row for JSON: each column's samples and median, the ratio, the target, and whether it is met."""
         return {
             "case": self.case,
             "unit": self.unit,
@@ -84,7 +84,7 @@ class Figure:
 
 
 def table(figures: list[Figure]) -> str:
-    """The figures as a Markdown table, its columns aligned for reading as plain text too."""
+    """Return the figures as a Markdown table with aligned columns."""
     columns = list(dict.fromkeys(column for figure in figures for column in figure.samples))
     rows = [["case", "unit", *columns, "relation", "demand"]]
     for figure in figures:
@@ -96,18 +96,18 @@ def table(figures: list[Figure]) -> str:
 
 
 def number(value: float) -> str:
-    """A value with three digits that count, and thousands whole."""
+    """Return a value with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest of `values` that at least `share` (0 to 1) of them do not exceed."""
+    """Return the smallest of `values` that at least `share` (0 to 1) of them do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
 def _relation(figure: Figure) -> str:
-    """The difference where one is demanded, the ratio elsewhere."""
+    """Return the difference if the target is one, else the ratio."""
     if figure.demand is not None and figure.demand.of == "difference":
         return f"{figure.difference:+.3g}"
     if figure.ratio is None:

@@ -16,7 +16,7 @@ SIZE = 65536
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
-    """Copy one direction to its end."""
+    """Copy one direction until its end of stream."""
     try:
         while data := source.recv(SIZE):
             target.sendall(data)

@@ -59,7 +59,7 @@ def _measure(lab: Lab, memory: Figure, cpu: Figure, back: Figure, storm: Figure)
 
 
 def _busy(process: Process) -> float:
-    """How much of a core, in percent, it uses while nothing happens."""
+    """Return the share of a core that the idle proxy uses, in percent."""
     used, started = process.cpu_seconds(), time.monotonic()
     time.sleep(REST)
     return 100 * (process.cpu_seconds() - used) / (time.monotonic() - started)

@@ -34,7 +34,7 @@ OPTIONS = AgentOptions()
 
 
 class Crowd:
-    """`count` agents of the proxy at `target`."""
+    """`count` idle agents of the proxy at `target`."""
 
     def __init__(self, target: Target, count: int) -> None:
         self._target = target

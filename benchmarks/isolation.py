@@ -47,7 +47,7 @@ def _memory(chain: Chain) -> dict[str, float]:
 
 
 def _growth(chains: dict[str, Chain], before: dict[str, dict[str, float]]) -> list[Figure]:
-    """What the memory of each program has grown by, in MiB, with and without the stalled session."""
+    """Record the growth of each program's memory, in MiB, with and without the stalled session."""
     figures: dict[str, Figure] = {}
     for column, chain in chains.items():
         for name, memory in _memory(chain).items():

@@ -1,4 +1,4 @@
-"""What a benchmark works with: its settings, a scratch directory, and the processes it has started."""
+"""The environment of a benchmark: its settings, a scratch directory, and its processes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Lab(ExitStack):
         self.scratch, self.rounds, self.seconds = scratch, rounds, seconds
 
     def apart(self) -> Lab:
-        """A lab of the same settings, for processes that are to end before this one's."""
+        """Return a lab with the same settings, for processes that must end before this lab does."""
         return Lab(self.scratch, self.rounds, self.seconds)
 
     def alternate(self, items: Iterable[Item]) -> Iterator[Item]:
-        """All of `items`, then all of them again, for as many rounds as there are to be."""
+        """Yield all of `items` once for each round."""
         for _ in range(self.rounds):
             yield from items
 
     def file(self, name: str, suffix: str) -> Path:
-        """A path in the scratch directory that nothing else uses."""
+        """Return an unused path in the scratch directory."""
         return self.scratch / f"{name}-{next(self._numbers)}{suffix}"
 
     def start(self, name: str, arguments: Sequence[str], *, piped: bool = False) -> Process:
@@ -46,26 +46,26 @@ class Lab(ExitStack):
         return self.enter_context(Process(arguments, self.file(name, ".log"), piped=piped))
 
     def start_module(self, name: str, *arguments: str) -> Process:
-        """Start `benchmarks.<name>` as a program of its own, its input and output being ours."""
+        """Start `benchmarks.<name>` as a separate program with piped input and output."""
         return self.start(name, [sys.executable, "-m", f"benchmarks.{name}", *arguments], piped=True)
 
     def service(self, *options: str) -> int:
-        """Start a service; returns its port."""
+        """Start a service. Return its port."""
         return int(self.start_module("service", *options).read_line())
 
     def begin(self, load: str, address: Address, **settings: Any) -> Process:
-        """Start a load; it prints "ready" or its result, each on a line."""
+        """Start a load. It prints "ready" or its result, each on a line."""
         host, port = address
         return self.start_module("load", load, host, str(port), json.dumps(settings))
 
     def measure(self, load: str, address: Address, **settings: Any) -> dict[str, float]:
-        """Run a load to its end; returns its result."""
+        """Run a load to its end. Return its result."""
         with self.apart() as lab:
             return result(lab.begin(load, address, **settings))
 
 
 def result(load: Process) -> dict[str, float]:
-    """The result of a load that has been started, when there is one."""
+    """Wait for a started load. Return its result."""
     line = load.read_line()
     measured: dict[str, float] = json.loads(load.read_line() if line == READY else line)
     return measured

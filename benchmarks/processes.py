@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts: each in a process session of its own, measured, certain to be ended."""
+"""Processes of a benchmark. Each has its own process session, is measured, and is always ended."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GET_PERSONALITY, ADDR_NO_RANDOMIZE = 0xFFFFFFFF, 0x0040000
 
 
 class BenchmarkError(Exception):
-    """A benchmark could not be carried out; the text says why, with the end of a log if there is one."""
+    """A benchmark failed to run. The text is the reason, with the end of a log if there is one."""
 
 
 class Process:
@@ -50,7 +50,7 @@ class Process:
         self.kill()
 
     def kill(self) -> None:
-        """End the program and its children with SIGKILL; ended already is fine."""
+        """End the program and its children with SIGKILL, if they still run."""
         with suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
@@ -60,7 +60,7 @@ class Process:
                     pipe.close()
 
     def read_line(self) -> str:
-        """The next line of a piped process's output, which may take as long as the benchmark may."""
+        """Return the next line of a piped process's output. It waits as long as the benchmark may run."""
         assert self.popen.stdout is not None
         line = self.popen.stdout.readline()
         if not line:
@@ -68,7 +68,7 @@ class Process:
         return line.strip()
 
     def ask(self, line: str) -> str:
-        """The line with which a piped process answers this one."""
+        """Write a line to a piped process. Return its answer."""
         assert self.popen.stdin is not None
         try:
             self.popen.stdin.write(line + "\n")
@@ -78,14 +78,14 @@ class Process:
         return self.read_line()
 
     def finish(self) -> None:
-        """Tell a piped load to end (its standard input ends) and wait until it has."""
+        """End a piped load by closing its standard input, and wait for it."""
         assert self.popen.stdin is not None
         self.popen.stdin.close()
         self.popen.wait(10)
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Have a process that was paused run while the block does."""
+        """Resume a paused process for the block."""
         os.killpg(self.popen.pid, signal.SIGCONT)
         try:
             yield
@@ -93,11 +93,11 @@ class Process:
             self.pause()
 
     def pause(self) -> None:
-        """Stop the program for now."""
+        """Pause the program."""
         os.killpg(self.popen.pid, signal.SIGSTOP)
 
     def wait_until(self, look: Callable[[], Found | None], what: str, seconds: float = 20) -> Found:
-        """What `look` returns once it is not None. BenchmarkError when the process ends or time runs out."""
+        """Return the first value of `look` that is not None. Raises BenchmarkError if the process or the time ends."""
         deadline = time.monotonic() + seconds
         while (found := look()) is None:
             if self.popen.poll() is not None:
@@ -108,20 +108,20 @@ class Process:
         return found
 
     def failure(self, what: str) -> BenchmarkError:
-        """The error that says what happened to this process, with the end of its log."""
+        """Return the error for a failure of this process, with the end of its log."""
         tail = self.log.read_text(errors="replace").splitlines()[-8:]
         return BenchmarkError("\n    ".join([f"{self.log.stem} {what}", *tail]))
 
     def cpu_seconds(self) -> float:
-        """Processor time in seconds that the program and its children have used, those that live now."""
+        """Return the processor time of the program and its living children, in seconds."""
         return sum(_cpu_nanoseconds(pid) for pid in self._members()) / 1e9
 
     def memory(self) -> int:
-        """Memory of the program and its children in bytes, shared pages divided among their users (PSS)."""
+        """Return the memory (PSS) of the program and its children, in bytes."""
         return sum(_pss(pid) for pid in self._members())
 
     def children(self) -> list[int]:
-        """The processes that the program has started."""
+        """Return the ids of the program's child processes."""
         return [pid for pid in self._members() if pid != self.popen.pid]
 
     def _members(self) -> Iterator[int]:
@@ -134,7 +134,7 @@ class Process:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Pin this process, and what it starts in the block, to one core."""
+    """Pin this process, and the processes started in the block, to one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})
     try:
@@ -180,12 +180,12 @@ def same_layout() -> Iterator[None]:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """/proc/PID/stat from the third field on: the second is the program's name, which may hold anything."""
+    """Return /proc/PID/stat from the third field on: the second, the program's name, may contain any character."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _cpu_nanoseconds(pid: int) -> int:
-    """All threads' time: /proc/PID/stat counts in hundredths of a second, too coarse for hundreds of processes."""
+    """Return the processor time of all threads: /proc/PID/stat, in units of 10 ms, is too coarse for many processes."""
     total = 0
     for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with suppress(FileNotFoundError, ProcessLookupError):

@@ -21,14 +21,14 @@ Parcel = tuple[float, bytes]  # when it is to arrive, and what; no bytes: the en
 
 
 class Relay:
-    """The listener's connections, each carried on to one fixed address."""
+    """Forwards a listener's connections to one fixed address."""
 
     def __init__(self, onward: tuple[str, int], delay: float, rate: float) -> None:
         self.onward, self.delay, self.rate = onward, delay, rate
         self.open: set[socket.socket] = set()
 
     def serve(self, listener: socket.socket) -> None:
-        """Carry connections, for ever. While the onward address refuses, so does this one: by closing."""
+        """Forward connections forever. A connection is closed if the address refuses."""
         while True:
             near, _ = listener.accept()
             try:
@@ -43,7 +43,7 @@ class Relay:
             self._carry(far, near)
 
     def cut(self) -> None:
-        """End every connection carried now."""
+        """Close every forwarded connection."""
         while self.open:
             with suppress(OSError):
                 self.open.pop().shutdown(socket.SHUT_RDWR)
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("host")
     parser.add_argument("port", type=int)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds, in each direction")
-    parser.add_argument("--rate", type=float, default=float("inf"), help="bytes a second, in each direction")
+    parser.add_argument("--rate", type=float, default=float("inf"), help="bytes per second, in each direction")
     given = parser.parse_args()
     relay = Relay((given.host, given.port), given.delay, given.rate)
     signal.signal(signal.SIGUSR1, lambda *_: relay.cut())

@@ -1,4 +1,4 @@
-"""Resumption: how long a session stands still when a link is cut, a worker or the whole proxy is killed, or replaced.
+"""Resumption: the pause of a session when a link is cut, or a worker or the whole proxy is killed or replaced.
 
 A byte goes back and forth without a pause; the longest time that one took is the session's pause. The link is cut by a
 TCP relay between the entry agent and the proxy. The proxy has two workers: all of them are killed at once, and their
@@ -47,7 +47,7 @@ def run(lab: Lab) -> list[Figure]:
 
 
 def _pause(lab: Lab, port: int, disturb: Callable[[], None]) -> float:
-    """The longest silence of a session that is disturbed, in milliseconds."""
+    """Return the longest pause of a disturbed session, in milliseconds."""
     with lab.apart() as talking:
         session = talking.begin("pingpong", ("127.0.0.1", port), seconds=max(LEAST, lab.seconds), announce=True)
         session.read_line()
@@ -65,7 +65,7 @@ def _kill_workers(tunnel: Tunnel) -> None:
 
 
 def _restart(tunnel: Tunnel, listen: str) -> float:
-    """Kill the proxy and start it again; returns the milliseconds that it took to listen."""
+    """Kill and restart the proxy. Return the time until it listens, in milliseconds."""
     tunnel.kill_proxy()
     started = time.monotonic()
     tunnel.start_proxy(listen, *OPTIONS)

@@ -68,7 +68,7 @@ def _measure(lab: Lab, back: Figure, p99: Figure, longest: Figure) -> None:
 
 
 def _is_ready(crowd: Process) -> bool:
-    """Whether the crowd has said so."""
+    """Return whether the crowd has printed the line."""
     assert crowd.popen.stdout is not None
     if not select.select([crowd.popen.stdout], [], [], 0)[0]:
         return False

@@ -22,7 +22,7 @@ COUNT_SIZE = 8
 
 
 class Connection:
-    """What one connection is at: the head of a request, bytes still to be thrown away, or echoing."""
+    """The state of one connection: reading the head of a request, discarding bytes, or echoing."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -33,7 +33,7 @@ class Connection:
         self.owed = 0
 
     def readable(self) -> bool:
-        """Read once; returns False when this connection is not to be read again."""
+        """Read once. Return False if this connection must not be read again."""
         if self.left:
             return self._sink()
         if self.echoes:
@@ -55,7 +55,7 @@ class Connection:
         return kind in (b"S", b"G")
 
     def writable(self) -> bool:
-        """Send what fits now of what is owed; returns True when all has been sent."""
+        """Send as many pending bytes as fit. Return True once all are sent."""
         self.owed -= self.sock.send(BUFFER[: self.owed])
         return not self.owed
 
@@ -72,7 +72,7 @@ class Connection:
 
 
 def serve(listener: socket.socket) -> None:
-    """Accept and serve connections, for ever."""
+    """Accept and serve connections forever."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     while True:

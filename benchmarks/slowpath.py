@@ -33,13 +33,13 @@ SOURCE, DESTINATION = slice(12, 16), slice(16, 20)  # RFC 791 section 3.1
 
 
 def permitted() -> bool:
-    """Whether this machine allows a namespace and a TUN device."""
+    """Return whether this machine allows a network namespace and a TUN device."""
     return os.geteuid() == 0 and Path("/dev/net/tun").exists() and _may_unshare()
 
 
 @contextmanager
 def network_namespace() -> Iterator[None]:
-    """What is started in the block sees a new, empty network; it is gone with the last process in it."""
+    """Start processes of the block in a new, empty network namespace, which ends with its last process."""
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         _call("unshare", CLONE_NEWNET)
@@ -60,13 +60,13 @@ def _may_unshare() -> bool:
 
 
 def _call(name: str, *arguments: int) -> None:
-    """A system call that `os` has only from Python 3.12 on."""
+    """Make a system call that `os` offers only since Python 3.12."""
     if getattr(ctypes.CDLL(None, use_errno=True), name)(*arguments):
         raise OSError(ctypes.get_errno(), name)
 
 
 def open_device() -> int:
-    """The TUN device, up, with the route to FAR through it, as a file descriptor of whole packets."""
+    """Create the TUN device with a route to FAR. Return its descriptor, which reads and writes whole packets."""
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", DEVICE.encode(), IFF_TUN | IFF_NO_PI))
     for command in (
@@ -79,7 +79,7 @@ def open_device() -> int:
 
 
 def delay_packets(device: int, delay: float, rate: float) -> None:
-    """Send every packet back, later, for ever."""
+    """Send every packet back after the delay, forever."""
     waiting: deque[tuple[float, bytes]] = deque()
     free = 0.0  # when the path has carried all that was given to it
     while True:
@@ -95,14 +95,14 @@ def delay_packets(device: int, delay: float, rate: float) -> None:
 
 
 def _swapped(packet: bytes) -> bytes:
-    """The packet with its addresses swapped: checksums are sums, so they stay right (RFC 1071)."""
+    """Return the packet with its addresses swapped. Checksums are sums, so they stay valid (RFC 1071)."""
     return packet[:12] + packet[DESTINATION] + packet[SOURCE] + packet[20:]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.slowpath")
     parser.add_argument("--delay", type=float, required=True, help="seconds, in each direction")
-    parser.add_argument("--rate", type=float, required=True, help="bytes a second, of both directions together")
+    parser.add_argument("--rate", type=float, required=True, help="bytes per second, in both directions together")
     given = parser.parse_args()
     device = open_device()
     print("ready", flush=True)

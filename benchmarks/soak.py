@@ -1,4 +1,4 @@
-"""Soak: `python -m benchmarks.soak SECONDS` serves for so long, and fails unless the memory of each process stays flat.
+"""Soak: `python -m benchmarks.soak SECONDS` runs traffic for SECONDS, and fails if the memory of a process grows.
 
 Two workers with an admin listener carry short sessions, a long one, an agent that comes and goes, and an operator who
 looks at everything. After the first third of the time no process may grow by more than GROWTH.
@@ -34,14 +34,14 @@ Samples = dict[str, list[tuple[float, int]]]
 
 
 class Operator:
-    """Looks at all that the API and the metrics show."""
+    """Polls every list of the API, and the metrics."""
 
     def __init__(self, runtime: Path) -> None:
         said = json.loads((runtime / "admin.json").read_text())
         self._url, self._headers = f"http://{said['address']}", {"Authorization": f"Bearer {said['token']}"}
 
     def look(self) -> None:
-        """Ask everything once."""
+        """Send each request once."""
         for path in (*(f"api/{path}" for path in PATHS), "metrics"):
             with suppress(urllib.error.HTTPError):
                 request = urllib.request.Request(f"{self._url}/{path}", headers=self._headers)
@@ -49,7 +49,7 @@ class Operator:
 
 
 class Soak:
-    """The tunnel, and what happens in it."""
+    """The tunnel and its traffic."""
 
     def __init__(self, lab: Lab, seconds: float) -> None:
         self._seconds = seconds
@@ -65,7 +65,7 @@ class Soak:
         self.samples: Samples = defaultdict(list)
 
     def run(self) -> None:
-        """Until the time is over. Raises BenchmarkError if a process was replaced."""
+        """Run until the time is over. Raises BenchmarkError if a process was replaced."""
         started = time.monotonic()
         due = {self._sample: SAMPLE_INTERVAL, self._operator.look: LOOK_INTERVAL, self._come_and_go: CHURN_INTERVAL}
         next_at = dict.fromkeys(due, started)
@@ -102,7 +102,7 @@ class Soak:
 
 
 def report(samples: Samples, seconds: float) -> bool:
-    """Print what each process had after a third of the time, and at the end; whether all are flat."""
+    """Print each process's memory after a third of the time and at the end. Return whether none has grown."""
     flat = True
     for name, points in samples.items():
         third = max(1, len(points) // 10)
@@ -116,7 +116,7 @@ def report(samples: Samples, seconds: float) -> bool:
 
 
 def _private(pid: int) -> int:
-    """Bytes that are this process's alone: pages shared with others come and go with them."""
+    """Return the private memory of a process in bytes. Shared pages depend on other processes."""
     total = 0
     with suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
@@ -127,8 +127,8 @@ def _private(pid: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
-    parser.add_argument("seconds", type=float, nargs="?", default=3600.0, help="how long to serve (default: 3600)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
+    parser.add_argument("seconds", type=float, nargs="?", default=3600.0, help="the duration (default: 3600)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples to FILE")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch, Lab(Path(scratch), 1, given.seconds) as lab:
         soak = Soak(lab, given.seconds)

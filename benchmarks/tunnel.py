@@ -30,7 +30,7 @@ class Tunnel:
         self._certificate = _new_certificate(lab) if tls else None
 
     def start_proxy(self, listen: str = "127.0.0.1:0", *options: str) -> str:
-        """Start the proxy, with one worker unless told otherwise; returns the address it listens on, "host:port"."""
+        """Start the proxy, by default with one worker. Return its address, "host:port"."""
         if "--workers" not in options:
             options = ("--workers", "1", *options)
         if "--max-rate" not in options:
@@ -40,7 +40,7 @@ class Tunnel:
         return str(self._start("proxy", "-authgrant", "-listen", listen, *tls, *runtime, *options)["listen"])
 
     def start_agent(self, name: str, address: str, *rules: str) -> list[int]:
-        """Start an agent that dials `address`, wait until it is registered; returns its rules' ports."""
+        """Start an agent that dials `address`, and wait until it is registered. Return its rules' ports."""
         trusted = ("-ca", self._certificate) if self._certificate else ()
         url = f"{self._scheme}://{address}"
         ports = self._start("agent", "-url", url, "-name", name, *trusted, *rules, known_as=name)
@@ -49,13 +49,13 @@ class Tunnel:
         return [rule["port"] for rule in ports["rules"]]
 
     def take_over(self, listen: str, *options: str) -> None:
-        """Replace the proxy by another that takes its listeners over; returns when the old one has ended."""
+        """Replace the proxy by another that takes over its listeners. Return once the old one has ended."""
         old = self.processes["proxy"]
         self.start_proxy(listen, "--takeover", *options)
         old.popen.wait(60)
 
     def kill_proxy(self) -> None:
-        """End the proxy as a power cut would: SIGKILL."""
+        """Kill the proxy with SIGKILL, as a power failure would."""
         self.processes["proxy"].kill()
 
     def _start(self, program: str, *arguments: str, known_as: str | None = None) -> Any:
@@ -75,7 +75,7 @@ class Tunnel:
 
 
 def _new_certificate(lab: Lab) -> str:
-    """A file with a key and a certificate for this machine, which is its own authority."""
+    """Write a file with a key and a self-signed certificate for this machine. Return its path."""
     file = lab.file("certificate", ".pem")
     trustme.CA().issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(file)
     return str(file)

@@ -36,7 +36,7 @@ USABLE = """new MutationObserver((_, observer) => {
 
 
 def events(path: str, rate: int, seconds: float) -> dict[str, float]:
-    """How many events were told, and how many of them are in the file."""
+    """Return the numbers of emitted events and of events in the file."""
     loggers, told, begun = Events(), 0, time.perf_counter()
     loggers.install(FileLogger(Path(path)))
     while (elapsed := time.perf_counter() - begun) < seconds:
@@ -51,7 +51,7 @@ def events(path: str, rate: int, seconds: float) -> dict[str, float]:
 
 
 def page(sessions: int, loads: int) -> dict[str, list[float]]:
-    """Seconds from the navigation to the first page of sessions on the screen."""
+    """Return the seconds from navigation to the first page of sessions on the screen."""
     program = shutil.which("chromium")
     if program is None:
         return {"seconds": []}

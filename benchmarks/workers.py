@@ -1,4 +1,4 @@
-"""Workers: how a proxy of 1, 2 and 4 shares the work, and how evenly 1,000 agents come to be among them.
+"""Workers: how 1, 2 and 4 workers share the load, and how evenly 1,000 agents are distributed among them.
 
 Uploads at once between 4 pairs of agents, once warm; processor time is that of the proxy, its supervisor included, and
 of the agents. On a machine that has no cores to spare more workers are not faster: this shows what sharing costs. Then
@@ -44,7 +44,7 @@ def run(lab: Lab) -> list[Figure]:
 
 
 def _upload(lab: Lab, chain: Chain) -> tuple[float, float]:
-    """MB/s of all pairs together, and the processor time for a gigabyte."""
+    """Measure MB/s of all pairs together, and the processor time for a gigabyte."""
     with lab.apart() as running:
         loads = [
             running.begin("bulk", address, streams=1, seconds=lab.seconds, first=WARM_UP) for address in chain.addresses
@@ -68,7 +68,7 @@ def _chain(lab: Lab, count: int, service: int) -> Chain:
 
 
 def _evenness(lab: Lab) -> list[Figure]:
-    """By how much the worker that is furthest from its share is, at first, and after one was killed."""
+    """Measure the largest deviation of a worker from its share: at first, and after a worker was killed."""
     figures = []
     with lab.apart() as running:
         tunnel = Tunnel(running)
@@ -110,7 +110,7 @@ def _furthest(held: list[int]) -> float:
 
 
 def _held(admin: str) -> list[int]:
-    """How many agents each worker has."""
+    """Return the number of agents of each worker."""
     return [worker["gateways"] for worker in _workers(admin)]
 
 

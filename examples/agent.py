@@ -1,4 +1,4 @@
-"""An agent of one's own: `python examples/agent.py ws://127.0.0.1:8080 agent1 2222:agent2:127.0.0.1:22`."""
+"""Run an agent from Python: `python examples/agent.py ws://127.0.0.1:8080 agent1 2222:agent2:127.0.0.1:22`."""
 
 import sys
 

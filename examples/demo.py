@@ -1,8 +1,8 @@
-"""A file of 100 MB through Hubble, and through the death of its proxy: `make demo`, or run this file.
+"""Send a file of 100 MB through Hubble while the proxy is killed and restarted: `make demo`, or run this file.
 
-Three programs on this machine stand for three places. The proxy would be a public server. agent2 would be in the
-network where a service runs, here Python's own HTTP server. agent1 would be where you are: its rule listens on a port
-of yours, and what connects there comes out at the service. Everything started here ends with the demo.
+Three programs on this machine represent three places. The proxy represents a public server. agent2 represents the
+network of a service, here Python's HTTP server. agent1 represents your network: its rule listens on a local port, and
+connections to this port reach the service. All processes end with the demo.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZE = 100_000_000  # bytes
 KILL_AT = 0.4  # of the second download
 LIMIT = 55  # seconds for everything
-PATIENCE = 30  # seconds without a byte until a connection is given up
+PATIENCE = 30  # seconds without a byte after which a connection fails
 
 
 class DemoError(Exception):
-    """Something did not work; the text is one line on what."""
+    """A step of the demo failed. The text is one line."""
 
 
 class Program:
-    """One running program, its output in a log file. Ended in order when its `with` block ends."""
+    """A running program with its output in a log file. It is stopped when its `with` block ends."""
 
     def __init__(self, name: str, command: list[str], log: Path) -> None:
         self.name, self.log = name, log
@@ -53,10 +53,10 @@ class Program:
             self.process.kill()
             self.process.wait()
 
-    def wait_for(self, look: Callable[[], bool], what: str) -> None:
-        """Wait until `look` says yes, for 15 s at most."""
+    def wait_for(self, is_ready: Callable[[], bool], what: str) -> None:
+        """Wait for up to 15 s until `is_ready` returns True. Raises DemoError."""
         deadline = time.monotonic() + 15
-        while not look():
+        while not is_ready():
             if self.process.poll() is not None:
                 raise DemoError(f"{self.name} ended with status {self.process.returncode} before it was {what}")
             if time.monotonic() > deadline:
@@ -65,7 +65,7 @@ class Program:
 
 
 class Demo:
-    """What the demo has started, and where it keeps files."""
+    """The programs of the demo and its scratch directory."""
 
     def __init__(self, scratch: Path, programs: ExitStack) -> None:
         self.scratch, self.programs = scratch, programs
@@ -75,14 +75,14 @@ class Demo:
         return self.programs.enter_context(program)
 
     def start_service(self, directory: Path) -> int:
-        """An HTTP server of the files in `directory`; returns its port."""
+        """Start an HTTP server for the files in `directory`. Return its port."""
         command = ["-u", "-m", "http.server", "--bind", "127.0.0.1", "--protocol", "HTTP/1.1"]
         server = self.start("http.server", *command, "--directory", str(directory), "0")
         server.wait_for(lambda: "Serving HTTP" in server.log.read_text(), "listening")
         return int(server.log.read_text().split(" port ")[1].split()[0])
 
     def start_proxy(self, listen: str = "127.0.0.1:0") -> tuple[Program, str]:
-        """The proxy, and the address it listens on. Without an authorizer it would warn that it grants everything."""
+        """Start the proxy. Return it and its address. `-authgrant` avoids the warning that no policy is set."""
         ports = self.scratch / "proxy.json"
         ports.unlink(missing_ok=True)
         command = ["-authgrant", "-listen", listen, "--ports-file", str(ports)]
@@ -91,7 +91,7 @@ class Demo:
         return proxy, json.loads(ports.read_text())["listen"]
 
     def start_agent(self, name: str, proxy: str, *rules: str) -> list[int]:
-        """An agent that dials the proxy; returns the ports that its rules listen on."""
+        """Start an agent. Return the ports on which its rules listen."""
         ports = self.scratch / f"{name}.json"
         command = ["-url", f"ws://{proxy}", "-name", name, "--ports-file", str(ports), *rules]
         agent = self.start(name, str(ROOT / "bin/hubble-agent"), *command)
@@ -100,7 +100,7 @@ class Demo:
 
 
 def make_file(path: Path) -> str:
-    """Write SIZE random bytes; returns their SHA-256."""
+    """Write SIZE random bytes. Return their SHA-256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for _ in range(SIZE // 1_000_000):
@@ -111,9 +111,9 @@ def make_file(path: Path) -> str:
 
 
 def download(port: int, expected: str, watch: Callable[[float], None]) -> tuple[float, float]:
-    """Fetch the file and compare its checksum; `watch` is told the share that has arrived.
+    """Download the file and compare its checksum. Calls `watch` with the fraction that has arrived.
 
-    Returns the seconds it took, and the longest time without a byte.
+    Return the duration and the longest time without a byte, both in seconds.
     """
     started = latest = time.monotonic()
     pause = 0.0
@@ -134,14 +134,14 @@ def download(port: int, expected: str, watch: Callable[[float], None]) -> tuple[
 
 
 def show_progress(done: int, seconds: float) -> None:
-    """A bar on one line where there is somebody to watch it."""
+    """Show a progress bar if the output is a terminal."""
     if sys.stdout.isatty():
         bar, end = "#" * (40 * done // SIZE), "\n" if done == SIZE else ""
         print(f"\r   [{bar:<40}] {100 * done // SIZE:3} %  {done / seconds / 1e6:4.0f} MB/s", end=end, flush=True)
 
 
 def latency(port: int, requests: int = 200) -> float:
-    """The median of the seconds that a small HTTP request and its answer take."""
+    """Return the median duration of a small HTTP request, in seconds."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     durations = []
     for _ in range(requests):
@@ -154,7 +154,7 @@ def latency(port: int, requests: int = 200) -> float:
 
 
 def run(demo: Demo) -> None:
-    """The demo itself, step by step."""
+    """Run the steps of the demo."""
     files = demo.scratch / "files"
     files.mkdir()
     checksum = make_file(files / "file")
@@ -169,12 +169,12 @@ def run(demo: Demo) -> None:
 
     print(f"1. {SIZE // 1_000_000} MB from the server through agent2, proxy and agent1")
     seconds, _ = download(port, checksum, lambda share: None)
-    print(f"   {SIZE / seconds / 1e6:.0f} MB/s; SHA-256 {checksum[:16]}... is right\n")
+    print(f"   {SIZE / seconds / 1e6:.0f} MB/s; the SHA-256 {checksum[:16]}... is correct\n")
 
-    print("2. a small request and its answer, 200 times")
+    print("2. 200 small HTTP requests")
     print(f"   {latency(port) * 1e3:.2f} ms (median)\n")
 
-    print(f"3. the same file again; at {KILL_AT:.0%} the proxy and its workers get SIGKILL, and it is started again")
+    print(f"3. the same file again; at {KILL_AT:.0%} the proxy and its workers are killed (SIGKILL) and restarted")
 
     def kill_and_restart(share: float) -> None:
         if share >= KILL_AT and proxy.process.poll() is None:
@@ -183,16 +183,14 @@ def run(demo: Demo) -> None:
             demo.start_proxy(address)
 
     seconds, pause = download(port, checksum, kill_and_restart)
-    print(f"   one connection, {seconds:.1f} s, of which it stood still for {pause:.1f} s; its SHA-256 is right\n")
+    print(f"   one connection, {seconds:.1f} s with a pause of {pause:.1f} s; the SHA-256 is correct\n")
 
-    print(
-        "Shown: a port of one network led to a service in another, with no port opened there; the file arrived whole;"
-    )
-    print("and a connection outlived the proxy that carried it, without its two ends noticing more than a pause.")
+    print("A local port led to a service in another network, which opened no port. The file arrived undamaged.")
+    print("A connection survived the death of its proxy: its two ends noticed only a pause.")
 
 
 def main() -> int:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the blocks below end what was started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, so that the blocks below stop all programs
     signal.signal(signal.SIGALRM, out_of_time)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory(prefix="hubble-demo-") as scratch, ExitStack() as programs:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A proxy of one's own, with a logger that looks at each event's type.
+"""Run a proxy from Python with a logger that matches each event's type.
 
     python examples/event_logger.py 127.0.0.1:8080
 
@@ -25,27 +25,27 @@ from hubble.policy import ConnectionRequest, FunctionPolicy  # noqa: E402
 
 
 class PrintingLogger:
-    """Prints the events that it cares for."""
+    """Prints some kinds of events."""
 
     def log(self, event: Event) -> None:
         match event:
             case GatewayRegistration():
-                print(f"{event.gateway} is here, from {event.address}", flush=True)
+                print(f"{event.gateway} registered from {event.address}", flush=True)
             case GatewayUnregistration():
-                print(f"{event.gateway} is gone after {event.duration:.0f} s: {event.reason}", flush=True)
+                print(f"{event.gateway} unregistered after {event.duration:.0f} s: {event.reason}", flush=True)
             case OpenSession(success=True):
-                print(f"{event.source} reaches {event.host}:{event.port} near {event.gateway}", flush=True)
+                print(f"{event.source} connected to {event.host}:{event.port} through {event.gateway}", flush=True)
             case OpenSession():
-                print(f"{event.source} does not reach {event.host}:{event.port}: {event.error}", flush=True)
+                print(f"{event.source} failed to connect to {event.host}:{event.port}: {event.error}", flush=True)
             case CloseSession():
                 total = event.bytes_to_exit + event.bytes_to_entry
-                print(f"session {event.session} is over ({event.reason}) after {total} bytes", flush=True)
+                print(f"session {event.session} ended ({event.reason}) after {total} bytes", flush=True)
             case AuthorizationDenied():
                 print(f"{event.source} was denied: {event.reason}", flush=True)
 
 
 def decide(request: ConnectionRequest) -> bool:
-    """Let everybody reach SSH, and nothing else."""
+    """Allow SSH and nothing else."""
     return request.port == 22
 
 

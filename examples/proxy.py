@@ -1,4 +1,4 @@
-"""A proxy of one's own: `python examples/proxy.py 127.0.0.1:8080`. It grants everything; see docs/policy.md."""
+"""Run a proxy from Python: `python examples/proxy.py 127.0.0.1:8080`. It grants every session; see docs/policy.md."""
 
 import sys
 

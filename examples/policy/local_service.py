@@ -1,12 +1,12 @@
-"""What scripts cannot do for themselves, kept by a service on the proxy's machine: one-time keys, and a JSON file.
+"""A service beside the proxy for tasks that Lua scripts cannot do: one-time keys, and a JSON file.
 
     python local_service.py --keys keys.sqlite3 --add-key KEY    (or - to read the key from standard input)
     python local_service.py --keys keys.sqlite3 --allow-list allow-list.json
 
-It listens on loopback only, on port 8090 unless told otherwise, and prints where.
+It listens on loopback only, by default on port 8090, and prints its address.
 
-    POST /keys/use  key=KEY&session=ID   200: KEY was good for this session; 403: unknown, or used for another
-    GET /allow-list.json                 the file as it is now
+    POST /keys/use  key=KEY&session=ID   200: KEY is valid for this session; 403: it is unknown or was used
+    GET /allow-list.json                 the current file
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 TABLE = "CREATE TABLE IF NOT EXISTS keys (digest TEXT PRIMARY KEY, session TEXT)"
-# One statement, so that of two sessions that show the same key at once only one gets it.
+# One statement, so that only one of two concurrent sessions with the same key succeeds.
 USE = "UPDATE keys SET session = :session WHERE digest = :digest AND (session IS NULL OR session = :session)"
 
 
 def digest(key: str) -> str:
-    """Good keys are long and random (`openssl rand -base64 24`), so that a plain hash does not tell them."""
+    """Return the digest of a key. A plain hash is safe for long random keys (`openssl rand -base64 24`)."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 class OneTimeKeys:
-    """The keys of an SQLite file; each is good for one session."""
+    """Keys in an SQLite file. Each is valid for one session."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -53,7 +53,7 @@ class OneTimeKeys:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # header and body in one segment, or the second waits for an acknowledgement
+    wbufsize = -1  # send header and body in one segment; otherwise the body waits for an acknowledgment
     keys: OneTimeKeys
     allow_list: Path | None
 
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Requests are not logged."""
+        """Do not log requests."""
 
 
 def main() -> None:

@@ -33,12 +33,12 @@ def test_it_prints_what_happens(tmp_path: Path) -> None:
     agent = Agent(f"ws://127.0.0.1:{port}", "here", [f"0:here:127.0.0.1:{echo.server_port}"], options=options)
     try:
         (_, address, local), *_ = agent.start()
-        log.wait_for("here is here, from 127.0.0.1", within=15)
+        log.wait_for("here registered from 127.0.0.1", within=15)
         with socket.create_connection((address, local), timeout=5):
             log.wait_for("here was denied: Unauthorized", within=5)
-            log.wait_for(f"here does not reach 127.0.0.1:{echo.server_port}: Unauthorized", within=5)
+            log.wait_for(f"here failed to connect to 127.0.0.1:{echo.server_port}: Unauthorized", within=5)
         agent.stop()
-        log.wait_for("here is gone after", within=5)
+        log.wait_for("here unregistered after", within=5)
     finally:
         agent.stop()
         process.kill()
