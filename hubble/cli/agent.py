@@ -29,7 +29,7 @@ from hubble.options.agent import AGENT
 from hubble.transport import resolver
 from hubble.transport.dial.dial import check_usage, parse_url
 from hubble.transport.endpoint import endpoint
-from hubble.transport.link import Keepalive
+from hubble.transport.link import Keepalive, queued_in_process
 from hubble.transport.listen import open_listener
 
 PROGRAM = "hubble-agent"
@@ -66,6 +66,7 @@ def _serve(options: Namespace) -> None:
         if not getattr(options, name):
             raise UsageError(f"{what} is missing; give -{name}")
     agent_options = _agent_options(options)
+    queued_in_process.most = options.max_queued
     for url in options.url:
         check_usage(parse_url(url), agent_options.dial)
     access = AccessList(options.allow or (), options.deny or ())

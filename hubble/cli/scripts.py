@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from hubble.base.descriptors import ensure_standard_descriptors
+from hubble.base.descriptors import ensure_standard_descriptors, raise_descriptor_limit
 
 
 def proxy() -> int:
@@ -24,6 +24,7 @@ def proxy() -> int:
 def agent() -> int:
     """Run hubble-agent."""
     ensure_standard_descriptors()
+    raise_descriptor_limit()
     from gevent import monkey
 
     monkey.patch_all()

@@ -104,6 +104,7 @@ CREDIT = Group(
         ),
         Option("waiting-sessions", "Sessions that may wait for a lost path.", COUNT, default=10_000, unit="sessions"),
         Option("waiting-bytes", "Bytes that these sessions may keep.", SIZE, default=256 << 20),
+        Option("max-queued", "Memory for messages that wait to be sent.", SIZE, default=512 << 20),
     ),
 )  # fmt: skip
 

@@ -69,6 +69,7 @@ LIMITS = Group(
         Option("max-rate", "New sessions of one gateway.", COUNT, default=500, unit="a second"),
         Option("max-registrations", "Registrations from one address.", COUNT, default=120, unit="a minute"),
         Option("max-strangers", "Links that have not registered yet, in all.", COUNT, default=5_000, unit="links"),
+        Option("max-queued", "Memory of one worker for messages that wait to be sent.", SIZE, default=512 << 20),
     ),
 )
 

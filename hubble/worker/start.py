@@ -13,9 +13,10 @@ def main() -> int:
     """Patch the standard library, then run the worker; return the exit status."""
     if ROOT not in sys.path:  # a checkout that is not installed
         sys.path.insert(0, ROOT)
-    from hubble.base.descriptors import ensure_standard_descriptors
+    from hubble.base.descriptors import ensure_standard_descriptors, raise_descriptor_limit
 
     ensure_standard_descriptors()
+    raise_descriptor_limit()
     from gevent import monkey
 
     monkey.patch_all()

@@ -38,6 +38,7 @@ from hubble.supervisor.channel import (
 )
 from hubble.supervisor.load import Load, LoadTable
 from hubble.transport import resolver
+from hubble.transport.link import queued_in_process
 from hubble.worker.cluster_options import cluster
 from hubble.worker.policy_options import policy
 from hubble.worker.proxy_options import proxy_options
@@ -110,6 +111,7 @@ class _Worker:
     def __init__(self, options: Namespace, channel: Channel, start: Start) -> None:
         self._channel = channel
         self._drain = options.drain
+        queued_in_process.most = options.max_queued
         self._proxy = proxy = Proxy(
             options.listen,
             policy(options, Path(start.runtime_dir)),

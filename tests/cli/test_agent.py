@@ -12,6 +12,7 @@ from hubble.agent.agent import Agent
 from hubble.agent.options import AgentOptions
 from hubble.cli import agent
 from hubble.protocol.messages import Initiator
+from hubble.transport.link import queued_in_process
 from tests.cli.programs import complaint, run, serving
 from tests.support.fakeproxy import FakeProxy
 from tests.support.sockets import connect
@@ -168,3 +169,9 @@ def test_each_option_gets_where_it_belongs(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_the_defaults_are_the_librarys() -> None:
     options = agent._agent_options(agent.parser().parse_args([]))
     assert options == AgentOptions()
+
+
+def test_the_cap_of_queued_bytes_is_that_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queued_in_process, "most", queued_in_process.most)
+    assert agent.main(["-url", "gopher://host", "-name", "agent", "--max-queued", "3M"]) == 2
+    assert queued_in_process.most == 3 << 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from hubble.directory.sqlite import SQLiteDirectory
 from hubble.protocol.messages import RESUMABLE, Ack, Handshake, Refusal
 from tests.hostile.drivers import idle
 from tests.hostile.drivers.raw import RawLink
-from tests.support.processes import ProxyProcess
+from tests.support.processes import Process, ProxyProcess
 from tests.support.stage import Stage
 from tests.support.waiting import poll
 
@@ -27,16 +26,20 @@ CONNECTIONS = 100
 def stage(tmp_path: Path) -> Iterator[Stage]:
     """With a proxy of few descriptors."""
     stage = Stage(tmp_path)
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (LIMIT, before[1]))
-        stage.proxy()
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        proxy = ProxyProcess(tmp_path, "-authgrant", "--workers", "1", "--runtime-dir", str(tmp_path / "run-0"))
+        start_limited(stage, proxy)
         yield stage
         assert not stage.end()
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
         stage.kill()
+
+
+def start_limited(stage: Stage, process: Process) -> None:
+    """Start the program with a soft and hard limit of LIMIT descriptors."""
+    process.argv = ["sh", "-c", f'ulimit -n {LIMIT}; exec "$@"', "sh", *process.argv]
+    stage.processes.append(process)
+    process.start()
 
 
 def test_connections_beyond_the_limit_cost_nobody_a_name(stage: Stage, tmp_path: Path) -> None:
