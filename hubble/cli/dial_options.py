@@ -37,5 +37,5 @@ def _headers(text: str) -> list[tuple[str, str]]:
 def _header(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
     if not colon:
-        raise UsageError("a --header has no colon; write 'Name: value'")  # it may be a secret, so it is not shown
+        raise UsageError("a --header has no colon; write 'Name: value'")  # not shown, because it may be a secret
     return name.strip(), value.strip()

@@ -107,7 +107,7 @@ def wrap(sock: Socket, server_name: str, context: ssl.SSLContext) -> Socket:
 
 def public_key_digest(certificate: bytes) -> bytes:
     """Return the SHA-256 of a DER certificate's SubjectPublicKeyInfo, as in pins (RFC 7469, section 2.4)."""
-    # This avoids the package `cryptography`. OpenSSL has parsed the certificate, so it is well-formed.
+    # This avoids the package `cryptography`. OpenSSL has already validated the form.
     fields = list(_elements(next(_elements(certificate))))
     has_version = fields[0][0] == 0xA0  # RFC 5280, section 4.1: version, serial, ..., subject, public key
     return hashlib.sha256(fields[6 if has_version else 5]).digest()

@@ -1,7 +1,7 @@
-"""TLS over any socket, its records apart from the reading and writing of them.
+"""TLS over any socket, with OpenSSL reading and writing buffers in memory.
 
-OpenSSL on a descriptor writes each record by itself, of 16 KiB at most, and reads each in two steps. Through buffers in
-memory many records move at a time (benchmarks/tls.py), and TLS runs through TLS as well.
+OpenSSL on a descriptor makes one system call to write each record of at most 16 KiB, and two to read one. With buffers
+in memory, one call moves many records (benchmarks/tls.py), and TLS can run through TLS.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from gevent.lock import BoundedSemaphore
 from hubble.transport.addresses import Socket
 
 AT_A_TIME = 144 * 1024
-"""Bytes encrypted at a time, a link's batch with its headers. OpenSSL keeps the memory that the most at a time took."""
+"""Bytes encrypted at a time: a link's batch with its headers. OpenSSL keeps the memory of the largest call."""
 RECORDS_AT_A_TIME = 128
-"""Records decrypted at a time. Each takes some microseconds, however little it holds; full ones fill any buffer."""
+"""Records decrypted at a time. Each takes some microseconds, even a tiny one; full records fill any buffer."""
 MOST_ANSWERS = 64 * 1024
-"""Bytes that may wait for a side that asks for them and does not read them."""
+"""Bytes of answers that may wait for a peer that does not read them."""
 
 
 class Records:
-    """One side of TLS without a connection: what came goes in by `feed`, what is to be sent comes out by `output`.
+    """One side of TLS without a connection: received bytes go in by `feed`, bytes to send come out by `output`.
 
-    `side` is what `ssl.SSLContext.wrap_bio` takes. What is encrypted is to be sent in the order in which it comes out;
-    reading may add to it as well: an answer to a key update, or an alert.
+    `side` is passed to `ssl.SSLContext.wrap_bio`. The output must be sent in order. Reading may also produce output: an
+    answer to a key update, or an alert.
     """
 
     def __init__(self, context: ssl.SSLContext, **side: Any) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.object = context.wrap_bio(self._incoming, self._outgoing, **side)
         self.is_hungry = True
-        """Whether nothing can be read before more has come."""
+        """Whether nothing can be decrypted before more bytes arrive."""
         self.ended = False
-        """Whether the other side will send nothing more, and all it sent has been read."""
+        """Whether the stream has ended and all of it has been read."""
         self._failure: ssl.SSLError | None = None
 
     def shake_hands(self) -> bool:
-        """Go on with the handshake: whether it is done, or more has to come. Raises SSLError."""
+        """Continue the handshake. Return True once it is done, False if more bytes must arrive. Raises SSLError."""
         try:
             self.object.do_handshake()
         except ssl.SSLWantReadError:
@@ -49,31 +49,30 @@ class Records:
         return True
 
     def feed(self, data: bytes | memoryview) -> None:
-        """What has come, b"" for the end of the stream; once `is_hungry`."""
+        """Add received bytes, b"" for the end of the stream. Call it only while `is_hungry`."""
         if data:
             self._incoming.write(data)
             self.is_hungry = False
         else:
-            # Links say good-bye themselves, so an end without TLS's own good-bye is an end like any other.
+            # Links close with a frame of their own, so an end of stream without TLS's close_notify is accepted.
             self._incoming.write_eof()
             self.ended = True
 
     def read_into(self, buffer: memoryview) -> int:
-        """Decrypt what there is and fits, at most RECORDS_AT_A_TIME; 0 if the stream has `ended` or more has to come.
+        """Decrypt up to RECORDS_AT_A_TIME records into `buffer`. Return the number of bytes.
 
-        Raises OSError.
-
-        Before the next call the caller sends what there is to send, as far as that is possible without waiting.
+        Return 0 if the stream has `ended` or more bytes must arrive. Raises OSError. Before the next call, the caller
+        sends pending output as far as possible without waiting.
         """
         if self._outgoing.pending > MOST_ANSWERS:
-            raise OSError("the other side asks for key updates and does not read the answers")
+            raise OSError("the peer requests key updates but does not read the answers")
         count = 0 if self.ended or self._failure else self._decrypt(buffer)
         if self._failure and not count:
             raise self._failure
         return count
 
     def _decrypt(self, buffer: memoryview) -> int:
-        read: Callable[[int, memoryview], int] = self.object.read  # type: ignore[assignment]  # known for bytes only
+        read: Callable[[int, memoryview], int] = self.object.read  # type: ignore[assignment]  # typed for bytes only
         size, total = len(buffer), 0
         try:
             for _ in range(RECORDS_AT_A_TIME):
@@ -84,35 +83,35 @@ class Records:
                     self.ended = True
                     break
                 total += count
-                if total < size and not self._incoming.pending:  # asking OpenSSL would cost an exception
+                if total < size and not self._incoming.pending:  # calling OpenSSL would cost an exception
                     self.is_hungry = True
                     break
         except ssl.SSLWantReadError:
             self.is_hungry = True
-        except ssl.SSLError as error:  # once what came before it has been read
+        except ssl.SSLError as error:  # raised once the bytes before it have been read
             self._failure = error
         return total
 
     def write(self, data: memoryview) -> None:
-        """Encrypt all of it. Raises SSLError."""
+        """Encrypt all of `data`. Raises SSLError."""
         write, at = self.object.write, 0
         while at < len(data):
             at += write(data[at:])
 
     @property
     def has_output(self) -> bool:
-        """Whether there is something to send."""
+        """Whether encrypted bytes are waiting to be sent."""
         return self._outgoing.pending > 0
 
     def output(self) -> bytes:
-        """What is to be sent."""
+        """Return the encrypted bytes to send."""
         return self._outgoing.read()
 
 
 class TLSSocket:
-    """What a socket is to those who dial, and to an HTTP server, over the socket `below`, which it owns.
+    """A TLS socket for dialers and HTTP servers over the socket `below`, which it owns.
 
-    One greenlet may read and one may write at a time. Raises OSError as sockets do; `ssl.SSLError` is one.
+    One greenlet may read and one may write at a time. Raises OSError as sockets do; `ssl.SSLError` is a subclass.
     """
 
     def __init__(self, below: Socket, context: ssl.SSLContext, **side: Any) -> None:
@@ -120,8 +119,8 @@ class TLSSocket:
         self.records = Records(context, **side)
         self.family = below.family
         self._sending = BoundedSemaphore(1)
-        # What can be said of the connection, and done to it, is the same without TLS. Not so `shutdown` of an
-        # ssl.SSLSocket, which takes TLS away from a reader.
+        # Methods of the connection are those of the socket below. This includes `shutdown`: that of an ssl.SSLSocket
+        # would remove TLS while a reader needs it.
         self.close = below.close
         self.fileno = below.fileno
         self.getpeername = below.getpeername
@@ -142,11 +141,11 @@ class TLSSocket:
 
     @property
     def _sock(self) -> Any:
-        """gevent's pywsgi reads what is left of a request from here before it closes, lest that be a reset."""
+        """The socket from which gevent's pywsgi reads the rest of a request before closing, to avoid a reset."""
         return getattr(self.below, "_sock", None)
 
     def do_handshake(self) -> None:
-        """Wait until TLS is agreed upon. Raises OSError, having told the other side if it was to blame."""
+        """Complete the handshake. Raises OSError, after sending an alert if the peer is at fault."""
         try:
             while not self.records.shake_hands():
                 self._flush()
@@ -158,12 +157,12 @@ class TLSSocket:
         self._flush()
 
     def recv(self, most: int) -> bytes:
-        """Wait for bytes, and read at most `most`; b"" at the end of the stream."""
+        """Wait for bytes and return at most `most`, or b"" at the end of the stream."""
         buffer = bytearray(most)
         return bytes(buffer[: self.recv_into(memoryview(buffer))])
 
     def recv_into(self, buffer: memoryview) -> int:
-        """The same into a buffer: how many, 0 at the end of the stream."""
+        """Wait for bytes and read them into `buffer`. Return their number, 0 at the end of the stream."""
         records, count = self.records, 0
         while not count and not records.ended:
             if records.is_hungry:
@@ -175,7 +174,7 @@ class TLSSocket:
         return count
 
     def sendall(self, data: bytes | memoryview) -> None:
-        """Write all, waiting as long as it takes."""
+        """Write all of `data`, however long that takes."""
         rest = memoryview(data)
         with self._sending:
             while rest:
@@ -184,7 +183,7 @@ class TLSSocket:
                 self._flush()
 
     def makefile(self, mode: str, _buffering: int = -1) -> io.BufferedReader:
-        """A file to read the socket by; closing it leaves the socket open."""
+        """Return a file that reads from the socket. Closing it leaves the socket open."""
         assert mode == "rb"
         return io.BufferedReader(_Reading(self))
 
@@ -193,10 +192,10 @@ class TLSSocket:
             self.below.sendall(self.records.output())
 
     def _flush_unless_sending(self) -> None:
-        """For the reader. Behind what is being written its output is in good time, and must not get in between."""
+        """Send the reader's output unless a writer is active, which sends it after its own data, in order."""
         if self.records.has_output and self._sending.acquire(blocking=False):
             try:
-                with suppress(OSError):  # the writer's to find out; there may be bytes to read still
+                with suppress(OSError):  # the writer will find out; there may still be bytes to read
                     self._flush()
             finally:
                 self._sending.release()

@@ -47,7 +47,7 @@ def test_connections_beyond_the_limit_cost_nobody_a_name(stage: Stage, tmp_path:
     assert isinstance(proxy, ProxyProcess)
     holder = stage.agent(proxy.url, "name")
     attack = gevent.spawn(idle.connections, port=proxy.port, seconds=LEASE + 3, count=CONNECTIONS)
-    proxy.log.wait_for(r"refused \d+ connections: of 48 file descriptors too few are left")
+    proxy.log.wait_for(r"refused \d+ connections: too few of 48 file descriptors are left")
     directory = SQLiteDirectory(tmp_path / "run-0" / "directory.sqlite")
     counts = attack.get(timeout=LEASE + 20)
     assert counts["HTTP/1.1 503 Service Unavailable"] > CONNECTIONS / 2

@@ -51,7 +51,7 @@ def test_two_pings_fit_into_the_silence() -> None:
         (["--tls-client", "required"], "--tls-client needs --tls-cert"),
         (["--tls-cert", "x", "--tls-client", "optional"], "--tls-client needs --tls-client-ca"),
         (["--tls-cert", "nowhere.pem"], "the certificate 'nowhere.pem' cannot be used: No such file"),
-        (["--trusted-proxy", "nginx"], "'nginx' is no address and no network"),
+        (["--trusted-proxy", "nginx"], "'nginx' is not an address or a network"),
         (["--proxy-protocol"], "--proxy-protocol needs --trusted-proxy"),
         (["--path", "hubble"], "invalid --path 'hubble': write for example /hubble"),
         (["--path", "/a?b"], "write for example /hubble"),

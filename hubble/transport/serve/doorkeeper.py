@@ -1,7 +1,7 @@
-"""Accepting while descriptors last: the last ones are the proxy's own, and whoever comes then gets an answer.
+"""Refuse connections when descriptors run out. The last descriptors are reserved for the proxy itself.
 
-Without them a process could not write its state, reach the other workers or read its policy while strangers hold
-connections open. A descriptor's number is the lowest that is free, so that it says how many are left.
+Without a reserve, a process could not write its state, reach the other workers or read its policy while strangers hold
+connections open. The kernel assigns the lowest free number, so a descriptor's number shows how many are left.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ LOG_INTERVAL = 10.0
 
 
 def kept_back(limit: int) -> int:
-    """Return how many of `limit` descriptors no connection gets: a sixth, and at most MOST_KEPT_BACK."""
+    """Return how many of `limit` descriptors are reserved: a sixth, and at most MOST_KEPT_BACK."""
     return min(MOST_KEPT_BACK, limit // 6)
 
 
 class Doorkeeper:
-    """Decides on each accepted connection, and refuses what is too much: in plain HTTP if `answers`, else by a close.
+    """Refuses connections that need a reserved descriptor: by a plain HTTP answer if `answers`, else by a close.
 
-    One descriptor is held in reserve. Where none is left at all, it is given up for the refusal.
+    One descriptor is kept open as a spare. When no other is left, it is closed to make the refusal possible.
     """
 
     def __init__(self, answers: bool, limit: int | None = None) -> None:
@@ -49,14 +49,14 @@ class Doorkeeper:
         self._refill()
 
     def has_room(self, sock: Socket) -> bool:
-        """Return whether the connection may stay; otherwise it is refused and closed by now."""
+        """Return whether the connection may stay. If not, it has been refused and closed."""
         if sock.fileno() < self._first_kept_back:
             return True
         self._refuse(sock)
         return False
 
     def refuse_one(self, listener: Socket) -> None:
-        """Refuse the next connection of a listener where `accept` has failed for lack of descriptors.
+        """Refuse the next connection of a listener whose `accept` failed for lack of descriptors.
 
         Raises OSError if that fails as well.
         """
@@ -75,7 +75,7 @@ class Doorkeeper:
             self._refill()
 
     def close(self) -> None:
-        """Give the reserve back."""
+        """Close the spare descriptor."""
         if self._reserve >= 0:
             os.close(self._reserve)
             self._reserve = -1
@@ -85,7 +85,7 @@ class Doorkeeper:
             sock.setblocking(False)
             if self._answers:
                 sock.send(REFUSAL)
-                sock.recv(65536)  # a close with a request unread would take the answer back
+                sock.recv(65536)  # closing with an unread request would reset the answer
         self._count()
 
     def _count(self) -> None:
@@ -93,7 +93,7 @@ class Doorkeeper:
         now = time.monotonic()
         if now - self._logged_at >= LOG_INTERVAL:
             log.error(
-                "refused %d connections: of %d file descriptors too few are left; raise the limit (ulimit -n, "
+                "refused %d connections: too few of %d file descriptors are left; raise the limit (ulimit -n, "
                 "LimitNOFILE=)", self._refused, self._limit,
             )  # fmt: skip
             self._logged_at, self._refused = now, 0

@@ -1,4 +1,4 @@
-"""Front servers: which are believed, and what they say about whom they speak for."""
+"""Front servers: the trusted ones, and the client addresses that they report."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _NODE = re.compile(r"(?P<v4>[^:\[\]]+)(?::\d{1,5})?|\[(?P<v6>[^\]]+)\](?::\d{1,5
 
 
 class Misleading(ProtocolError):
-    """What a trusted front server says about its client cannot be believed: no answer is better than a wrong one."""
+    """The headers of a trusted front server about its client are ambiguous or invalid, so the request is refused."""
 
 
 @dataclass(frozen=True)
 class FrontServers:
-    """The networks whose word on the address of a client counts.
+    """The networks of front servers that are trusted to report a client's address.
 
-    `proxy_protocol`: each connection from there begins with a header of the PROXY protocol, and none from elsewhere
-    does. Raises UsageError if that is asked of no network.
+    `proxy_protocol`: connections from these networks begin with a PROXY protocol header, and no other connections do.
+    Raises UsageError for `proxy_protocol` without networks.
     """
 
     networks: tuple[Network, ...] = ()
@@ -35,10 +35,10 @@ class FrontServers:
 
     def __post_init__(self) -> None:
         if self.proxy_protocol and not self.networks:
-            raise UsageError("--proxy-protocol needs --trusted-proxy: the networks whose PROXY headers are believed")
+            raise UsageError("--proxy-protocol needs --trusted-proxy: the networks whose PROXY headers are trusted")
 
     def trusts(self, address: str) -> bool:
-        """Whether what comes from `address` may speak for others."""
+        """Return whether `address` is trusted to report clients' addresses."""
         if not self.networks:
             return False
         try:
@@ -48,10 +48,10 @@ class FrontServers:
         return any(ip in network for network in self.networks)
 
     def client_address(self, peer: str, environ: Mapping[str, str]) -> str:
-        """The address that a request comes from: the nearest which is no trusted front server's.
+        """Return the client's address: the nearest address that is not a trusted front server.
 
-        `peer` is the connection's other end, `environ` a WSGI environment. Raises Misleading, also where
-        X-Forwarded-For and Forwarded differ: one of them was then set by the client.
+        `peer` is the address of the connection, `environ` a WSGI environment. Raises Misleading, also if
+        X-Forwarded-For and Forwarded differ, because then the client has set one of them.
         """
         if not self.trusts(peer):
             return peer
@@ -76,7 +76,7 @@ class FrontServers:
 
 
 def plain_address(address: str) -> str:
-    """An address as the rules of a policy write it: an IPv4 address seen through an IPv6 socket as IPv4."""
+    """Return an address as policy rules write it: an IPv4 address from an IPv6 socket as IPv4."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -85,7 +85,7 @@ def plain_address(address: str) -> str:
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
-    """The networks, or single addresses, that `texts` mean. Raises UsageError."""
+    """Parse networks or single addresses. Raises UsageError."""
     return tuple(_network(text) for text in texts)
 
 
@@ -94,7 +94,7 @@ def _network(text: str) -> Network:
         return ipaddress.ip_network(text.strip("[]"))
     except ValueError as error:
         raise UsageError(
-            f"the trusted proxy {text!r} is no address and no network such as 10.0.0.0/8: {error}"
+            f"the trusted proxy {text!r} is not an address or a network such as 10.0.0.0/8: {error}"
         ) from None
 
 
@@ -103,7 +103,7 @@ def _x_forwarded_for(value: str) -> list[str]:
 
 
 def _forwarded(value: str) -> list[str]:
-    """Of each element of a Forwarded header, in order, whom it is `for`."""
+    """Return the `for` parameter of each element of a Forwarded header, in order."""
     nodes: list[str] = []
     element: dict[str, str] = {}
     position = 0
@@ -113,7 +113,7 @@ def _forwarded(value: str) -> list[str]:
             raise Misleading("the Forwarded header is malformed (RFC 7239)")
         name = match["name"].lower()
         if name in element:
-            raise Misleading(f"the Forwarded header says {name} twice of one client (RFC 7239)")
+            raise Misleading(f"the Forwarded header has {name} twice for one client (RFC 7239)")
         element[name] = _unquoted(match["value"])
         position = match.end()
         if match["end"] != ";":
@@ -128,11 +128,11 @@ def _unquoted(value: str) -> str:
 
 
 def _node_address(node: str) -> str:
-    """The address in a node (RFC 7239, section 6), with or without a port and brackets."""
+    """Return the address in a node (RFC 7239, section 6), with or without a port and brackets."""
     match = _NODE.fullmatch(node)
     text = match[match.lastgroup] if match is not None and match.lastgroup else ""
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        raise Misleading(f"the front server does not say who its client is: {node[:50]!r} is no address") from None
+        raise Misleading(f"the front server does not name its client: {node[:50]!r} is not an address") from None
     return plain_address(text)

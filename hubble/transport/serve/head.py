@@ -1,7 +1,7 @@
-"""The head of an HTTP/1 request, read strictly: what two programs could understand differently is refused in words.
+"""A strict parser for the head of an HTTP/1 request. An ambiguous head is refused with a reason.
 
-Behind a front server, a request that the two read differently is a way to smuggle in another one (RFC 9112,
-section 11.2). So nothing is mended here: a head is what RFC 9112 says, or it is refused.
+If a front server and Hubble parsed a request differently, an attacker could smuggle in another one (RFC 9112, section
+11.2). So no error is corrected: a head that violates RFC 9112 is refused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ ONCE = (b"content-length", b"transfer-encoding", b"host")
 
 
 class BadRequest(ValueError):
-    """A head that is refused with `status`; the text says why."""
+    """A head is refused with `status`. The text is the reason."""
 
     def __init__(self, text: str, status: str = "400 Bad Request") -> None:
         super().__init__(text)
         self.status = status
 
     def response(self) -> bytes:
-        """Return the whole answer."""
+        """Return the whole HTTP response."""
         body = f"{self}\n".encode()
         head = f"HTTP/1.1 {self.status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n"
         return head.encode() + b"Connection: close\r\n\r\n" + body
@@ -39,11 +39,11 @@ class Lines(Protocol):
     """A buffered binary file."""
 
     def readline(self, size: int, /) -> bytes:
-        """Return the next line, with its end; at most `size` bytes."""
+        """Return the next line with its line break, at most `size` bytes."""
 
 
 def check_request_line(line: str) -> None:
-    """Raise BadRequest for a request line, with its end, that is not METHOD TARGET HTTP/1.0 or 1.1."""
+    """Raise BadRequest unless `line`, with its line break, is METHOD TARGET HTTP/1.0 or 1.1."""
     raw = line.encode("latin-1")
     if not raw.endswith(b"\r\n"):
         raise BadRequest("the request line does not end with CR LF")
@@ -56,9 +56,9 @@ def check_request_line(line: str) -> None:
 
 
 def read_headers(file: Lines, version: str) -> bytes:
-    """Read header lines up to the empty line, and return them with it. Raises BadRequest.
+    """Read and return the header lines up to and with the empty line. Raises BadRequest.
 
-    version: of the request, "HTTP/1.0" or "HTTP/1.1".
+    version: the request's version, "HTTP/1.0" or "HTTP/1.1".
     """
     lines: list[bytes] = []
     size = 0
@@ -85,23 +85,23 @@ def _field(line: bytes) -> tuple[bytes, bytes]:
     if not colon or not NAME.fullmatch(name):
         raise BadRequest("the name of a header is malformed; a space before the colon is not allowed")
     if CONTROL.search(value):
-        raise BadRequest(f"the value of the header {name.decode()[:64]} holds a control character")
+        raise BadRequest(f"the value of the header {name.decode()[:64]} contains a control character")
     return name.lower(), value.strip(b" \t")
 
 
 def _check(fields: list[tuple[bytes, bytes]], version: str) -> None:
-    """Raise BadRequest where it is not clear where the body ends, or which host is meant."""
+    """Raise BadRequest if the end of the body or the host is ambiguous."""
     counts, values = Counter(name for name, _ in fields), dict(fields)
     for name in ONCE:
         if counts[name] > 1:
             raise BadRequest(f"there is more than one {name.decode().title()} header")
     length, encoding = values.get(b"content-length"), values.get(b"transfer-encoding")
     if length is not None and encoding is not None:
-        raise BadRequest("there is a Content-Length and a Transfer-Encoding")
+        raise BadRequest("there are both a Content-Length and a Transfer-Encoding")
     if length is not None and not LENGTH.fullmatch(length):
         raise BadRequest("the Content-Length is not a number")
     if encoding is not None and (encoding.lower() != b"chunked" or version != "HTTP/1.1"):
-        raise BadRequest("only the Transfer-Encoding chunked, and only with HTTP/1.1, is understood")
+        raise BadRequest("only the Transfer-Encoding chunked is supported, and only with HTTP/1.1")
 
 
 def _too_large(text: str) -> BadRequest:

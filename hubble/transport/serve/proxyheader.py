@@ -1,6 +1,6 @@
-"""The PROXY protocol, versions 1 and 2 (proxy-protocol.txt of HAProxy): who is behind the front server that connected.
+"""The PROXY protocol, versions 1 and 2 (HAProxy's proxy-protocol.txt): a front server reports its client's address.
 
-The header stands before everything else on a connection, TLS included. It is read to its last byte and no further.
+The header precedes everything else on a connection, including TLS. It is read up to its last byte and no further.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Source = tuple[str, int]
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 LONGEST_V1 = 107
-"""Bytes of the longest line of version 1, with its CR LF (section 2.1)."""
+"""The longest line of version 1 in bytes, with its CR LF (section 2.1)."""
 
 _V1 = re.compile(rb"PROXY (TCP4|TCP6) (\S+) (\S+) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n")
 _V1_UNKNOWN = re.compile(rb"PROXY UNKNOWN( [^\r\n]*)?\r\n")
@@ -25,9 +25,9 @@ _UNSPECIFIED, _TCP4, _TCP6, _UNIX = 0x00, 0x11, 0x21, 0x31
 
 
 def read_header(sock: Socket) -> Source | None:
-    """The client's address and port; None where the front server speaks for itself, or does not know them.
+    """Return the client's address and port, or None if the front server has no client or does not know it.
 
-    Raises ProtocolError for what is no header, OSError from the socket. The caller bounds the time.
+    Raises ProtocolError for an invalid header, and OSError from the socket. The caller bounds the time.
     """
     start = _read(sock, len(SIGNATURE))
     if start == SIGNATURE:
@@ -35,17 +35,17 @@ def read_header(sock: Socket) -> Source | None:
         (length,) = struct.unpack_from("!H", head, 14)
         return parse_v2(head + _read(sock, length))
     if not start.startswith(b"PROXY "):
-        raise ProtocolError("it began without a PROXY protocol header, which --proxy-protocol demands of it")
+        raise ProtocolError("it sent no PROXY protocol header, which --proxy-protocol requires")
     line = start
     while not line.endswith(b"\n"):
         if len(line) >= LONGEST_V1:
             raise ProtocolError(f"its PROXY protocol line is longer than {LONGEST_V1} bytes")
-        line += _read(sock, 1)  # what follows belongs to TLS or HTTP
+        line += _read(sock, 1)  # the bytes after the line belong to TLS or HTTP
     return parse_v1(line)
 
 
 def parse_v1(line: bytes) -> Source | None:
-    """What a whole line of version 1 says, as `read_header` does. Raises ProtocolError."""
+    """Parse a complete line of version 1. Returns the same as `read_header`. Raises ProtocolError."""
     if _V1_UNKNOWN.fullmatch(line):
         return None
     match = _V1.fullmatch(line)
@@ -55,15 +55,15 @@ def parse_v1(line: bytes) -> Source | None:
     kind = IPv4Address if family == b"TCP4" else IPv6Address
     try:
         client, _ = kind(source.decode("ascii")), kind(destination.decode("ascii"))
-    except ValueError:  # also for what is no ASCII
-        raise ProtocolError("its PROXY protocol line holds what is no address") from None
+    except ValueError:  # also for bytes that are not ASCII
+        raise ProtocolError("its PROXY protocol line has an invalid address") from None
     if any(int(port) > 65535 for port in ports):
-        raise ProtocolError("its PROXY protocol line holds what is no port")
+        raise ProtocolError("its PROXY protocol line has an invalid port")
     return str(client), int(ports[0])
 
 
 def parse_v2(header: bytes) -> Source | None:
-    """What a whole header of version 2 says, as `read_header` does. Raises ProtocolError."""
+    """Parse a complete header of version 2. Returns the same as `read_header`. Raises ProtocolError."""
     command, family = header[12], header[13]
     body = header[16:]
     if command not in (_LOCAL, _PROXY):
@@ -71,7 +71,7 @@ def parse_v2(header: bytes) -> Source | None:
     if command == _LOCAL or family in (_UNSPECIFIED, _UNIX):
         return None
     if family not in (_TCP4, _TCP6):
-        raise ProtocolError(f"its PROXY protocol header is for the family and protocol 0x{family:02x}, and not for TCP")
+        raise ProtocolError(f"its PROXY protocol header has the family and protocol 0x{family:02x}, which is not TCP")
     size = 4 if family == _TCP4 else 16
     if len(body) < 2 * size + 4:
         raise ProtocolError("its PROXY protocol header is too short for its addresses")
@@ -85,6 +85,6 @@ def _read(sock: Socket, count: int) -> bytes:
     while len(data) < count:
         more = sock.recv(count - len(data))
         if not more:
-            raise ProtocolError("it hung up before its PROXY protocol header was complete")
+            raise ProtocolError("it closed the connection before its PROXY protocol header was complete")
         data += more
     return data

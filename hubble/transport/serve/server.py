@@ -1,4 +1,4 @@
-"""The server's side of a link: gevent-websocket's upgrade, behind which our own framing takes over."""
+"""The server side of a link: gevent-websocket upgrades the connection, and Hubble's own framing takes over."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from hubble.transport.serve.strict import StrictHandler, StrictServer
 log = logging.getLogger(__name__)
 
 library_log = logging.getLogger("hubble.gevent_websocket")
-library_log.setLevel(logging.ERROR)  # what it says of each upgrade is our client's doing, and logged by us
+library_log.setLevel(logging.ERROR)  # clients cause its messages about upgrades, and this module logs those itself
 
 HEAD_TIMEOUT = 10.0
 FORWARDING = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PROTO")
-"""What only a front server may say; of others nobody is told."""
+"""Headers that only trusted front servers may set. They are removed from other requests."""
 YIELD = 0.01
-"""Seconds for which a process leaves a connection to others that have fewer."""
+"""Seconds for which a process leaves a connection to other processes that have fewer."""
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINK = "hubble.link"
-"""The key of the WSGI environment under which an upgraded request's Link stands."""
+"""The key of an upgraded request's Link in the WSGI environment."""
 SUBJECT = "hubble.certificate_subject"
-"""The same for the subject of the verified certificate that the client showed, "" without one."""
+"""The key of the subject of the client's verified certificate, "" without one."""
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How links are served.
+    """Options of the server.
 
-    `path`: where they are opened, and anywhere below it; "" for everywhere. `tls`: None where no TLS ends here.
+    `path`: links are accepted at this path and below; "" for any path. `tls`: None if this server does not use TLS.
     """
 
     keepalive: Keepalive = field(default_factory=Keepalive)
@@ -56,12 +56,12 @@ class ServerOptions:
     path: str = ""
 
     def is_for_links(self, path: str) -> bool:
-        """Whether links are opened at the path of a request."""
+        """Return whether links are accepted at the path of a request."""
         return not self.path or path == self.path or path.startswith(f"{self.path}/")
 
 
 class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the library has no types
-    """One HTTP connection: gives its application a Link where the client asked for a WebSocket."""
+    """One HTTP connection. Passes a Link to the application if the client asked for a WebSocket."""
 
     @property
     def options(self) -> ServerOptions:
@@ -69,7 +69,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
         return options
 
     def handle_one_request(self) -> Any:
-        others_if_due()  # requests that come without a pause are served without one, as far as pywsgi is concerned
+        others_if_due()  # pywsgi serves pipelined requests without a pause
         self._head_timeout = gevent.Timeout.start_new(HEAD_TIMEOUT)
         try:
             return super().handle_one_request()
@@ -82,7 +82,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
 
     def handle_one_response(self) -> None:
         self._head_timeout.close()
-        # The library reads a body to its end before it goes on, however slowly that comes.
+        # The library reads a body to its end, however slowly it arrives.
         self._answer_timeout = gevent.spawn_later(HEAD_TIMEOUT, self._cut)
         try:
             super().handle_one_response()
@@ -90,7 +90,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
             self._answer_timeout.kill()
 
     def _cut(self) -> None:
-        with suppress(OSError):  # gone already
+        with suppress(OSError):  # already closed
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def run_application(self) -> None:
@@ -101,7 +101,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
         try:
             environ["REMOTE_ADDR"] = fronts.client_address(peer, environ)
         except Misleading as error:
-            self.note("misleading headers", "a request from %s is refused: %s", peer, error,
+            self.note("misleading headers", "refused a request from %s: %s", peer, error,
                       level=logging.WARNING)  # fmt: skip
             self.start_response("400 Bad Request", [("Content-Type", "text/plain; charset=utf-8")])
             self.result = [f"{error}\n".encode()]
@@ -113,15 +113,15 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
         super().run_application()
 
     def upgrade_websocket(self) -> Any:
-        """The library's own checks are passed by what `upgrade` has let through."""
+        """Upgrade a valid request. A request that passes `upgrade` also passes the library's checks."""
         environ = self.environ
         if not self.options.is_for_links(environ["PATH_INFO"]) or not upgrade.is_upgrade(environ):
             return None  # for the application to answer
         refusal = upgrade.refusal(environ)
         if refusal is None:
             return super().upgrade_websocket()
-        what = "a request from %s for a link is refused: %s"
-        self.note(f"links refused with {refusal.status[:3]}", what, environ["REMOTE_ADDR"], refusal.text)
+        message = "refused a request from %s for a link: %s"
+        self.note(f"links refused with {refusal.status[:3]}", message, environ["REMOTE_ADDR"], refusal.text)
         self.start_response(refusal.status, [("Content-Type", "text/plain; charset=utf-8"), *refusal.headers])
         return [f"{refusal.text}\n".encode()]
 
@@ -136,7 +136,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
             keepalive=self.options.keepalive,
         )
         self.environ[LINK] = link
-        # The library's own WebSocket would send a Close frame when it is collected; the connection is the link's now.
+        # The library's WebSocket would send a Close frame when it is collected, but the link owns the connection.
         self.websocket.raw_write = lambda data: None
         self.environ["wsgi.websocket"] = None
         del self.websocket
@@ -146,7 +146,7 @@ class LinkHandler(StrictHandler, WebSocketHandler):  # type: ignore[misc]  # the
             link.abort("the proxy is done with it")
 
     def _buffered(self) -> bytes:
-        """What pywsgi has read past the request; without a wait for more."""
+        """Return the bytes that pywsgi has read past the request, without waiting for more."""
         self.socket.settimeout(0)
         try:
             return self.rfile.read1(65536) or b""
@@ -164,26 +164,26 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Any]
 
 
 class SharedLoad(Protocol):
-    """What the processes that accept from one listener know of each other (hubble/supervisor/load.py)."""
+    """The loads of the processes that accept from one listener (hubble/supervisor/load.py)."""
 
     def set(self, connections: int) -> None:
-        """So many has this process now."""
+        """Set the number of this process's connections."""
 
     def withdraw(self) -> None:
-        """It accepts no more."""
+        """Record that this process accepts no more connections."""
 
     def is_above_others(self) -> bool:
-        """Whether another has clearly fewer."""
+        """Return whether another process has clearly fewer connections."""
 
     def excess(self) -> int:
-        """How many connections this process has beyond its share; 0 while that is not worth a move."""
+        """Return the number of connections beyond this process's share, 0 if it is too small to move any."""
 
 
 class LinkServer(StrictServer):
-    """A pywsgi server on a listening socket of the caller's, which other processes may share: then with their `load`.
+    """A pywsgi server on a listening socket of the caller. Other processes may share it: `load` has their loads.
 
-    Whoever has more connections than another waits a moment before it accepts one: if the other can, it will have
-    taken it by then.
+    A process with more connections than another waits YIELD seconds before it accepts one, so that the other process
+    can take it.
     """
 
     def __init__(
@@ -198,22 +198,22 @@ class LinkServer(StrictServer):
         self._connections = 0
         self._has_yielded = False
         environ = {
-            "SERVER_NAME": listener.getsockname()[0],  # the server would ask the DNS for one
+            "SERVER_NAME": listener.getsockname()[0],  # the server would otherwise resolve a name
             "wsgi.url_scheme": "https" if self.options.tls else "http",
         }
         super().__init__(listener, application, handler_class=LinkHandler, environ=environ)
         self._doorkeeper = Doorkeeper(answers=self.options.tls is None)
-        self.max_accept = 1  # links that are open have their turn before the next connection is upgraded
+        self.max_accept = 1  # open links run before the next connection is upgraded
         if load is not None:
             load.set(0)
 
     def do_read(self) -> Any:
-        """Return the next connection and its address, or None; the library calls this when one waits."""
+        """Return the next connection and its address, or None. The library calls this when a connection waits."""
         accepted = super().do_read()
         return accepted if accepted is None or self._doorkeeper.has_room(accepted[0]) else None
 
     def accept_failed(self, error: OSError) -> None:
-        """Refuse the connection that waits, if there is no other descriptor for it than the one in reserve."""
+        """Refuse the waiting connection if only the spare descriptor is left for it."""
         if error.errno in (errno.EMFILE, errno.ENFILE):
             with suppress(OSError):
                 self._doorkeeper.refuse_one(self.socket)
@@ -221,15 +221,15 @@ class LinkServer(StrictServer):
         super().accept_failed(error)
 
     def full(self) -> bool:
-        """Whether to accept nothing just now; asked each time that a connection waits."""
+        """Return whether to leave a waiting connection to other processes for now."""
         if self._load is None or self._has_yielded or not self._load.is_above_others():
             return False
-        self._yielding = self.loop.timer(YIELD)  # not the library's own timer, which it stops now
-        self._yielding.start(self._accept_what_is_left)
+        self._yielding = self.loop.timer(YIELD)  # not the library's own timer, which the library stops now
+        self._yielding.start(self._accept_remaining)
         return True
 
-    def _accept_what_is_left(self) -> None:
-        """The others have had their moment: what waits still is accepted. What comes later is for them first again."""
+    def _accept_remaining(self) -> None:
+        """Accept the connections that the other processes have left. Later ones are offered to them first again."""
         if not self.started:
             return
         self.start_accepting()
@@ -244,12 +244,12 @@ class LinkServer(StrictServer):
         super().do_handle(*connection)
 
     def do_close(self, *connection: Any) -> None:
-        """The library calls this once a connection was handled, however that went."""
+        """Count the end of a connection. The library calls this after handling it, also after an error."""
         self._count(-1)
         super().do_close(*connection)
 
     def close(self) -> None:
-        """Accept no more. What was accepted goes on."""
+        """Stop accepting. Accepted connections continue."""
         super().close()
         self._doorkeeper.close()
         if self._load is not None:
@@ -261,7 +261,7 @@ class LinkServer(StrictServer):
             self._load.set(self._connections)
 
     def handle(self, sock: Socket, address: tuple[Any, ...]) -> None:
-        """Serve one connection: what comes before HTTP on it first."""
+        """Serve one connection: first the PROXY header and TLS, then HTTP."""
         host, port = plain_address(address[0]), address[1]
         fronts, tls = self.options.fronts, self.options.tls
         if fronts.proxy_protocol and fronts.trusts(host):
@@ -269,7 +269,7 @@ class LinkServer(StrictServer):
                 with gevent.Timeout(HEAD_TIMEOUT, ProtocolError("it sent no PROXY protocol header in time")):
                     host, port = read_header(sock) or (host, port)
             except (OSError, ProtocolError) as error:
-                self.flood.log(logging.INFO, "PROXY headers", host, "a connection from %s is closed: %s",
+                self.flood.log(logging.INFO, "PROXY headers", host, "closed a connection from %s: %s",
                           endpoint(host, port), error)  # fmt: skip
                 return
         if tls is None:

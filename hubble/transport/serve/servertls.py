@@ -1,4 +1,4 @@
-"""TLS for who listens: the certificate to show, which may change while we run, and whose certificates to ask for."""
+"""TLS for the listening side: the server certificate, which may change at run time, and client certificates."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 def server_context(
     cert_file: str, key_file: str | None, client_ca: str | None = None, require_client: bool = False
 ) -> ssl.SSLContext:
-    """A context for a listener: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files.
+    """Return a context for a listener: TLS 1.2 or later, Python's ciphers. Raises `UsageError` for unusable files.
 
-    With `client_ca` (PEM) clients are asked for a certificate, and with `require_client` need one.
+    With `client_ca` (PEM), clients are asked for a certificate. With `require_client`, they must present one.
     """
     context: ssl.SSLContext = gevent_ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     harden(context)
-    # Agents do not resume TLS. A ticket that a client has not read when it closes would turn that into a reset.
+    # Agents do not resume TLS, and a ticket that a client has not read would turn its close into a reset.
     context.num_tickets = 0
     load_cert(context, cert_file, key_file)
     if client_ca is not None:
@@ -43,9 +43,8 @@ def server_context(
 class ServerTLS:
     """A listener's certificate; give it to a gevent server as its `ssl_context`.
 
-    Files that have changed are read again, for the connections from then on: at `reload`, and before each handshake.
-    Connections that stand keep what they were made with. `handshake_timeout` is in seconds. Raises `UsageError` for
-    unusable files.
+    Changed files are read again at `reload` and before each handshake. Existing connections are not affected.
+    `handshake_timeout` is in seconds. Raises `UsageError` for unusable files.
     """
 
     def __init__(
@@ -63,12 +62,12 @@ class ServerTLS:
         self._context = server_context(*self._files)
 
     def reload(self) -> None:
-        """Read the files again. Raises `UsageError`, and changes nothing then."""
+        """Read the files again. Raises `UsageError` without a change if a file is unusable."""
         self._seen = self._state()
         self._context = server_context(*self._files)
 
     def wrap_socket(self, sock: Socket, server_side: bool = True) -> Socket:
-        """What a gevent server calls, in the connection's greenlet; ends that greenlet if TLS fails."""
+        """Perform the handshake, as a gevent server requires. A failure ends the connection's greenlet."""
         peer = _peer(sock)
         self._reload_if_changed()
         try:
@@ -79,19 +78,19 @@ class ServerTLS:
             self._flood.log(
                 logging.INFO, "TLS failures", peer.rpartition(":")[0].strip("[]"), "TLS with %s failed: %s", peer, why
             )
-            # Port scanners cause this all day; the server would print a traceback for any other exception.
+            # Port scanners cause many failures, and the server would print a traceback for any other exception.
             raise gevent.GreenletExit from error
 
     def _reload_if_changed(self) -> None:
-        """What cannot be used, being half written perhaps, is logged once; the next change is looked at again."""
+        """Reload changed files. An unusable file, which may be half written, is logged once until the next change."""
         if self._state() == self._seen:
             return
         try:
             self.reload()
         except UsageError as error:
-            log.error("TLS goes on with the certificate it has: %s", error)
+            log.error("kept the previous TLS certificate: %s", error)
         else:
-            log.info("the TLS certificate was read again: its files have changed")
+            log.info("reloaded the TLS certificate, because its files have changed")
 
     def _state(self) -> list[Signature | None]:
         return [_file_state(file) for file in self._files[:3] if file is not None]
@@ -110,7 +109,7 @@ NAME_TYPES = {
 
 
 def peer_subject(sock: Socket) -> str | None:
-    """The subject of the client's verified certificate (RFC 4514: `CN=agent1,O=Example`); None without one."""
+    """Return the subject of the client's verified certificate (RFC 4514: `CN=agent1,O=Example`), or None."""
     certificate: dict[str, Any] = getattr(sock, "getpeercert", dict)() or {}
     subject = [attribute for group in certificate.get("subject", ()) for attribute in group]
     parts = (f"{NAME_TYPES.get(kind, kind)}={_escape(value)}" for kind, value in reversed(subject))
@@ -125,13 +124,13 @@ def _escape(value: str) -> str:
 def _file_state(file: str) -> Signature | None:
     try:
         return signature(Path(file))
-    except OSError:  # away, perhaps for the moment in which it is replaced
+    except OSError:  # missing, possibly while it is being replaced
         return None
 
 
 def _peer(sock: Socket) -> str:
     try:
         name = sock.getpeername()
-    except OSError:  # it has hung up already
+    except OSError:  # it has already disconnected
         return "a client"
     return endpoint(name[0], name[1]) if isinstance(name, tuple) else "a local client"

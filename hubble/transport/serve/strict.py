@@ -1,4 +1,4 @@
-"""pywsgi, but that heads are read strictly, and that what goes wrong is one log line of a bounded rate."""
+"""pywsgi with strict parsing of request heads, and with one rate-limited log line for each failure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hubble.transport.serve.head import BadRequest, check_request_line, read_hea
 log = logging.getLogger(__name__)
 
 ACCEPT_PAUSE = 0.1
-"""Seconds for which a server that cannot accept (too many open files, mostly) leaves the next connection waiting."""
+"""Seconds before a server accepts again after `accept` failed, most often because of too many open files."""
 
 
 class StrictHandler(WSGIHandler):  # type: ignore[misc]  # the library has no types
-    """One HTTP connection whose requests have heads as hubble/transport/serve/head.py reads them."""
+    """One HTTP connection whose request heads are parsed by hubble/transport/serve/head.py."""
 
     def MessageClass(self, file: Any, *_: Any) -> Any:
         return headers_factory(BytesIO(read_headers(file, self.request_version)))
@@ -28,22 +28,22 @@ class StrictHandler(WSGIHandler):  # type: ignore[misc]  # the library has no ty
         return super().read_request(raw_requestline)
 
     def _handle_client_error(self, error: Exception) -> tuple[str, bytes]:
-        """The library's hook for a head or a body that is malformed."""
+        """Answer a malformed head or body. The library calls this hook."""
         if not isinstance(error, ValueError | OSError):
             self._log_error(type(error), error, error.__traceback__)
         if not isinstance(error, BadRequest):
             error = BadRequest("the request is malformed")
-        self.note(f"requests refused with {error.status[:3]}", "a request from %s is refused: %s", self.peer, error)
+        self.note(f"requests refused with {error.status[:3]}", "refused a request from %s: %s", self.peer, error)
         return error.status, error.response()
 
     @property
     def peer(self) -> str:
-        """The address at the other end."""
+        """The address of the peer."""
         address = self.client_address
         return str(address[0]) if isinstance(address, tuple) and address else "a local client"
 
     def note(self, kind: str, message: str, *arguments: object, level: int = logging.INFO) -> None:
-        """Log what a stranger did: a few lines for each `kind` and network in a while."""
+        """Log an action of a stranger: a few lines of each `kind` and network in an interval."""
         self.server.flood.log(level, kind, self.peer, message, *arguments)
 
     def log_error(self, msg: str, *args: Any) -> None:
@@ -55,11 +55,11 @@ class StrictHandler(WSGIHandler):  # type: ignore[misc]  # the library has no ty
 
 
 class StrictServer(WSGIServer):  # type: ignore[misc]  # the library has no types
-    """A pywsgi server that says in one line that it cannot accept, and tries again."""
+    """A pywsgi server that logs a failed `accept` in one line, and retries."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.flood = FloodLog(log)
-        """For what strangers do."""
+        """The log for actions of strangers."""
         super().__init__(*arguments, log=None, error_log=log, **options)
 
     def do_read(self) -> Any:
@@ -72,7 +72,7 @@ class StrictServer(WSGIServer):  # type: ignore[misc]  # the library has no type
             return None
 
     def accept_failed(self, error: OSError) -> None:
-        """Log it, and accept nothing for a while."""
+        """Log the failure, and pause accepting for ACCEPT_PAUSE seconds."""
         why = error.strerror or error
         self.flood.log(logging.ERROR, "cannot accept a connection", "", "cannot accept a connection: %s", why)
         self.stop_accepting()

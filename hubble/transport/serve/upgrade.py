@@ -1,6 +1,6 @@
-"""Which requests gevent-websocket may upgrade: it sees those only that are right in every part.
+"""The checks that a request must pass before gevent-websocket upgrades it.
 
-What it would answer to others is wrong in places: 402 to HTTP/1.0, 500 to a malformed key.
+The library's own answers to invalid requests are wrong in places: 402 to HTTP/1.0, 500 to a malformed key.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 VERSION = "13"
-"""The WebSocket version of RFC 6455, which agents speak; 7 and 8 differ in nothing that matters here."""
+"""The WebSocket version of RFC 6455, which agents use. Versions 7 and 8 do not differ in the parts used here."""
 VERSIONS = (VERSION, "8", "7")
 KEY_BYTES = 16
 OLD_HTTP = (
-    "A WebSocket needs HTTP/1.1, and this request came as {version}. Behind nginx, set: proxy_http_version 1.1; "
+    "A WebSocket needs HTTP/1.1, but this request has {version}. Behind nginx, set: proxy_http_version 1.1; "
     'proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";'
 )
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The answer to a request that asks for a WebSocket in a wrong way."""
+    """The answer to an invalid request for a WebSocket."""
 
     status: str
     text: str
@@ -31,26 +31,26 @@ class Refusal:
 
 
 def is_upgrade(environ: Mapping[str, Any]) -> bool:
-    """Whether a request, by its WSGI environment, asks for a WebSocket."""
+    """Return whether a request, given as its WSGI environment, asks for a WebSocket."""
     return environ["REQUEST_METHOD"] == "GET" and "websocket" in _tokens(environ.get("HTTP_UPGRADE", ""))
 
 
 def refusal(environ: Mapping[str, Any]) -> Refusal | None:
-    """Return why a request that asks for a WebSocket (`is_upgrade`) is refused; None if it may be upgraded."""
+    """Return why a request for a WebSocket (`is_upgrade`) is refused, or None if it may be upgraded."""
     version = environ["SERVER_PROTOCOL"]
     if version != "HTTP/1.1":
         return _required(OLD_HTTP.format(version=version))
     if "upgrade" not in _tokens(environ.get("HTTP_CONNECTION", "")):
-        return _required("the header Connection: Upgrade is missing; a front server must pass it on")
+        return _required("the header Connection: Upgrade is missing; a front server must forward it")
     if environ["HTTP_UPGRADE"].strip().lower() != "websocket":
-        return _bad("the header Upgrade must be websocket, and nothing else")
+        return _bad("the header Upgrade must be exactly websocket")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") not in VERSIONS:
         offer = ("Sec-WebSocket-Version", ", ".join(VERSIONS))
         return _required(f"the header Sec-WebSocket-Version must be {VERSION}", offer)
     if not _is_key(environ.get("HTTP_SEC_WEBSOCKET_KEY", "")):
         return _bad(f"the header Sec-WebSocket-Key must be {KEY_BYTES} bytes in base64")
     if environ.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in environ:
-        return _bad("a request for a WebSocket has no body")
+        return _bad("a request for a WebSocket must not have a body")
     return None
 
 

@@ -90,8 +90,8 @@ def test_malformed_lines(line: bytes) -> None:
     [
         (v2(0x22, 0x11, V4), "unknown version and command 0x22"),
         (v2(0x11, 0x11, V4), "unknown version and command 0x11"),
-        (v2(0x21, 0x12, V4), "0x12, and not for TCP"),
-        (v2(0x21, 0x41, V4), "0x41, and not for TCP"),
+        (v2(0x21, 0x12, V4), "0x12, which is not TCP"),
+        (v2(0x21, 0x41, V4), "0x41, which is not TCP"),
         (v2(0x21, 0x11, V4[:-1]), "too short"),
         (v2(0x21, 0x21, V4), "too short"),
     ],
@@ -104,12 +104,12 @@ def test_malformed_headers_of_version_2(header: bytes, said: str) -> None:
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
-        (REST, "began without a PROXY protocol header"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00", "began without"),
+        (REST, "sent no PROXY protocol header"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00", "sent no PROXY"),
         (b"PROXY TCP4 " + bytes(LONGEST_V1), "longer than 107 bytes"),
-        (b"PROXY TCP4 192.168.0.1", "hung up before"),
-        (v2(0x21, 0x11, V4)[:-1], "hung up before"),
-        (b"", "hung up before"),
+        (b"PROXY TCP4 192.168.0.1", "closed the connection before"),
+        (v2(0x21, 0x11, V4)[:-1], "closed the connection before"),
+        (b"", "closed the connection before"),
     ],
 )
 def test_what_is_no_header(memory_pair: Pair, sent: bytes, said: str) -> None:

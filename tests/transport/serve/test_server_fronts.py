@@ -103,7 +103,7 @@ class TestForwardingHeaders:
             status, body = get(sock, "X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.2", *upgrade)
         assert status == 400
         assert b"name different clients" in body
-        assert "a request from 127.0.0.1 is refused: X-Forwarded-For and Forwarded name" in caplog.text
+        assert "refused a request from 127.0.0.1: X-Forwarded-For and Forwarded name" in caplog.text
 
     def test_over_ipv6(self) -> None:
         with serving(trusting(), "::1") as port:

@@ -63,7 +63,7 @@ class TestReloading:
                 succeeds(server.port, ca_file=ca.file)
             errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
             assert len(errors) == 1
-            assert "TLS goes on with the certificate it has" in errors[0]
+            assert "kept the previous TLS certificate" in errors[0]
             replace(first, second)
             succeeds(server.port, ca_file=ca.file, pins=(second_pin,))
 
