@@ -42,7 +42,7 @@ def main() -> int:
     modules = {name: importlib.import_module(f"benchmarks.{name}") for name in given.names or NAMES}
     signal.signal(signal.SIGALRM, _out_of_time)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # as Ctrl-C: ends all that was started
+        signal.signal(number, signal.default_int_handler)  # like Ctrl-C: stops all started processes
     machine = f"{os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
     print(f"{machine}; medians of {given.rounds} rounds of about {given.seconds:g} s\n", flush=True)
     report: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Figures: the samples of each round, their medians and ratio, and the target."""
+"""Figures: the samples of each round, their medians and ratio, and the target (`Demand`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Demand:
-    """A bound that a figure must keep: on the `ratio` of two columns or on their `difference`."""
+    """The target of a figure: a bound on the `ratio` of two columns or on their `difference`."""
 
     of: Literal["ratio", "difference"]
     bound: Literal[">=", "<="]
@@ -22,11 +22,11 @@ class Demand:
 
 @dataclass
 class Figure:
-    """One row: `samples` holds for each column a value for each round, in `unit`.
+    """One row: `samples` has one value for each column and round, in `unit`.
 
-    `compare` names the two columns that are set in relation, the second being the yardstick. A
-    figure without a demand is for information. `paired`: the samples of one round were taken right after each
-    other, so that what the machine did besides is in both; their ratio is the median of the rounds' ratios.
+    `compare` names the two compared columns; the second is the reference. A figure without a target is informative.
+    `paired`: the samples of a round were taken in quick succession, so that other load on the machine affects both;
+    the ratio is the median of the rounds' ratios.
     """
 
     case: str

@@ -1,7 +1,7 @@
-"""A relay as gevent makes one: `python -m benchmarks.geventrelay HOST PORT` prints its port and serves.
+"""A plain gevent relay: `python -m benchmarks.geventrelay HOST PORT` prints its port and serves.
 
-Three of them in a row are the yardstick that moves with the machine and its Python: a StreamServer, `recv(65536)` and
-`sendall`, and no protocol at all.
+Three of them in a row are the reference, which depends on the machine and its Python in the same way as Hubble: a
+StreamServer, `recv(65536)` and `sendall`, without any protocol.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Idle: 5,000 agents that only are there: the proxy's memory and processor time, and its return after a kill.
+"""Idle: the proxy's memory and processor time with 5,000 idle agents, and their return after it is killed.
 
-Memory (PSS) is what the proxy has more than before they came. Processor time is that of half a minute at rest, in which
-every agent is pinged. Then the proxy is killed and started again.
+Memory (PSS) is the proxy's growth through the agents. Processor time is measured over half a minute without traffic, in
+which every agent is pinged. Then the proxy is killed and restarted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Agents that only are there: `python -m benchmarks.idlers ADDRESS COUNT` says "ready" whenever all are registered.
+"""Idle agents: `python -m benchmarks.idlers ADDRESS COUNT` prints "ready" whenever all are registered.
 
-Each keeps a link as an agent does, with its pings and its pauses between attempts, and has no rules and no sessions.
-After "ready" comes the largest number that registered within one second.
+Each keeps a link as an agent does, with pings and with pauses between attempts, but has no rules and no sessions. The
+line after "ready" has the largest number of registrations within one second.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """Isolation: 50 sessions run while the reader of one more stalls, beside the same 50 without it.
 
-Two tunnels stand beside each other and take turns of some seconds. Each of the 50 sessions uploads 64 KiB,
-waits for the answer, and begins again. In one tunnel a further session first runs at full speed, so that its
-credit grows; then the service reads it no more, for all the time of the measurement, while its client pushes
-on. The proxy's and agents' memory (PSS) may grow by that session's credit more than without it, which is 16
-MiB at most, and each agent keeps its own side of it.
+Two tunnels take turns of some seconds. Each of the 50 sessions repeatedly uploads 64 KiB and waits for the answer. In
+one tunnel another session first runs at full speed, so that its credit grows. Then the service stops reading it during
+the measurement, while its client continues to send. The memory (PSS) of the proxy and of each agent may grow by this
+session's credit, which is at most 16 MiB.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Latency: one byte to an echo and back, again and again, with every process on one core.
+"""Latency: the round trip of one byte to an echo service, with every process on one core.
 
-Pinned, as unpinned latency is bimodal on a machine of few cores: it depends on where the scheduler puts
-whom.
+The processes are pinned, because the scheduler's placement makes unpinned latency bimodal on a machine with few cores.
 """
 
 from __future__ import annotations

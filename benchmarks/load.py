@@ -1,8 +1,8 @@
 """The clients: `python -m benchmarks.load KIND HOST PORT SETTINGS` prints its result as JSON.
 
-They speak to `benchmarks.service` over whatever lies between. One thread and large buffers, as there. Loads
-that only have to be there (`hold`, `stall`, `flood`) print "ready", and end when their standard input does;
-`turns` does so too, and works whenever it is asked to.
+They connect to `benchmarks.service` through the chain under test, with one thread and large buffers. Background loads
+(`hold`, `stall`, `flood`) print "ready" and end when their standard input ends. `turns` does the same, and performs one
+measurement for each line of its input.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Address = tuple[str, int]
 
 
 class Upload:
-    """One request to the sink after another on one connection, `size` bytes each."""
+    """Consecutive requests to the sink on one connection, `size` bytes each."""
 
     def __init__(self, sock: socket.socket, size: int) -> None:
         self.sock, self.size = sock, size
@@ -42,12 +42,12 @@ class Upload:
         self.sock.sendall(b"S" + self.size.to_bytes(8, "big"))
 
     def writable(self) -> bool:
-        """Send what fits now; returns True when all has been sent."""
+        """Send as many bytes as fit. Return True once all are sent."""
         self.left -= self.sock.send(BLOCK[: self.left])
         return not self.left
 
     def readable(self) -> float | None:
-        """Read the answer, and return how many seconds the request took."""
+        """Read the answer. Return the duration of the request in seconds."""
         answer = self.sock.recv(8)
         if int.from_bytes(answer, "big") != self.size:
             raise SystemExit(f"the service counted {answer.hex() or 'nothing'}, not {self.size}")
@@ -55,7 +55,7 @@ class Upload:
 
 
 class Download(Upload):
-    """One request to the source after another on one connection, `size` bytes each."""
+    """Consecutive requests to the source on one connection, `size` bytes each."""
 
     def begin(self) -> None:
         """Send a request; its bytes are read as they come."""
@@ -64,11 +64,11 @@ class Download(Upload):
         self.sock.sendall(b"G" + self.size.to_bytes(8, "big"))
 
     def writable(self) -> bool:
-        """Nothing more is to be sent."""
+        """Return True: there is nothing more to send."""
         return True
 
     def readable(self) -> float | None:
-        """Read some; how many seconds the request took once all is there, and None before."""
+        """Read some bytes. Return the duration of the request in seconds once all have arrived, else None."""
         count = self.sock.recv_into(BUFFER[: self.left])
         if not count:
             raise SystemExit(f"the service ended {self.left} bytes early")
@@ -77,7 +77,7 @@ class Download(Upload):
 
 
 def connect(address: Address) -> socket.socket:
-    """A connection on which nothing waits to be sent in larger pieces, or for ever."""
+    """Return a connection without Nagle's delay, and with a timeout."""
     sock = socket.create_connection(address, timeout=NO_PROGRESS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
@@ -95,7 +95,7 @@ def echoing(address: Address) -> socket.socket:
 def upload(
     connections: list[socket.socket], size: int, until: float = 0.0, request: type[Upload] = Upload
 ) -> list[float]:
-    """Carry `size` bytes over each connection, once and again until the clock shows `until`; seconds each."""
+    """Transfer `size` bytes over each connection, repeatedly until the time `until`. Return the seconds of each."""
     durations: list[float] = []
     with selectors.DefaultSelector() as selector:
         for sock in connections:
@@ -151,7 +151,7 @@ def requests(address: Address, streams: int, seconds: float, size: int) -> dict[
 
 
 def pingpong(address: Address, seconds: float, announce: bool = False) -> dict[str, float]:
-    """One byte there and back, one at a time: p50, p99 and the longest, in seconds. Says "ready" if asked."""
+    """Echo single bytes. Return p50, p99 and the longest round trip in seconds. Print "ready" if requested."""
     sock = echoing(address)
     if announce:
         print(READY, flush=True)
@@ -182,7 +182,7 @@ def turns(address: Address, streams: int, size: int, first: int) -> None:
 
 
 def connections(address: Address, at_once: int, seconds: float) -> dict[str, float]:
-    """New connections a second, `at_once` at any time; each carries a byte there and back, and is closed."""
+    """Open, use and close connections, `at_once` at a time. Each echoes one byte. Return connections per second."""
     made = 0
     started = perf_counter()
     with selectors.DefaultSelector() as selector:
@@ -216,7 +216,7 @@ def hold(address: Address, streams: int) -> None:
 
 
 def stall(address: Address, first: int) -> None:
-    """A connection at full speed for `first` bytes, whose reader then stalls while we go on sending."""
+    """Send `first` bytes at full speed on a connection whose reader then stalls, and continue sending."""
     sock = connect(address)
     upload([sock], first)
     sock.send(b"P")
@@ -239,7 +239,7 @@ def flood(address: Address, first: int) -> None:
 
 
 def _pings(sock: socket.socket, end: float) -> list[float]:
-    """One byte there and back, again and again until the clock shows `end`: seconds each."""
+    """Echo single bytes until the time `end`. Return the round trips in seconds."""
     durations: list[float] = []
     while (started := perf_counter()) < end:
         sock.send(b"x")

@@ -1,8 +1,8 @@
 """A long path: one stream over 100 ms of round trip and 400 Mbit/s, beside plain TCP over the same path.
 
-The path lies between the entry agent and the proxy; see `benchmarks.slowpath`, and `benchmarks.relay` which
-replaces it where the machine does not permit that. "At first" is a transfer from the opening of the
-connection on, while windows and credit still grow; "once warm" is what follows on the same connection.
+The path is between the entry agent and the proxy: see `benchmarks.slowpath`, and `benchmarks.relay`, which replaces it
+on machines without the necessary permissions. "At first" is a transfer on a new connection, while windows and credit
+grow. "Once warm" is the next transfer on the same connection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Mesh: processor time for a gigabyte of a session that crosses from one worker to another, beside one within a worker.
 
-An upload over one connection, once warm. Processor time is that of all processes in between: both agents, and one
-worker or two.
+The load is an upload over one warm connection. Processor time covers all processes in between: both agents, and one or
+two workers.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Observing: a proxy with events to a file, metrics, and the dashboard open on 2,000 sessions, beside one without.
 
-In each round new proxies carry 2,000 idle sessions each, all of their processes on one core: what looking on takes is
-missing there at once, and nothing depends on where the scheduler puts whom, or where in memory it lies. They have their
-turns in every order, and are stopped while others have theirs: a view that is due takes nothing from those.
+Each round starts new proxies with 2,000 idle sessions each. All their processes share one core, so that the cost of
+monitoring reduces the throughput directly, and the scheduler's placement does not matter. The proxies take turns in
+every order, and are paused during the other turns.
 
-Throughput is that of 8 streams, processor time the proxy's; of both each turn is set in relation to the others' turns
-beside it, and the median of these ratios is what counts. The ping-pong's p99 is that of all turns together. A second
-proxy without anything says what chance makes.
+Throughput is measured with 8 streams, and processor time is the proxy's. Each turn is compared with the neighboring
+turns of the other proxies; the result is the median of these ratios. The p99 latency covers all turns together. A
+second unobserved proxy shows the effect of chance.
 
-Then the event logger alone, at 10,000 events a second, and the page alone, in a headless Chromium if there is one.
+Then the event logger runs alone with 10,000 events per second, and the page alone in a headless Chromium, if installed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Contender:
         self._proxy.pause()
 
     def upload(self, seconds: float) -> tuple[float, float]:
-        """In a turn: bytes a second, and the proxy's processor time for a byte."""
+        """Measure bytes per second, and the proxy's processor time for each byte, in one turn."""
         with self._proxy.running():
             self._ask("upload", BACK)
             before = self._proxy.cpu_seconds()
@@ -74,7 +74,7 @@ class Contender:
             return turn["bytes"] / turn["seconds"], (self._proxy.cpu_seconds() - before) / turn["bytes"]
 
     def ping(self, seconds: float) -> list[float]:
-        """In a turn: how long each ping took."""
+        """Measure the round trip of each ping in one turn."""
         with self._proxy.running():
             self._ask("ping", BACK)
             durations: list[float] = self._ask("ping", seconds)["durations"]
@@ -106,7 +106,7 @@ def run(lab: Lab) -> list[Figure]:
 
 
 def _figures(case: str, unit: str, demand: Demand) -> list[Figure]:
-    """What is demanded of the proxy that is observed; and what chance makes of one that is not."""
+    """Return the figure of the observed proxy with its target, and the same for the effect of chance."""
     return [
         Figure(case, unit, (OBSERVED, PLAIN), demand, paired=True),
         Figure(f"{case}, by chance", unit, (CHANCE, PLAIN), paired=True),
@@ -120,12 +120,12 @@ def _add(figures: list[Figure], name: str, value: float) -> None:
 
 
 def _order(turn: int) -> tuple[str, ...]:
-    """Each order in which all can have their turn, one after the other."""
+    """Return every order of turns."""
     return ORDERS[turn % len(ORDERS)]
 
 
 def _start(tunnel: Tunnel, service: int, options: Sequence[str]) -> Address:
-    """Start a proxy and its agents; where the service is reached through them."""
+    """Start a proxy and its agents. Return the address at which clients reach the service."""
     proxy = tunnel.start_proxy("127.0.0.1:0", *options)
     tunnel.start_agent("exit", proxy)
     (port,) = tunnel.start_agent("entry", proxy, f"0:exit:127.0.0.1:{service}")
@@ -140,7 +140,7 @@ def _observing(lab: Lab) -> tuple[str, ...]:
 
 
 def _look(lab: Lab, admin: str) -> None:
-    """What a page that is open does: reads the stream; and what Prometheus does, every 5 s."""
+    """Simulate an open dashboard, which reads the stream, and Prometheus, which reads the metrics every 5 s."""
     lab.start("page", [sys.executable, "-c", LOOK, f"http://{admin}", TOKEN], piped=True).read_line()
 
 

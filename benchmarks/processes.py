@@ -24,7 +24,7 @@ class BenchmarkError(Exception):
 
 
 class Process:
-    """A program and all that it forks. Its output goes to the file `log`, except standard output if `piped`.
+    """A program and its child processes. Its output goes to the file `log`, except standard output if `piped`.
 
     As a context manager it is killed at the end of the block, with its children.
     """
@@ -145,9 +145,9 @@ def one_core() -> Iterator[None]:
 
 @contextmanager
 def preferred() -> Iterator[None]:
-    """Have what is started in the block run before all else on its core, where that is permitted.
+    """Give the processes started in the block priority over all others on their core, if permitted.
 
-    A process of the usual kind waits for some milliseconds behind any other, however much nicer that is.
+    A process with normal scheduling may wait for some milliseconds behind any other, even with a lower priority.
     """
     before = os.sched_getscheduler(0), os.sched_getparam(0)
     with suppress(PermissionError):
@@ -160,9 +160,9 @@ def preferred() -> Iterator[None]:
 
 @contextmanager
 def same_layout() -> Iterator[None]:
-    """Have what is started in the block lie in memory as its like does, and hash alike, where that is permitted.
+    """Start the processes of the block with the same memory layout and hash seed, if permitted.
 
-    Of two processes that do the same, one is up to 10 % faster than the other otherwise, as long as they live.
+    Otherwise one of two identical processes can be up to 10 % faster than the other for its whole life.
     """
     libc, hashing = ctypes.CDLL(None), os.environ.get("PYTHONHASHSEED")
     before = libc.personality(GET_PERSONALITY)

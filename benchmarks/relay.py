@@ -1,9 +1,8 @@
 """A TCP relay between an agent and its proxy: `python -m benchmarks.relay HOST PORT`. It prints its own port.
 
-SIGUSR1 cuts every connection that it carries, and new ones are taken at once. With `--delay S` every byte
-arrives that many seconds later in each direction, at no more than `--rate` bytes a second: a long path for
-a machine where `benchmarks.slowpath` is not permitted. TCP itself sees no delay here, so the path's length
-shows only above TCP.
+SIGUSR1 cuts every connection; new connections are accepted immediately. With `--delay S` every byte is delayed by S
+seconds in each direction, at most at `--rate` bytes per second: a long path for machines that do not permit
+`benchmarks.slowpath`. TCP itself has no delay here, so the delay affects only layers above TCP.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Returning: 10,000 agents lose their proxy at once. How soon are they back, and what does a session notice meanwhile?
+"""Returning: 10,000 agents lose their proxy at the same time: the time until all return, and a session's latency.
 
-The session is one byte there and back, again and again; what counts is each round trip that begins between its own
-return and that of the last agent.
+The session repeatedly echoes one byte. The latency covers each round trip that begins between the session's own return
+and the return of the last agent.
 """
 
 from __future__ import annotations

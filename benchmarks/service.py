@@ -1,14 +1,14 @@
 """The service at the end of every path: `python -m benchmarks.service` prints its port and serves.
 
-A connection begins with one byte that says what it is for:
+A connection begins with one byte that selects its service:
 
-    E      echo: all that follows comes back
-    S n    sink: n (8 bytes, big-endian) and then n bytes are read; n comes back; the next may follow.
-           A lost or doubled byte breaks the framing of what follows, so that each answer proves the count.
-    G n    source: n (8 bytes, big-endian) bytes are sent, in blocks of 1 MiB; the next may follow
-    P      pause: nothing is read any more, and the connection stays open
+    E      echo: return all further bytes
+    S n    sink: read n (8 bytes, big-endian) and n bytes, then return n; another request may follow.
+           A lost or duplicated byte breaks the framing of later requests, so each answer proves the count.
+    G n    source: send n (8 bytes, big-endian) bytes in blocks of 1 MiB; another request may follow
+    P      pause: stop reading and keep the connection open
 
-One thread, blocking sockets read only when they are ready, large buffers: as little work as Python can do.
+To use little processor time, the service has one thread, large buffers, and blocking sockets read only when ready.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Sharing a link: one byte there and back, alone and beside a session that uploads on the same link.
+"""Sharing a link: the round trip of one byte, alone and beside a session that uploads on the same link.
 
-The two go to services of their own, so that what is measured is the way. The other chains stand beside it
-as a measure of what a busy machine alone does to a ping-pong.
+The two sessions use separate services, so that only the path is measured. The other chains show the effect of a busy
+machine on the round trip.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """A long path for real TCP, in a network namespace: `python -m benchmarks.slowpath --delay S --rate B`.
 
-What netem does in the kernel is done here in user space, as netem is a kernel module that containers seldom
-have. All packets to FAR leave through a TUN device into this program, which holds each for `--delay`
-seconds, lets through no more than `--rate` bytes a second, drops what would wait longer than `--delay` for
-its turn, and sends the packet back with its two addresses swapped. So whoever connects to FAR reaches the
-listener on NEAR of the same machine, over a path that is long for the kernel's TCP: slow start, windows and
-losses are what they would be.
+This program does in user space what the kernel module netem does, because containers seldom have netem. All packets to
+FAR go through a TUN device to this program. It delays each by `--delay` seconds, limits the rate to `--rate` bytes per
+second, drops packets that would queue longer than `--delay`, and returns the others with swapped addresses. A client
+that connects to FAR therefore reaches the listener on NEAR of the same machine over a path that is long for the
+kernel's TCP, with realistic slow start, windows and losses.
 
 It needs root (CAP_SYS_ADMIN), the program `ip` and /dev/net/tun.
 """
@@ -81,7 +80,7 @@ def open_device() -> int:
 def delay_packets(device: int, delay: float, rate: float) -> None:
     """Send every packet back after the delay, forever."""
     waiting: deque[tuple[float, bytes]] = deque()
-    free = 0.0  # when the path has carried all that was given to it
+    free = 0.0  # the time at which the path has sent all queued packets
     while True:
         patience = max(0.0, waiting[0][0] - monotonic()) if waiting else None
         if select.select([device], [], [], patience)[0]:

@@ -1,8 +1,8 @@
 """Throughput: 1, 8 and 64 streams each way for some seconds, once warm; and processor time for a gigabyte.
 
-A stream is a connection over which blocks of 1 MiB go between one client process and one service process, which
-count them. MB/s are 10^6 bytes a second of all streams together. Processor time is that of the processes in between:
-the proxy and both agents, or three relays. Relations are to the gevent chain, and in brackets to the socat chain.
+A stream is a connection that transfers blocks of 1 MiB between one client process and one service process, which count
+the bytes. MB/s are 10^6 bytes per second over all streams. Processor time covers the processes in between: the proxy
+and both agents, or three relays. Ratios are to the gevent chain, and in parentheses to the socat chain.
 """
 
 from __future__ import annotations

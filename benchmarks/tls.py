@@ -1,7 +1,7 @@
-"""TLS: what encrypted links cost beside plain ones, in processor time for a gigabyte and in latency.
+"""TLS: the cost of encrypted links compared with plain links, in processor time for a gigabyte and in latency.
 
-The same upload as in `throughput`, through a proxy and two agents with plain links, and through others whose links
-are TLS. Each byte is encrypted twice and decrypted twice. Processor time is that of the proxy and both agents.
+The load is the upload of `throughput`, through a proxy and two agents with plain links and through others with TLS
+links. Each byte is encrypted twice and decrypted twice. Processor time covers the proxy and both agents.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Two measurements within one process: `python -m benchmarks.watched events|page SETTINGS` prints its result as JSON.
 
-`events`: what a file logger makes of so many events a second. `page`: how long the dashboard of a proxy with so many
-sessions takes until it can be used, in a headless Chromium.
+`events`: the events that a file logger writes at a given rate. `page`: the time until the dashboard of a proxy with
+many sessions is usable in a headless Chromium.
 """
 
 from gevent import monkey

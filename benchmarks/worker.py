@@ -1,6 +1,6 @@
-"""One worker of a proxy, on a port of its own: `python -m benchmarks.worker RUNTIME_DIRECTORY [REDIS_URL]` prints it.
+"""One worker of a proxy on its own port: `python -m benchmarks.worker RUNTIME_DIRECTORY [REDIS_URL]` prints the port.
 
-hubble-proxy's workers share a port; here a benchmark is to choose among them.
+The workers of hubble-proxy share a port. Here a benchmark can choose a worker.
 """
 
 from __future__ import annotations
