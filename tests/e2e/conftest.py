@@ -24,7 +24,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         complaints = stage.end()
     finally:
         stage.kill()
-    assert not complaints, complaints
+    assert not complaints, "\n".join(complaints)
 
 
 @pytest.hookimpl(wrapper=True)

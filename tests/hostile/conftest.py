@@ -45,7 +45,7 @@ class Kept:
                 complaints = arena.stage.end()
             finally:
                 arena.stage.kill()
-            assert not complaints, complaints
+            assert not complaints, "\n".join(complaints)
 
     def kill(self) -> None:
         """End the processes after a failure."""

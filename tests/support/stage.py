@@ -133,7 +133,7 @@ class Stage:
             if process.running and (status := process.stop()) != 0:
                 complaints.append(f"{process.name} ended with status {status} on SIGTERM")
             if TRACEBACK in process.log.text:
-                complaints.append(f"{process.name} logged a traceback")
+                complaints.append(f"{process.name} logged a traceback:\n{_first_traceback(process.log.lines)}")
         for closable in reversed(self._closables):
             closable.close()
         return complaints
@@ -149,3 +149,8 @@ class Stage:
                 proxy.release()
 
         self.add(Placeholder())
+
+
+def _first_traceback(lines: list[str]) -> str:
+    first = next(number for number, line in enumerate(lines) if TRACEBACK in line)
+    return "\n".join(lines[max(0, first - 1) : first + 40])
