@@ -124,12 +124,16 @@ class Opener:
         else:
             self._propose(entry, exit_peer, initiator, request, record)
 
-    def _find_exit_again(self, route: Route, initiator: Initiator) -> None:
-        """Find the exit again after another worker has lost the gateway, which may be about to reconnect anywhere."""
+    def _find_exit_again(self, route: Route, initiator: Initiator, lost: WorkerPeer) -> None:
+        """Find the exit again after the worker `lost` has lost the gateway, which may be about to reconnect anywhere.
+
+        It waits for the directory, so the hub must not call it.
+        """
         assert isinstance(route.entry, Gateway) and route.record is not None
         table = self._routes.of(route.entry)
         table.begin_to_ask(route.session, route.size)
         try:
+            self._gateways.not_there(route.gateway, lost)
             self._find_exit(route.entry, initiator, route.request, route.record)
         finally:
             table.end_to_ask(route.session, route.size)
@@ -208,11 +212,9 @@ class Opener:
             refused = reset_message(route, TO_EXIT, ResetReason.REFUSED, NOT_YOURS)
             exit_peer.link.send(encode(refused), route.session)
             ack = Ack(route.session, False, NOT_YOURS, Refusal.BAD_REQUEST)
-        if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer):
-            self._gateways.not_there(route.gateway, exit_peer)
-            if route.initiator is not None:
-                gevent.spawn(self._find_exit_again, route, route.initiator)
-                return
+        if ack.code is Refusal.NO_GATEWAY and isinstance(exit_peer, WorkerPeer) and route.initiator is not None:
+            gevent.spawn(self._find_exit_again, route, route.initiator, exit_peer)
+            return
         route.initiator = None
         if ack.terms is not None:
             ack = dataclasses.replace(ack, terms=_granted(route.halves[TO_EXIT], ack.terms))

@@ -256,8 +256,18 @@ def test_two_that_register_at_one_worker_at_once_are_told_apart() -> None:
     assert gateways.get("name") is newcomers[0] and not newcomers[0].link.closed
 
 
-def test_a_stale_entry_is_healed_by_whoever_finds_it(site: Site, service: Service) -> None:
+def test_a_stale_entry_is_healed_by_whoever_finds_it(
+    site: Site, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory keeps others waiting, as one in Redis does: the answer of the other worker comes in the hub."""
     one, two = site.worker(), site.worker()
+    release = two.directory.release
+
+    def slow_release(registration: Registration) -> None:
+        gevent.sleep(0.01)
+        release(registration)
+
+    monkeypatch.setattr(two.directory, "release", slow_release)
     stale = Registration("exit", one.id, 1, "owner")
     assert two.directory.claim(stale) is None
     one.hang()  # or it would notice itself
