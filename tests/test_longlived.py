@@ -198,7 +198,7 @@ def test_a_greenlet_goes_on(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize(("owner", "method"), [(supervisor, "WorkerProcess"), (supervisor.Supervisor, "_look_after")])
+@pytest.mark.parametrize(("owner", "method"), [(supervisor, "WorkerProcess"), (supervisor.Supervisor, "_monitor")])
 def test_the_supervisor_replaces_workers(
     owner: Any, method: str, error: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -80,7 +80,7 @@ def test_metrics_are_asked_of_this_machines_workers_only(tmp_path: Path) -> None
         assert asked == ["worker"]
 
 
-def test_nothing_is_told_without_the_token(client: Client) -> None:
+def test_nothing_is_revealed_without_the_token(client: Client) -> None:
     paths = ["/metrics", "/api/status", "/api/sessions", "/api/stream", "/api/nothing", "/nothing"]
     for path in paths:
         for header in (None, "Bearer wrong", f"Basic {TOKEN}", "Bearer", "Bearer é"):
@@ -205,7 +205,7 @@ def test_a_blocked_gateway_stays_away_until_it_is_unblocked(tunnel: Tunnel, clie
     tunnel.open().close()
 
 
-def test_bodies_that_cannot_be_meant(client: Client) -> None:
+def test_invalid_bodies(client: Client) -> None:
     for body in (
         b"",
         b"{",

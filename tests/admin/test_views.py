@@ -110,7 +110,7 @@ def test_a_session_that_ends_while_all_are_counted_counts_once(tunnel: Tunnel, m
     assert totals.with_open(sessions) == before and totals.bytes[TO_ENTRY] == 4 * len(ended)
 
 
-def test_rates_are_those_since_the_last_look(tunnel: Tunnel) -> None:
+def test_rates_cover_the_time_since_the_last_sample(tunnel: Tunnel) -> None:
     history, gateways, sessions = tunnel.proxy.watch.history, tunnel.proxy.gateways, tunnel.proxy.sessions
     history.sample(gateways, sessions, 5.0)
     busy, idle = [record for record in sessions if record.route is not None][:2]

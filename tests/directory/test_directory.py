@@ -36,7 +36,7 @@ def test_workers_are_there_until_they_leave(directory: Directory) -> None:
     poll(lambda: directory.worker("one") is None and directory.workers() == [TWO], 5, "it has left")
 
 
-def test_a_name_is_held_by_who_claimed_it_first(directory: Directory) -> None:
+def test_a_name_is_held_by_the_first_claimant(directory: Directory) -> None:
     directory.join(ONE)
     directory.join(TWO)
     assert directory.find("gateway") is None

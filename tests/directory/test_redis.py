@@ -448,7 +448,7 @@ class TestAWorkerThatIsCutOff:
         assert cut_off.find("yours") == YOURS
 
 
-def test_a_worker_that_is_linked_to_nobody_loses_its_names_with_its_lease(
+def test_a_worker_without_links_loses_its_names_with_its_lease(
     pair: tuple[RedisDirectory, RedisDirectory],
 ) -> None:
     here, _ = pair

@@ -53,7 +53,7 @@ def test_a_lock_that_is_never_let_go_is_an_error(path: Path, monkeypatch: pytest
     assert not directory.trouble
 
 
-def test_a_deleted_file_is_made_anew_and_filled_again(path: Path) -> None:
+def test_a_deleted_file_is_created_and_filled_again(path: Path) -> None:
     here, there = SQLiteDirectory(path), SQLiteDirectory(path)
     here.join(ONE)
     there.join(TWO)
@@ -96,7 +96,7 @@ def test_a_full_disk_is_an_error_of_the_call_alone(path: Path) -> None:
     assert directory.claim(MINE) is None
 
 
-def test_a_file_that_is_no_database_is_said_in_one_line(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_reported_in_one_line(path: Path) -> None:
     path.write_text("this is no database, and longer than the header of one would be" * 10)
     with pytest.raises(DirectoryError, match=r"cannot open the directory .*directory\.sqlite: "):
         SQLiteDirectory(path)

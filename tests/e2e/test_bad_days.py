@@ -82,7 +82,9 @@ class TestARuntimeDirectory:
         shutil.rmtree(runtime)
         second = stage.proxy(*options, name="second")
         os.kill(first.pid, signal.SIGCONT)
-        first.log.wait_for("cannot be made again: another proxy has it now: give each a --runtime-dir of its own")
+        first.log.wait_for(
+            "cannot recreate the runtime directory .*: another proxy has it now: give each a --runtime-dir of its own"
+        )
         assert second.running
 
 

@@ -71,7 +71,7 @@ def test_a_call_that_fails_there_fails_here(start: Start, caplog: pytest.LogCapt
     assert one.mesh.call("two", "name") == {"worker": "two"}
 
 
-def test_a_call_of_all_leaves_out_who_does_not_answer(start: Start) -> None:
+def test_a_call_of_all_leaves_out_workers_that_do_not_answer(start: Start) -> None:
     one, _, three = start("one"), start("two"), start("three")
     three.mesh.methods["name"] = lambda arguments: gevent.sleep(60)
     started = time.monotonic()
@@ -80,7 +80,7 @@ def test_a_call_of_all_leaves_out_who_does_not_answer(start: Start) -> None:
     assert time.monotonic() - started < 3
 
 
-def test_many_who_want_a_leg_at_once_share_one(start: Start) -> None:
+def test_concurrent_requests_for_a_link_share_one(start: Start) -> None:
     one, two = start("one"), start("two")
     calls = [gevent.spawn(one.mesh.call, "two", "name") for _ in range(50)]
     calls += [gevent.spawn(two.mesh.call, "one", "name") for _ in range(50)]
@@ -248,7 +248,7 @@ class Stranger:
         bytes(1 << 20),
     ],
 )
-def test_whoever_begins_with_something_else_is_refused(
+def test_a_link_that_begins_with_another_message_is_refused(
     start: Start, first: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = start("one", secret=SECRET)

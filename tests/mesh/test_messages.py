@@ -58,7 +58,7 @@ def test_what_is_malformed_is_a_protocol_error(kind: int, content: object) -> No
 
 
 @pytest.mark.parametrize("data", [b"", b"\x30", b"\x30{", b"\x30\xff\xfe", b"\x30" + b"[" * 100_000])
-def test_what_is_no_json_is_a_protocol_error(data: bytes) -> None:
+def test_invalid_json_is_a_protocol_error(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         decode(data)
 

@@ -13,7 +13,7 @@ def table() -> LoadTable:
     return LoadTable(3)
 
 
-def test_nobody_is_there_at_first(table: LoadTable) -> None:
+def test_all_workers_are_absent_at_first(table: LoadTable) -> None:
     assert [table[worker] for worker in range(3)] == [ABSENT] * 3 and table.present() == []
 
 
@@ -58,7 +58,7 @@ def test_who_is_absent_counts_for_nothing(table: LoadTable) -> None:
     assert not Load(table, 0).is_above_others()
 
 
-def test_no_memory_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str) -> int:
         raise OSError(24, "Too many open files")
 

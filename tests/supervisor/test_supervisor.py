@@ -99,7 +99,7 @@ class TestTheStart:
         assert refused(proxy) == (2, "the ports file /nowhere/ports.json cannot be written: No such file or directory")
         assert not proxies.runtime.exists()
 
-    def test_that_trips_over_a_mistake_of_ours_goes_on(self, proxies: Proxies) -> None:
+    def test_continues_after_an_error_of_its_own(self, proxies: Proxies) -> None:
         """It says so, and tries again: other workers may serve meanwhile."""
         proxy = proxies.make("serve,die", broken=1)
         proxy.begin(r"an error of the supervisor: 'NoneType' object is not callable; restarting it in")

@@ -66,7 +66,7 @@ class TestATakeover:
         new.start()
         assert new.port == old.port and not new.log.matches("does not hand over")
 
-    def test_leaves_the_directory_to_whoever_ends_last(self, proxies: Proxies) -> None:
+    def test_leaves_the_directory_to_the_last_proxy_to_end(self, proxies: Proxies) -> None:
         """The successor may be told to end while the old proxy drains still."""
         old = proxies.start("deaf", "--drain", "0.1", end=2)
         new = proxies.successor(old)
@@ -250,7 +250,7 @@ def test_descriptors_that_were_handed_over_are_given_to_no_program_by_mistake(pr
     assert inheritable(new.pid) == []
 
 
-def test_who_asks_for_nothing_keeps_nobody_from_a_takeover(proxies: Proxies) -> None:
+def test_a_silent_client_does_not_block_a_takeover(proxies: Proxies) -> None:
     old = proxies.start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as stranger:
         stranger.connect(str(proxies.runtime / "control.sock"))

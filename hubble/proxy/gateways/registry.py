@@ -114,7 +114,7 @@ class Gateways:
         except DirectoryError:
             return False
 
-    def not_there(self, name: str, peer: WorkerPeer) -> None:
+    def remove_stale(self, name: str, peer: WorkerPeer) -> None:
         """Remove a stale entry from the directory: the worker `peer` does not have the gateway."""
         try:
             registration = self._directory.find(name)

@@ -133,7 +133,7 @@ class Opener:
         table = self._routes.of(route.entry)
         table.begin_to_ask(route.session, route.size)
         try:
-            self._gateways.not_there(route.gateway, lost)
+            self._gateways.remove_stale(route.gateway, lost)
             self._find_exit(route.entry, initiator, route.request, route.record)
         finally:
             table.end_to_ask(route.session, route.size)
@@ -151,7 +151,7 @@ class Opener:
         if isinstance(entry, Gateway):  # a worker's link also carries the sessions of other agents
             excess.hold_back(str(error))
 
-    def pass_in(self, entry: Peer, initiator: Initiator) -> None:
+    def open_from_worker(self, entry: Peer, initiator: Initiator) -> None:
         """Forward an Initiator from another worker, which has asked the policy, to a gateway at this worker."""
         exit_peer = self._gateways.get(initiator.gateway)
         if exit_peer is None:
@@ -202,7 +202,7 @@ class Opener:
         """Handle the Ack with which an exit answers an Initiator."""
         route = self._routes.answered(exit_peer, ack.session, ack.path)
         if route is None:
-            self._turn_down(exit_peer, ack)
+            self._reject_late_ack(exit_peer, ack)
             return
         route.resumable = ack.terms is not None
         if ack.ok and route.entry.link.closed:
@@ -223,7 +223,7 @@ class Opener:
         self._sessions.answered(route, ack)
         route.entry.link.send(encode(dataclasses.replace(ack, path=route.entry_path)), route.session)
 
-    def _turn_down(self, exit_peer: Peer, ack: Ack) -> None:
+    def _reject_late_ack(self, exit_peer: Peer, ack: Ack) -> None:
         """Tell an exit that its entry no longer waits: otherwise it would keep the session and its connection."""
         if ack.ok and self._routes.get(ack.session) is None and not self._routes.is_proposed_to(exit_peer, ack.session):
             message = Terminator(ack.session) if ack.terms is None else Suspend(ack.session, False)
@@ -271,7 +271,7 @@ class Opener:
         if decision.busy:
             return Refusal.BUSY, decision.reason
         log.warning(
-            "session %s: %s to %s:%s:%d denied: %s",
+            "session %s from %s to %s:%s:%d denied: %s",
             request.session, request.source, request.gateway, request.host, request.port,
             decision.detail or decision.reason or UNAUTHORIZED,
             extra={"session": request.session, "gateway": request.gateway},

@@ -80,7 +80,7 @@ class Relay:
                 if isinstance(self._peer, Gateway):
                     self._opener.ask(self._peer, message, self._excess)
                 else:
-                    gevent.spawn(self._opener.pass_in, self._peer, message)
+                    gevent.spawn(self._opener.open_from_worker, self._peer, message)
             case Ack():
                 self._answered.discard((message.session, TO_ENTRY))
                 self._opener.acknowledge(self._peer, message)

@@ -54,7 +54,7 @@ class Revocation:
                 continue
             if not gateway.link.closed:
                 revoked += 1
-                log.warning("gateway %s: revoked by the policy", gateway.name, extra={"gateway": gateway.name})
+                log.warning("gateway %s revoked by the policy", gateway.name, extra={"gateway": gateway.name})
                 gateway.link.close(1008, "revoked by the policy")
         return revoked
 
@@ -66,7 +66,7 @@ class Revocation:
             if self._routes.get(route.session) is route:  # the session may have ended while the policy decided
                 revoked += 1
                 log.warning(
-                    "session %s: revoked by the policy", route.request.session, extra={"session": route.request.session}
+                    "session %s revoked by the policy", route.request.session, extra={"session": route.request.session}
                 )
                 self._end(route, ResetReason.REVOKED, "revoked by the policy")
         return revoked

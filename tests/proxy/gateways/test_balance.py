@@ -48,7 +48,7 @@ def test_as_many_as_are_too_many_but_not_all_at_once(excess: int, many: int) -> 
     assert len(asked(found)) == many
 
 
-def test_nobody_is_asked_in_place_of_those_that_are_about_to_move() -> None:
+def test_no_agent_is_asked_in_place_of_one_that_is_about_to_move() -> None:
     """They may be slow, or have to wait: what they are too many of they are still when it is looked again."""
     found = gateways(5)
     balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ def test_who_has_moved_makes_room_for_others() -> None:
     assert asked(found) == ["agent-1", "agent-2", "agent-3"]
 
 
-def test_nobody_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_agent_is_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(balance_module, "GRACE", 0)
     found = gateways(5)
     balance = Balance(found, Routes(), FakeLoad(3))  # type: ignore[arg-type]

@@ -256,7 +256,7 @@ def test_two_that_register_at_one_worker_at_once_are_told_apart() -> None:
     assert gateways.get("name") is newcomers[0] and not newcomers[0].link.closed
 
 
-def test_a_stale_entry_is_healed_by_whoever_finds_it(
+def test_the_worker_that_finds_a_stale_entry_removes_it(
     site: Site, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The directory keeps others waiting, as one in Redis does: the answer of the other worker comes in the hub."""

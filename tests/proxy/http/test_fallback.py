@@ -88,7 +88,7 @@ def ask(
 
 
 class TestWithout:
-    def test_without_a_path_a_browser_is_told_what_this_is(self) -> None:
+    def test_without_a_path_a_browser_gets_an_explanation(self) -> None:
         with proxy(None, path="") as port:
             status, headers, body = ask(port, path="/anything")
         assert (status, headers["Upgrade"]) == (426, "websocket")
@@ -106,7 +106,7 @@ class TestWithout:
         assert status == 404
         assert b"ubble" not in body + str(headers).encode()
 
-    def test_health_is_told_below_the_path(self) -> None:
+    def test_health_checks_are_below_the_path(self) -> None:
         with proxy(parse_fallback("404")) as port:
             assert ask(port, path="/hubble/healthz")[2] == b"ok\n"
             assert ask(port, path="/hubble/readyz")[0] == 200
@@ -123,7 +123,7 @@ class TestSite:
         assert request["PATH_INFO"] == "/a/b/../c"  # as it was sent, but for pywsgi's own decoding
         assert request["HTTP_HOST"] == "hubble.example"
 
-    def test_the_site_learns_who_asks(self, web: Web) -> None:
+    def test_the_site_gets_the_clients_address(self, web: Web) -> None:
         with proxy(Site(web.url)) as port:
             ask(port, headers={"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https", "Forwarded": "for=x"})
         (request,) = web.requests
@@ -155,7 +155,7 @@ class TestSite:
         assert headers["X-Other"] == "2"
         assert not {"X-Own", "Keep-Alive"} & set(headers)
 
-    def test_nothing_is_added_for_which_nobody_asked(self, web: Web) -> None:
+    def test_no_headers_are_added_to_the_request(self, web: Web) -> None:
         with proxy(Site(web.url)) as port:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
             connection.putrequest("GET", "/", skip_accept_encoding=True)
@@ -277,6 +277,6 @@ class TestSite:
         "http://x\n",
     ],
 )
-def test_what_is_no_fallback(text: str) -> None:
+def test_invalid_fallbacks_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="invalid fallback"):
         parse_fallback(text)

@@ -254,7 +254,7 @@ class TestTheExit:
         assert entry.hear(Ack).ok
         assert exit_agent.nothing_more() == []
 
-    def test_an_answer_nobody_asked_for_opens_nothing(self, proxy: Proxy, exit_agent: Speaker) -> None:
+    def test_an_unsolicited_answer_opens_nothing(self, proxy: Proxy, exit_agent: Speaker) -> None:
         session = new_session()
         exit_agent.say(Ack(session, True, terms=Terms(1, 0, LIMIT), path=5))
         exit_agent.say(Ack(session, False, "no", path=5))
@@ -286,7 +286,7 @@ class TestTheExit:
 
 
 class TestProtocol01:
-    def test_an_old_exit_is_told_nothing_new(self, entry: Speaker, old_exit: Speaker) -> None:
+    def test_an_old_exit_gets_no_new_fields(self, entry: Speaker, old_exit: Speaker) -> None:
         session = new_session()
         entry.say(initiator(session, "old exit", key="s3cret"))
         assert old_exit.hear(Initiator) == Initiator(session, "host", 22, "old exit", "s3cret")
@@ -490,7 +490,7 @@ class TestTheLimits:
         opened(entry, exit_agent, session=session, attempt=2)
 
     @pytest.mark.parametrize("resume", [True, False])
-    def test_what_is_asked_for_again_too_fast_is_told_to_come_again(
+    def test_retries_beyond_the_rate_are_refused_as_busy(
         self, bounded: Callable[..., tuple[Speaker, Speaker]], resume: bool
     ) -> None:
         entry, _ = bounded(sessions_per_second=1)
@@ -503,7 +503,7 @@ class TestTheLimits:
         codes = [refusal(entry, initiator(new_session(), "nobody"))[1] for _ in range(4)]
         assert Refusal.LIMIT in codes
 
-    def test_beyond_the_rate_no_policy_is_asked_and_one_refusal_a_second_is_told_of(
+    def test_beyond_the_rate_no_policy_is_asked_and_one_refusal_a_second_is_reported(
         self, bounded: Callable[..., tuple[Speaker, Speaker]], caplog: pytest.LogCaptureFixture
     ) -> None:
         asked: list[ConnectionRequest] = []

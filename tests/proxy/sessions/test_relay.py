@@ -364,7 +364,7 @@ class TestCredit:
         exit_agent.nothing_more()
         assert gateway.link.queued_bytes < 100_000
 
-    def test_answers_that_nobody_reads_close_the_link(self, proxy: Proxy, entry: Speaker) -> None:
+    def test_unread_answers_close_the_link(self, proxy: Proxy, entry: Speaker) -> None:
         gateway = proxy.gateways.get("entry")
         assert gateway is not None
         entry.freeze()
@@ -553,7 +553,7 @@ class TestStalledReceivers:
             pass
         assert message == Terminator(old_session)
 
-    def test_one_that_vanishes_holds_up_nobody(
+    def test_one_that_vanishes_does_not_block_others(
         self, old_entry: Speaker, old_exit: Speaker, old_session: bytes, proxy: Proxy
     ) -> None:
         old_exit.freeze()

@@ -97,7 +97,7 @@ class TestStealing:
     def test_a_new_session_steals_nothing(self) -> None:
         assert not Routes().would_steal(route(peer("entry"), peer("exit")))
 
-    def test_the_same_agents_may_lay_it_anew_over_other_links(self) -> None:
+    def test_the_same_agents_may_lay_it_again_over_other_links(self) -> None:
         routes = Routes()
         routes.lay(route(peer("entry"), peer("exit")))
         assert not routes.would_steal(route(peer("entry"), peer("exit"), path=2))
@@ -112,7 +112,7 @@ class TestStealing:
         routes.lay(route(entry, peer("exit")))
         assert routes.would_steal(route(entry, peer("thief"), path=2))
 
-    def test_a_session_of_protocol_0_1_is_never_laid_anew(self) -> None:
+    def test_a_session_of_protocol_0_1_is_never_laid_again(self) -> None:
         routes, entry, exit_peer = Routes(), peer("entry"), peer("exit")
         routes.lay(route(entry, exit_peer, path=0, resumable=False))
         assert routes.would_steal(route(entry, exit_peer, path=0))

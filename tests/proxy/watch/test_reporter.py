@@ -86,7 +86,7 @@ def test_a_lost_path_is_one_suspension_and_one_resumption_and_each_byte_counts_o
         assert len(tunnel.logger.all(OpenSession)) == 1
 
 
-def test_an_agents_own_return_is_told_in_order() -> None:
+def test_a_reconnecting_agent_is_reported_in_order() -> None:
     with Tunnel() as tunnel:
         gateway = tunnel.proxy.gateways.get("entry")
         assert gateway is not None
@@ -132,7 +132,7 @@ def test_a_reset_says_why() -> None:
         assert closed.reason == "local_reset" and "reset" in closed.detail.lower()
 
 
-def test_what_is_not_opened_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_is_not_opened_reports_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hubble.agent.links.SETTLING", 0.0)  # else the first of these asks again
     with Tunnel() as tunnel:
         agent = tunnel.agent("other", "0:nowhere:127.0.0.1:9", registered=True)
