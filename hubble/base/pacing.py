@@ -1,4 +1,4 @@
-"""Starts greenlets for a crowd of requests one after the other, so that links and timers have their turn in between.
+"""Start greenlets for a burst of requests in slices, so that links and timers run in between.
 
 A greenlet for each of hundreds of requests that arrive together would run before anything else does: the hub runs what
 was spawned for up to 5 ms before it looks at its sockets again.
@@ -20,7 +20,7 @@ from hubble.base.slices import SLICE, others_if_due
 class PacedSpawner:
     """Spawns functions in slices of SLICE seconds. Keys, such as the links that requests came from, take turns.
 
-    The queue has no bound of its own: whoever spawns bounds what a key may ask for.
+    The queue itself is unbounded: the caller limits the requests of each key.
     """
 
     def __init__(self) -> None:
