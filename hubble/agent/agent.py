@@ -21,8 +21,9 @@ from hubble.agent.options import AgentOptions
 from hubble.agent.rules import Rule, parse_rules
 from hubble.agent.selfcheck import SelfCheck
 from hubble.agent.sessions import Sessions
-from hubble.base.errors import LinkClosed, ProtocolError, UsageError
+from hubble.base.errors import HubbleError, LinkClosed, ProtocolError, UsageError
 from hubble.base.keepalive import keep_running
+from hubble.base.reserve import DescriptorReserve
 from hubble.protocol.messages import ResetReason
 from hubble.protocol.states import PathState
 from hubble.transport.addresses import Socket
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 FAREWELL = 1.2
 """Seconds to wait for the link to close: a little longer than the link's own timeout."""
 KILL_TIMEOUT = 0.5
+RESERVE = 8
+"""Descriptors held in reserve for dialling the proxy: its name is looked up, and its certificates are read."""
 TICK = 0.25
 """Seconds between checks of the sessions' deadlines."""
 
@@ -72,6 +75,7 @@ class Agent:
         self._keeper = Keeper(name, targets, self.options, self._register, self._serve, self._is_any_waiting)
         self._self_check = SelfCheck(name, self._links, self.options.self_check)
         self._dispatcher = Dispatcher(self._entry, self._exit, self._self_check, self._keeper.go_away)
+        self._reserve = DescriptorReserve(RESERVE)
         self._stopping = False
         self._greenlets: list[gevent.Greenlet] = []
         self._metrics: AgentMetrics | None = None
@@ -123,13 +127,22 @@ class Agent:
             link.wait_closed(FAREWELL)
             link.abort("the agent was stopped")
         gevent.killall(self._greenlets, timeout=KILL_TIMEOUT)
+        self._reserve.close()
         if self._metrics is not None:
             self._metrics.stop()
 
     # The link.
 
     def _register(self, target: Target) -> Registered:
-        return register(target, self._identity, self.options)
+        try:
+            return register(target, self._identity, self.options)
+        except (HubbleError, OSError):
+            if not self._reserve.release():
+                raise
+        try:
+            return register(target, self._identity, self.options)  # with the descriptors of the reserve
+        finally:
+            self._reserve.fill()  # before new connections take what is free again
 
     def _serve(self, registered: Registered) -> None:
         link = registered.link
@@ -164,6 +177,8 @@ class Agent:
     def _watch_deadlines(self) -> None:
         while True:
             gevent.sleep(TICK)
+            if self._links.link is not None:
+                self._reserve.fill()
             now = time.monotonic()
             self._entry.expire(now)
             self._exit.expire(now)

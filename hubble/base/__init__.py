@@ -10,6 +10,7 @@ files        signatures of files, atomic writes
 runtimedir   the private directory that workers share, and every file name in it
 slots        small numbers for the workers of a machine
 descriptors  descriptors 0 to 2, and the limit of open files
+reserve      file descriptors held in reserve
 backoff      the delay before the next attempt
 keepalive    greenlets that restart after any error
 keyedlock    a lock for each key

@@ -1,19 +1,22 @@
-"""A proxy whose descriptors are used up keeps its state, and says what is wrong."""
+"""A proxy and an agent whose descriptors are used up keep their state, and say what is wrong."""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
 import pytest
 
+from hubble.agent.agent import RESERVE
 from hubble.directory import LEASE
 from hubble.directory.sqlite import SQLiteDirectory
 from hubble.protocol.messages import RESUMABLE, Ack, Handshake, Refusal
 from tests.hostile.drivers import idle
 from tests.hostile.drivers.raw import RawLink
-from tests.support.processes import Process, ProxyProcess
+from tests.support.processes import AgentProcess, Process, ProxyProcess
 from tests.support.stage import Stage
 from tests.support.waiting import poll
 
@@ -70,3 +73,33 @@ def _link(proxy: ProxyProcess) -> RawLink | None:
         return RawLink(proxy.port)
     except OSError:
         return None
+
+
+def devices(process: Process) -> int:
+    """How many descriptors of /dev/null the process has."""
+    return [os.readlink(each) for each in Path(f"/proc/{process.pid}/fd").iterdir()].count("/dev/null")
+
+
+def test_an_agent_without_a_free_descriptor_returns_to_its_proxy(tmp_path: Path) -> None:
+    """Connections to an entry, whose exit does not exist, use up its descriptors; then its link is cut."""
+    stage = Stage(tmp_path)
+    clients: list[socket.socket] = []
+    try:
+        proxy = stage.proxy()
+        relay = stage.relay(("127.0.0.1", proxy.port))
+        exhausted = AgentProcess(tmp_path, proxy.url_at(relay.port), "entry", "--link-wait", "60", "0:exit:host:22")
+        start_limited(stage, exhausted)
+        exhausted.wait_registered()
+        poll(lambda: devices(exhausted) >= RESERVE, 5, "the reserve is filled")
+        relay.refuse()
+        relay.cut()
+        clients += [socket.create_connection(("127.0.0.1", exhausted.port(0))) for _ in range(LIMIT)]
+        exhausted.log.wait_for("cannot accept a connection: Too many open files")
+        mark = exhausted.log.mark()
+        relay.heal()
+        exhausted.wait_registered(after=mark)
+        assert not stage.end()
+    finally:
+        for client in clients:
+            client.close()
+        stage.kill()

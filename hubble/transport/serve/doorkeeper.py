@@ -13,11 +13,12 @@ import resource
 import time
 from contextlib import suppress
 
-from gevent import socket
+from gevent import monkey, socket
 
 from hubble.transport.addresses import Socket
 
 log = logging.getLogger(__name__)
+_close = monkey.get_original("os", "close")  # gevent's closes only when the hub has its turn
 
 MOST_KEPT_BACK = 64
 REFUSAL = (
@@ -64,7 +65,7 @@ class Doorkeeper:
             self._refill()
         if self._reserve < 0:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        os.close(self._reserve)
+        _close(self._reserve)
         self._reserve = -1
         try:
             descriptor, _ = listener._accept()  # type: ignore[attr-defined]  # `accept` would wait for a connection
@@ -77,7 +78,7 @@ class Doorkeeper:
     def close(self) -> None:
         """Close the spare descriptor."""
         if self._reserve >= 0:
-            os.close(self._reserve)
+            _close(self._reserve)
             self._reserve = -1
 
     def _refuse(self, sock: Socket) -> None:
