@@ -187,15 +187,15 @@ def test_the_ports_file_tells_every_rule_without_its_key(stage: Stage) -> None:
     assert rules[2]["rule"] == given[2]
 
 
-def test_who_asks_is_told_what_the_greenlets_do(stage: Stage) -> None:
+def test_sigusr1_logs_what_the_greenlets_do(stage: Stage) -> None:
     service = stage.add(Service(echo))
     tunnel = stage.tunnel(service.port)
     before = tunnel.entry.greenlets()
     with connect(tunnel.port()) as sock:
         assert echoed(sock, b"hello") == b"hello"
-        assert tunnel.entry.greenlets() >= before + 2  # it reads and writes
-    tunnel.entry.log.wait_for("Connection._read_socket")
-    assert tunnel.proxy.greenlets() >= 4  # its supervisor passes the question on
+        assert tunnel.entry.greenlets() <= before  # a session needs none
+    tunnel.entry.log.wait_for("Keeper")
+    assert tunnel.proxy.greenlets() >= 4  # the supervisor forwards the signal to its worker
 
 
 def test_the_proxy_logs_where_it_listens(stage: Stage) -> None:
