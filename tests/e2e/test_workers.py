@@ -25,6 +25,8 @@ from tests.support.workerprocesses import start_agents
 
 LONGEST_PAUSE = 3.0
 AGENTS = 12
+SETTLING, INTERVAL = 3.0, 0.3
+PATIENCE = 10.0
 
 
 def start_tunnel(stage: Stage, machine: Machine, service: int, agents: int = AGENTS) -> list[int]:
@@ -55,6 +57,22 @@ def test_sessions_survive_workers_that_are_killed(stage: Stage) -> None:
     assert not service.failures
     machine.wait_whole()
     assert_echo_everywhere(stage, machine)
+
+
+@pytest.mark.waits
+def test_new_sessions_wait_for_what_a_killed_worker_served(stage: Stage) -> None:
+    """Sessions asked for in the first 3 s after a worker was killed open, wherever their entry and exit were."""
+    service = stage.add(Service(echo))
+    machine = Machine(stage, "machine", 2)
+    ports = start_tunnel(stage, machine, service.port)
+    for seed in (1, 2):
+        machine.strike(signal.SIGKILL, random.Random(seed))
+        asked = []
+        for _ in range(int(SETTLING / INTERVAL)):
+            asked += [gevent.spawn(assert_echo, port, PATIENCE) for port in ports]
+            gevent.sleep(INTERVAL)  # the moments at which sessions are asked for, not a wait for anything
+        gevent.joinall(asked, raise_error=True)
+        machine.wait_whole()
 
 
 @pytest.mark.waits
