@@ -25,6 +25,10 @@ CPU = "the script used more than 50 ms of CPU"
 MEMORY = "not enough memory"
 
 
+HELD = 0.25
+"""Seconds of CPU; a slice takes a few milliseconds, but a busy machine makes each instruction slower."""
+
+
 @contextmanager
 def hub_held() -> Iterator[list[float]]:
     """How long, in seconds of this thread's CPU, a greenlet that always wants to run was kept from it each time.
@@ -86,7 +90,7 @@ class TestCpu:
             took = time.thread_time() - started
         assert_denied(decision, CPU)
         assert took < 0.5
-        assert max(held) < 0.1
+        assert max(held) < HELD
 
     @pytest.mark.parametrize(
         "lua",
@@ -110,21 +114,21 @@ class TestCpu:
         assert_denied(decision, "")
         assert decision.detail.startswith((CPU, MEMORY))
         assert took < 0.5
-        assert max(held) < 0.1
+        assert max(held) < HELD
 
     def test_a_long_sort(self, decide: Decide) -> None:
         """In C it would be one call; some lists make it quadratic besides."""
         lua = "local list = {} for i = 1, 500000 do list[i] = math.random() end table.sort(list) return true"
         with hub_held() as held:
             assert_denied(decide(lua, cpu=0.3), "300 ms of CPU")
-        assert max(held) < 0.1
+        assert max(held) < HELD
 
     @pytest.mark.parametrize("f", ["upper", "lower", "reverse"])
     def test_long_texts(self, decide: Decide, f: str) -> None:
         """Each call takes so long that it is looked at by itself."""
         with hub_held() as held:
             assert_denied(decide(f"local s = string.rep('a', 1000000) while true do s:{f}() end", cpu=0.5), "500 ms")
-        assert max(held) < 0.02
+        assert max(held) < HELD / 4
 
     @pytest.mark.parametrize(
         ("lua", "wrong"),
