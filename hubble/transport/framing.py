@@ -102,7 +102,7 @@ class Framing:
     def receive(self, data: memoryview) -> list[bytes]:
         """Return the next whole messages of `data`, which the caller may overwrite afterwards.
 
-        While `has_rest` is true, go on with `receive_rest` instead.
+        While `has_rest` is true, call `receive_rest` instead.
         """
         messages: list[bytes] = []
         position = self._complete_tail(data, messages) if self._tail else 0
