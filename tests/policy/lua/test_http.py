@@ -217,6 +217,15 @@ class TestRequest:
         assert f"more than {FIELDS} headers and cookies, or more than {FIELD_BYTES} bytes" in decision.detail
         assert not server.received
 
+    def test_cookies_are_bounded(self, decide: Decide, server: HttpServer) -> None:
+        decision = decide(
+            f'{HTTP} local c = {{}} for i = 1, {FIELDS + 1} do c["x" .. i] = "y" end\n'
+            f'local r, wrong = http.get("{server.url}", {{ cookies = c }})\n'
+            "return true, { detail = tostring(wrong) }"
+        )
+        assert f"more than {FIELDS} headers and cookies" in decision.detail
+        assert not server.received
+
     def test_a_header_cannot_smuggle_another(self, fetch: Callable[..., str], server: HttpServer) -> None:
         assert fetch('http.get(url, { headers = { a = "b\\r\\nc: d" } })', "wrong").endswith(": invalid header")
         assert not server.received
