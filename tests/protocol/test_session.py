@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from hubble.base.errors import ProtocolError
+from hubble.protocol.codec import decode, encode
 from hubble.protocol.interface import SEND_AT_MOST
-from hubble.protocol.messages import Credit, Done, Eof, Refusal, Reset, ResetReason, Stream, Terms
+from hubble.protocol.messages import Ack, Credit, Done, Eof, Refusal, Reset, ResetReason, Stream, Terms
 from hubble.protocol.session import OPEN_TIMEOUT
 from hubble.protocol.states import PathState
 from tests.protocol.pair import ENDS, KIB, SECRET, SESSION, Pair
@@ -359,3 +360,20 @@ def test_credit_holds_a_session_back_not_its_link_s_reader() -> None:
     pair.entry.write(b"x" * KIB)
     pair.flow()
     assert pair.exit.waiting == KIB and not pair.exit.overfull and pair.exit.resumable
+
+
+def test_what_is_sent_is_kept_until_it_is_consumed() -> None:
+    pair = Pair()
+    assert not pair.entry.may_downgrade
+    offer = pair.entry.connect(pair.now)
+    assert pair.entry.may_downgrade
+    assert pair.answer(offer) and not pair.entry.may_downgrade
+    pair.entry.write(b"x" * KIB)
+    pair.flow()
+    assert pair.entry.kept == KIB
+
+
+def test_the_terms_say_how_long_a_link_takes() -> None:
+    terms = Terms(1, 0, KIB, round_trip=1500)
+    ack = decode(encode(Ack(SESSION, True, terms=terms)))
+    assert isinstance(ack, Ack) and ack.terms == terms

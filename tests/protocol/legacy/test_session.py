@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubble.base.errors import ProtocolError
 from hubble.protocol.codec import decode
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.legacy.session import LegacySession
@@ -323,3 +324,11 @@ def test_what_an_application_does_after_the_end_is_dropped() -> None:
     session.finish()
     session.fail(ResetReason.LOCAL_RESET)
     assert sent(session) == [] and session.events() == []
+
+
+def test_an_exit_accepts_once() -> None:
+    session = LegacySession(SESSION, from_exit=True)
+    assert not session.established
+    assert session.accept(None, NOW) is None and session.established and not session.overfull
+    with pytest.raises(ProtocolError, match="cannot be resumed"):
+        session.accept(None, NOW)
