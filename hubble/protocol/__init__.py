@@ -5,6 +5,7 @@ codec       encoding and decoding, with the control messages
 binary      encoding and decoding of the messages of a resumable session
 credit      the window that a receiver grants, and the budgets behind it
 streams     one direction of a session: the bytes kept for retransmission, the bytes expected
+duplex      the two streams of a session
 states      the states of a session's path, and a session's events
 interface   the interface of a session; the two kinds below implement it
 session     one end of a resumable session

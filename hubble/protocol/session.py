@@ -16,6 +16,7 @@ from collections import deque
 
 from hubble.base.errors import ProtocolError
 from hubble.protocol.credit import Budget, Window
+from hubble.protocol.duplex import Duplex
 from hubble.protocol.interface import SEND_AT_MOST
 from hubble.protocol.messages import Credit, Done, Eof, Message, Refusal, Reset, ResetReason, Stream, Suspend, Terms
 from hubble.protocol.states import PATHS, Ended, Move, Opened, PathState, Resumed, SessionEvent, Suspended
@@ -31,11 +32,16 @@ TRY_AGAIN = frozenset({Refusal.NO_GATEWAY, Refusal.BUSY, Refusal.LIMIT})
 """Refusals after which a retry may succeed."""
 
 
-class Session:
+class Session(Duplex):
     """One end of a session: the exit if `from_exit`, else the entry. Times are in seconds of any monotonic clock.
 
     secret: 16 bytes. window: the credit for received bytes. keep: the budget for sent bytes that are not consumed yet.
     """
+
+    resumable = True
+    """The session survives the loss of its path."""
+    overfull = False
+    """Credit bounds the waiting bytes, so the link's reader never waits for this session."""
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class Session:
         keep: Budget,
         resume_timeout: float = RESUME_TIMEOUT,
     ) -> None:
+        super().__init__(Outgoing(keep), Incoming(window))
         self.id = session_id
         self.from_exit = from_exit
         self.path = PathState.WAITING
@@ -54,8 +61,6 @@ class Session:
         """Whether both ends have ever agreed on a path."""
         self.link_round_trip = 0.0
         """The best round-trip time of this end's link to the proxy, in seconds. The caller sets it if it is known."""
-        self.outgoing = Outgoing(keep)
-        self.incoming = Incoming(window)
         self.resumptions = 0
         self._secret = secret
         self._resume_timeout = resume_timeout
@@ -81,11 +86,6 @@ class Session:
         if self._deadline is None or self._credit_at is None:
             return self._deadline if self._credit_at is None else self._credit_at
         return min(self._deadline, self._credit_at)
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the session survives the loss of its path: always True."""
-        return True
 
     @property
     def may_downgrade(self) -> bool:
@@ -278,34 +278,9 @@ class Session:
         self._settle(now)
 
     @property
-    def unsent(self) -> bool:
-        """Whether part of the application's stream is still to be sent."""
-        return self.outgoing.unsent
-
-    @property
-    def waiting(self) -> int:
-        """The number of bytes that wait for the local socket."""
-        return self.incoming.waiting
-
-    @property
-    def kept(self) -> int:
-        """The number of sent bytes that the other side has not consumed yet."""
-        return self.outgoing.kept
-
-    @property
-    def overfull(self) -> bool:
-        """Whether the link's reader must wait for this session: never, because credit bounds the waiting bytes."""
-        return False
-
-    @property
     def stream_ended(self) -> bool:
         """Whether all bytes were taken, and the local socket must now see the end of the stream."""
         return self.incoming.ended and not self.incoming.complete and not self._is_over
-
-    @property
-    def finished(self) -> bool:
-        """Whether both directions are complete: the local socket is no longer needed."""
-        return self.incoming.complete and self.outgoing.complete
 
     @property
     def has_news(self) -> bool:

@@ -71,7 +71,6 @@ class Link:
         """Whether the link has ended."""
         self.on_drained: Callable[[Lane], None] = lambda lane: None
         self._stream = open_stream(sock)
-        self._loop = gevent.get_hub().loop
         self._framing = Framing(side, masked, first_limit=first_limit, clock=clock)
         self._side = side
         self._keepalive = keepalive or Keepalive()
@@ -85,21 +84,13 @@ class Link:
             self._stream, self._next_data, sent=self._pace.moved, resumed=self._resumed, failed=self._lost
         )
         self._scheduled = False
-        self._ended = Event()
-        self._heard = Event()
+        self._ended, self._heard = Event(), Event()
         self._probing = 0
         self._closing: tuple[int, str] | None = None
         self._said_goodbye = False
         keep_queue_short(sock, BATCH_SIZE)
         limit_silence(sock, self._keepalive.silence)
-        # The silence is checked more often than pings are sent, or it would be noticed up to an interval late.
-        self._looks = max(4, math.ceil(4 * self._keepalive.interval / self._keepalive.silence))
-        self._looked = 0
-        pause = self._keepalive.interval / self._looks
-        self._timer: Any = self._loop.timer(pause, pause)
-        self._timer.start(self._beat)
-        self._first_pings = FIRST_PINGS
-        self._ping()
+        self._start_pinging()
 
     def __repr__(self) -> str:
         return f"<Link {self._side.name.lower()} {'closed' if self.closed else 'open'}>"
@@ -295,6 +286,15 @@ class Link:
         return b""
 
     # Keeping alive.
+
+    def _start_pinging(self) -> None:
+        # The silence is checked more often than pings are sent, or it would be noticed up to an interval late.
+        self._looks = max(4, math.ceil(4 * self._keepalive.interval / self._keepalive.silence))
+        self._looked, self._first_pings = 0, FIRST_PINGS
+        pause = self._keepalive.interval / self._looks
+        self._timer: Any = gevent.get_hub().loop.timer(pause, pause)
+        self._timer.start(self._beat)
+        self._ping()
 
     def _beat(self) -> None:
         """Check the silence and ping, when the timer fires. Runs in the hub."""
