@@ -130,7 +130,8 @@ class Reader:
         self._handle = handle
         try:
             if self._stream.can_watch:
-                self._stream.watch_reads(self._on_readable)
+                if not self._paused:
+                    self._stream.watch_reads(self._on_readable)
                 self._on_readable()  # messages received before
                 self._stopped.wait()
             else:
@@ -156,6 +157,7 @@ class Reader:
     def resume(self) -> None:
         """Undo one `pause`."""
         self._paused -= 1
+        self.heard_at = self._clock()  # the peer was not silent: it was not read
         self._goes_on.set()
         if not self._paused and self._handle is not None and self._stream.can_watch:
             self._go_on_later()
@@ -207,6 +209,9 @@ class Reader:
                 if framing.is_over and not messages:
                     self._go_on_later(DRAIN_INTERVAL)
                     return
+            if framing.has_rest and not messages and self._clock() > slice_end:  # fragments or control frames
+                self._go_on_later()
+                return
 
     def _read_now(self) -> bool:
         """Read once without waiting; return whether anything arrived."""

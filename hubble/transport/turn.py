@@ -31,9 +31,11 @@ def turn(work: Work) -> None:
     try:
         work()
     finally:
-        if _depth == 1:
-            _finish()
-        _depth -= 1
+        try:
+            if _depth == 1:
+                _finish()
+        finally:  # KeyboardInterrupt may come at any time; with a wrong depth nothing would be written any more
+            _depth -= 1
 
 
 def _finish() -> None:

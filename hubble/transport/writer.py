@@ -100,3 +100,6 @@ class Writer:
             self.blocked = False
         except OSError as error:
             self._failed(error)
+        except Exception as error:  # as in `write`
+            self._failed(error)
+            raise
