@@ -126,7 +126,10 @@ class Reader:
     # In the hub.
 
     def serve(self, handle: Handle) -> None:
-        """Pass each message to `handle`, which must not block, until the reader stops. Raises what `handle` raises."""
+        """Pass each message to `handle`, which must not block, until the reader stops. Raises what `handle` raises.
+
+        Messages received before that are passed on even if the reader is paused or stops before their turn.
+        """
         self._handle = handle
         try:
             if self._stream.can_watch:
@@ -136,6 +139,8 @@ class Reader:
                 self._stopped.wait()
             else:
                 self._serve_waiting(handle)
+            if self._failure is None:
+                self._pass_rest(handle)
         finally:
             self._handle = None
             self._stream.unwatch_reads()
@@ -148,6 +153,17 @@ class Reader:
             while self._paused and not self._stopped.is_set():
                 self._goes_on.clear()
                 self._goes_on.wait()
+
+    def _pass_rest(self, handle: Handle) -> None:
+        """Pass on the messages received before the end of the link, such as the resets from an agent that stops."""
+        messages, framing = self._messages, self._framing
+        while messages or framing.has_rest:
+            if messages:
+                handle(messages.popleft())
+            else:
+                messages.extend(framing.receive_rest())
+            if self._clock() > self._slice_end:
+                self._give_way()
 
     def pause(self) -> None:
         """Stop reading until `resume` was called as often as `pause`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
@@ -14,7 +14,7 @@ from hubble.transport.link import Keepalive, Link
 from hubble.transport.stream import SocketStream
 from hubble.transport.turn import at_end, turn
 from hubble.transport.writer import Writer
-from tests.support.frames import BINARY, CONT, RawFrame, binary
+from tests.support.frames import BINARY, CONT, RawFrame, binary, close
 from tests.support.links import Peer
 from tests.support.pairs import PATIENCE, Pair
 from tests.support.waiting import Changes, poll
@@ -39,6 +39,7 @@ class Served:
         self.link = Link(pair.server, SERVER, clock=clock, keepalive=keepalive)
         self.peer = Peer(pair.client, CLIENT)
         self.received: list[bytes] = []
+        self.on_message: Callable[[], None] = lambda: None
         self._changes = Changes()
         self._greenlet: gevent.Greenlet | None = None
 
@@ -48,12 +49,17 @@ class Served:
     def wait_received(self, count: int) -> None:
         self._changes.wait_until(lambda: len(self.received) >= count, PATIENCE, f"{count} messages arrive")
 
+    def wait_end(self) -> None:
+        assert self._greenlet is not None
+        self._greenlet.get(timeout=PATIENCE)
+
     def _serve(self) -> None:
         with pytest.raises(LinkClosed):
             self.link.serve(self._handle)
 
     def _handle(self, message: bytes) -> None:
         self.received.append(message)
+        self.on_message()
         self._changes.happened()
 
 
@@ -156,3 +162,18 @@ def test_a_writer_in_a_greenlet_reports_any_error(memory_pair: Pair) -> None:
     poll(lambda: failures, PATIENCE, "the writer reports its failure")
     assert isinstance(failures[0], MemoryError)
     stream.close()
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["in slices", "paused"])
+def test_what_arrived_before_the_end_is_passed_on(memory_pair: Pair, paused: bool) -> None:
+    """The answer to the Close fails, because the peer is gone, before all earlier messages have had their turn."""
+    served = Served(memory_pair, Clock(step=0.01))
+    assert served.peer.next_frame() is not None  # the link's first ping has been written
+    if paused:
+        served.on_message = served.link.pause
+    messages = [bytes([number]) for number in range(50)]
+    served.peer.send(b"".join(binary(message, masked=True) for message in messages) + close(1000, "bye", masked=True))
+    served.peer.sock.close()
+    served.start()
+    served.wait_end()
+    assert served.received == messages
