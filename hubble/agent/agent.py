@@ -148,6 +148,7 @@ class Agent:
         link = registered.link
         link.on_drained = self._dispatcher.lane_drained
         self._links.set(link, registered.resumable)
+        self._reserve.fill()
         try:
             self._entry.resume_all(link)
             self._dispatcher.serve(registered)
