@@ -193,6 +193,9 @@ class Connection:
             self.turn()
         except (OSError, MemoryError) as error:
             self._socket_failed(error)
+        except Exception:  # the bytes just read may be lost, so the session cannot continue
+            self.fail(ResetReason.LOCAL_RESET, "an internal error")
+            raise
 
     def _schedule_write(self) -> None:
         """Write received bytes at the end of this turn: several messages in one write, if they came together."""

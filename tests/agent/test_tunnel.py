@@ -11,12 +11,14 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.hub import Hub
 
 from hubble.policy import DenyAll
+from hubble.protocol.session import Session
 from hubble.proxy.proxy import Proxy
 from tests.support.agents import Started, started
 from tests.support.services import Exchange, Service, digest, digest_at_end, echo, receive_all, receive_exactly, source
-from tests.support.sockets import assert_echo, assert_reset, connect
+from tests.support.sockets import assert_echo, assert_reset, connect, echoed
 from tests.support.talk import PATIENCE
 from tests.support.traffic import Progress, exchange
 from tests.support.waiting import poll
@@ -188,6 +190,25 @@ class TestEnds:
             assert_reset(client, PATIENCE)
         proxy.stop()
         assert "Unauthorized" in caplog.text and "s3cret" not in caplog.text
+
+    def test_an_internal_error_after_a_read_ends_the_session(
+        self, tunnel: Tunnel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its bytes may be lost, so the application must not get the next ones."""
+        port = tunnel.to(tunnel.service(echo))
+        with connect(port) as client:
+            assert echoed(client, b"before") == b"before"
+            monkeypatch.setattr(Session, "write", _fail)
+            monkeypatch.setattr(Hub, "print_exception", lambda *error: None)
+            client.sendall(b"lost")
+            assert_reset(client, PATIENCE)
+        monkeypatch.undo()
+        assert_echo(port)
+        tunnel.wait_idle()
+
+
+def _fail(*arguments: object) -> None:
+    raise RuntimeError("made by the test")
 
 
 class TestSurviving:
