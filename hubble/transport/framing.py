@@ -105,6 +105,8 @@ class Framing:
         While `has_rest` is true, call `receive_rest` instead.
         """
         messages: list[bytes] = []
+        if self.is_over:
+            return messages
         position = self._complete_tail(data, messages) if self._tail else 0
         if self.is_over:
             return messages

@@ -222,9 +222,9 @@ class Reader:
                 has_read = True
             if framing.has_news:
                 self._noticed()
-                if framing.is_over and not messages:
-                    self._go_on_later(DRAIN_INTERVAL)
-                    return
+            if framing.is_over and not messages:
+                self._go_on_later(DRAIN_INTERVAL)
+                return
             if framing.has_rest and not messages and self._clock() > slice_end:  # fragments or control frames
                 self._go_on_later()
                 return

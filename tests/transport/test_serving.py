@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import gevent
@@ -11,10 +12,11 @@ from websockets.protocol import CLIENT, SERVER
 from hubble.base.errors import LinkClosed
 from hubble.transport import turn as turn_module
 from hubble.transport.link import Keepalive, Link
+from hubble.transport.reader import DRAIN_INTERVAL
 from hubble.transport.stream import SocketStream
 from hubble.transport.turn import at_end, turn
 from hubble.transport.writer import Writer
-from tests.support.frames import BINARY, CONT, RawFrame, binary, close
+from tests.support.frames import BINARY, CONT, TEXT, RawFrame, binary, close
 from tests.support.links import Peer
 from tests.support.pairs import PATIENCE, Pair
 from tests.support.waiting import Changes, poll
@@ -177,3 +179,26 @@ def test_what_arrived_before_the_end_is_passed_on(memory_pair: Pair, paused: boo
     served.start()
     served.wait_end()
     assert served.received == messages
+
+
+def test_frames_after_a_breach_are_discarded_slowly(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    served.start()
+    served.peer.send(bytes(RawFrame(TEXT, masked=True)))
+    assert served.peer.close_received()[0] == 1003
+    reads = 0
+    read = served.link._reader._read_now
+
+    def count() -> bool:
+        nonlocal reads
+        reads += 1
+        return read()
+
+    monkeypatch.setattr(served.link._reader, "_read_now", count)
+    started = time.monotonic()
+    for _ in range(100):
+        served.peer.send(binary(b"late", masked=True))
+        gevent.sleep(0.001)
+    assert 1 <= reads <= (time.monotonic() - started) / DRAIN_INTERVAL + 2
+    served.peer.sock.close()
+    served.wait_end()
+    assert served.received == []
