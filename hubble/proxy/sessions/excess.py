@@ -48,11 +48,11 @@ class Excess:
 
     def hold_back(self, why: str) -> None:
         """Stop reading the link until this second is over; close the link after PATIENCE."""
-        if self._refused < self._most:
+        link = self._peer.link
+        if self._refused < self._most or link.closed:  # the last messages of a closed link come in spite of the pause
             return
         self._was_held = True
         log.warning("gateway %s throttled: %d sessions refused in a second: %s", self._peer.name, self._most, why)
-        link = self._peer.link
         link.pause()
         if self._seconds >= PATIENCE:
             link.close(1008, why)

@@ -207,7 +207,7 @@ class Relay:
         half.messages += 1
         target = half.receiver
         target.link.send(data, message.session)
-        if target.link.queued(message.session) > LEGACY_BACKLOG:
+        if target.link.queued(message.session) > LEGACY_BACKLOG and not self._peer.link.closed:
             self._peer.link.pause()
             gevent.spawn(self._wait_for_room, route, target)
 
