@@ -58,9 +58,11 @@ class Rule:
         """
         head, at, tail = text.rpartition("@")
         if at:
-            match = re.fullmatch(r"(?:(?P<bind>\[[^]]*\]|[^:]*):)??(?P<port>\d+):(?P<key>.*)", head, re.DOTALL)
+            match = re.fullmatch(
+                r"(?:(?P<bind>\[[^]]*:[^]]*\]|[^:\[\]]*):)??(?P<port>\d+):(?P<key>.*)", head, re.DOTALL
+            )
         else:
-            match = re.match(r"(?:(?P<bind>\[[^]]*\]|[^:]*):)??(?P<port>\d+):(?P<key>)", tail)
+            match = re.match(r"(?:(?P<bind>\[[^]]*:[^]]*\]|[^:\[\]]*):)??(?P<port>\d+):(?P<key>)", tail)
             tail = tail[match.end() :] if match else tail
         target = re.fullmatch(r"(?P<gateway>[^:]*):(?P<host>\[[^]]*\]|[^:\[\]]*):(?P<port>\d+)", tail)
         if match is None or target is None:

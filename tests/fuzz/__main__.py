@@ -19,9 +19,9 @@ from tests.fuzz.targets import TARGETS
 GUIDED = importlib.util.find_spec("atheris") is not None
 
 
-def blindly(name: str, seconds: float) -> bool:
+def blindly(name: str, seconds: float, seed: int | None = None) -> bool:
     """Run mutated inputs for so long; whether none showed a defect."""
-    target, chance, seeds = TARGETS[name], random.Random(), corpus(name)
+    target, chance, seeds = TARGETS[name], random.Random(seed), corpus(name)
     until, count = time.monotonic() + seconds, 0
     while time.monotonic() < until:
         data = mutated(chance, seeds)
@@ -52,13 +52,17 @@ def main() -> int:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=float, default=60.0, help="for each target (default: 60)")
     parser.add_argument("--blindly", action="store_true", help="without Atheris, though it is installed")
+    parser.add_argument("--seed", type=int, help="try the same inputs each time, without Atheris")
     options = parser.parse_args()
     unknown = set(options.targets) - set(TARGETS)
     if unknown:
         parser.error(f"unknown targets: {', '.join(sorted(unknown))}; write some of {', '.join(TARGETS)}")
     logging.disable(logging.CRITICAL)
-    fuzz = guided if GUIDED and not options.blindly else blindly
-    outcomes = [fuzz(name, options.seconds) for name in options.targets or TARGETS]
+    is_guided = GUIDED and not options.blindly and options.seed is None
+    outcomes = [
+        guided(name, options.seconds) if is_guided else blindly(name, options.seconds, options.seed)
+        for name in options.targets or TARGETS
+    ]
     return 0 if all(outcomes) else 1
 
 

@@ -116,7 +116,7 @@ def parse_url(url: str) -> Target:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"the URL {shown!r} cannot be used: {error}") from None
+        raise UsageError(f"the URL {shown!r} cannot be used: {printable(str(error))}") from None
     problem = _problem(url, parts, port)
     if problem is not None:
         raise UsageError(f"the URL {shown!r} {problem}; it should look like wss://host/path")
